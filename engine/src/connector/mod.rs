@@ -1,0 +1,14 @@
+//! What a connector is: the traits that sources and sinks implement, their options, and the list of known ones.
+//!
+//! The engine knows no concrete connector but `memory`; `kinesql-connectors` and embedders register theirs in a
+//! [`ConnectorRegistry`].
+
+pub mod options;
+pub mod registry;
+pub mod sink;
+pub mod source;
+
+pub use options::{OptionEntry, OptionKind, OptionSpec, Options};
+pub use registry::ConnectorRegistry;
+pub use sink::{Sink, SinkContext, SinkDefinition, SinkFactory, SinkState, SinkWriter};
+pub use source::{Offset, Payload, Read, Records, Source, SourceContext, SourceDefinition, SourceFactory, SplitReader};

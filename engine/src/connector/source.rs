@@ -1,0 +1,130 @@
+//! Sources: where records come from, and how a reader resumes.
+//!
+//! A source is cut into *splits* (a file, a shard, a range), each read by one [`SplitReader`] on a task of its own.
+//! Offsets are opaque to the engine: it saves the one that came with the last piece ahead of a checkpoint barrier and
+//! gives it back to [`Source::open`].
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::options::{OptionSpec, Options};
+use crate::error::Result;
+use crate::format::{FormatSpec, Rejected};
+use crate::runtime::clock::{Clock, EventTime};
+
+/// A place in a split, written into checkpoints as JSON. Only the source that made it can read it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Offset(pub serde_json::Value);
+
+/// What a split reader hands over.
+#[derive(Debug)]
+pub enum Read {
+    /// Encoded records, to be decoded by the source's format.
+    Records(Records),
+    /// Decoded rows in the schema of [`Payload::Batches`].
+    Batch {
+        /// The rows.
+        batch: RecordBatch,
+        /// The place after the last row.
+        offset: Offset,
+    },
+    /// A bounded split is read to its end; the reader is not called again.
+    End {
+        /// The place of the end, from which a later run finds nothing, or what was appended meanwhile.
+        offset: Offset,
+    },
+}
+
+/// Whole records of a split, in the source's order.
+#[derive(Debug)]
+pub struct Records {
+    /// The records as the format frames them (for JSON and CSV: lines). Never ends within a record.
+    pub bytes: Bytes,
+    /// Where the bytes come from, for error messages: a file's path, a shard's name.
+    pub origin: Arc<str>,
+    /// Place of the first byte within `origin`, for error messages.
+    pub position: u64,
+    /// Records that the reader itself refused, such as one over the size limit.
+    pub rejected: Vec<Rejected>,
+    /// When the service received the records, if it says so: the ROWTIME under `rowtime = 'arrival'`.
+    pub arrival_time: Option<EventTime>,
+    /// The place after the last record.
+    pub offset: Offset,
+}
+
+/// Whether a source delivers bytes to decode or rows.
+#[derive(Debug, Clone)]
+pub enum Payload {
+    /// Encoded records: the `format` option applies.
+    Bytes,
+    /// Rows of this schema: `format` must not be given. The columns of CREATE SOURCE are matched by name.
+    Batches(SchemaRef),
+}
+
+/// A bound source: its options are checked, nothing is opened yet.
+#[async_trait]
+pub trait Source: Send + Sync + fmt::Debug {
+    /// Bytes or rows.
+    fn payload(&self) -> Payload {
+        Payload::Bytes
+    }
+
+    /// True if the source ends by itself, as a file does.
+    fn is_bounded(&self) -> bool;
+
+    /// Names of the splits for a first start, at most `parallelism` where the source is free to choose.
+    /// After a restore the names in the checkpoint are used instead.
+    async fn splits(&self, parallelism: usize) -> Result<Vec<String>>;
+
+    /// Opens a split at `offset`, or at its beginning.
+    async fn open(&self, split: &str, offset: Option<&Offset>, context: &SourceContext) -> Result<Box<dyn SplitReader>>;
+
+    /// The first records, at most about `max_bytes`, for schema inference. Reading them does not lose them.
+    async fn sample(&self, max_bytes: usize, context: &SourceContext) -> Result<Vec<u8>>;
+}
+
+/// Reads one split. Called by one task; `next` waits when there is nothing to read yet.
+#[async_trait]
+pub trait SplitReader: Send {
+    /// The next piece of the split.
+    async fn next(&mut self) -> Result<Read>;
+}
+
+/// What a reader gets from the engine.
+#[derive(Debug, Clone)]
+pub struct SourceContext {
+    /// The engine's clock: the only one a reader may use.
+    pub clock: Arc<dyn Clock>,
+    /// The source's format: how records are framed.
+    pub format: FormatSpec,
+}
+
+/// What CREATE SOURCE says besides the options.
+#[derive(Debug, Clone)]
+pub struct SourceDefinition {
+    /// The stream's name, exact case.
+    pub name: String,
+    /// The declared columns without ROWTIME, or None if they are to be inferred.
+    pub schema: Option<SchemaRef>,
+    /// The `format` option, JSON unless given.
+    pub format: FormatSpec,
+}
+
+/// Makes sources of one kind: the `connector = '…'` of CREATE SOURCE.
+pub trait SourceFactory: Send + Sync {
+    /// The connector's name.
+    fn name(&self) -> &'static str;
+
+    /// Its options besides the common ones (`connector`, `format`, `rowtime`, …), for checks, errors and docs.
+    fn options(&self) -> &'static [OptionSpec];
+
+    /// Binds a source. Fails only with [`crate::ErrorKind::Config`]; must not block.
+    fn create(&self, definition: &SourceDefinition, options: &Options) -> Result<Arc<dyn Source>>;
+}

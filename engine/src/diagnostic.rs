@@ -1,0 +1,176 @@
+//! A problem in a script: message, place, hint, and how it is shown.
+//!
+//! ```text
+//! error: column "prise" does not exist in stream "orders"
+//!  --> orders.sql:4:14
+//!   |
+//! 4 |   SELECT sum(prise) AS total FROM orders
+//!   |              ^^^^^ columns are order_id, price, quantity, ordered_at
+//! hint: Did you mean "price"?
+//! ```
+
+use std::fmt;
+use std::sync::Arc;
+
+/// A script as the user wrote it: the name to show and the whole text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Script {
+    /// File name, `<stdin>` or `<sql>`.
+    pub name: String,
+    /// The text; lines and columns of a [`Span`] refer to it.
+    pub text: String,
+}
+
+impl Script {
+    /// A script named `name`.
+    pub fn new(name: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
+        Arc::new(Self { name: name.into(), text: text.into() })
+    }
+}
+
+/// A place in a script: line and column, both from 1; columns count characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
+pub struct Position {
+    /// Line, from 1.
+    pub line: u64,
+    /// Column in characters, from 1.
+    pub column: u64,
+}
+
+/// A half-open range `[start, end)` of a script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub struct Span {
+    /// First character.
+    pub start: Position,
+    /// The character after the last one.
+    pub end: Position,
+}
+
+impl Span {
+    /// The smallest span that covers both.
+    pub fn union(self, other: Span) -> Span {
+        Span { start: self.start.min(other.start), end: self.end.max(other.end) }
+    }
+}
+
+impl From<sqlparser::tokenizer::Span> for Span {
+    /// sqlparser's spans end *on* the character after the last one too.
+    fn from(span: sqlparser::tokenizer::Span) -> Self {
+        let position = |location: sqlparser::tokenizer::Location| Position { line: location.line, column: location.column };
+        Span { start: position(span.start), end: position(span.end) }
+    }
+}
+
+/// How bad a [`Diagnostic`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// The script cannot run.
+    Error,
+    /// It runs, perhaps not as meant.
+    Warning,
+}
+
+/// One problem of a script.
+#[derive(Debug, Clone)]
+pub struct Diagnostic {
+    /// Error or warning.
+    pub severity: Severity,
+    /// What is wrong: lower case, no full stop.
+    pub message: String,
+    /// The script that [`Diagnostic::span`] refers to.
+    pub script: Option<Arc<Script>>,
+    /// Where it is wrong.
+    pub span: Option<Span>,
+    /// Shown behind the carets: what was expected, or what exists.
+    pub label: Option<String>,
+    /// What to do: a full sentence.
+    pub hint: Option<String>,
+}
+
+impl Diagnostic {
+    /// An error without a place.
+    pub fn error(message: impl Into<String>) -> Self {
+        Self { severity: Severity::Error, message: message.into(), script: None, span: None, label: None, hint: None }
+    }
+
+    /// A warning without a place.
+    pub fn warning(message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(message) }
+    }
+
+    /// Adds the place.
+    pub fn at(mut self, span: impl Into<Span>) -> Self {
+        self.span = Some(span.into());
+        self
+    }
+
+    /// Adds the script, unless there is one already.
+    pub fn in_script(mut self, script: &Arc<Script>) -> Self {
+        self.script.get_or_insert_with(|| script.clone());
+        self
+    }
+
+    /// Adds the text behind the carets.
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+
+    /// Adds what to do.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds `Did you mean "…"?` when one of `candidates` is close to `name`.
+    pub fn did_you_mean<'a>(self, name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Self {
+        match closest(name, candidates) {
+            Some(candidate) => self.hint(format!("Did you mean \"{candidate}\"?")),
+            None => self,
+        }
+    }
+}
+
+/// The candidate closest to `name` (Jaro-Winkler, case ignored), if it is close enough to be a slip of the finger.
+pub fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let name = name.to_lowercase();
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::jaro_winkler(&name, &candidate.to_lowercase()), candidate))
+        .filter(|(similarity, _)| *similarity > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let severity = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        write!(f, "{severity}: {}", self.message)?;
+        if let (Some(script), Some(span)) = (&self.script, self.span) {
+            let Position { line, column } = span.start;
+            write!(f, "\n --> {}:{line}:{column}", script.name)?;
+            if let Some(text) = script.text.lines().nth(line.saturating_sub(1) as usize) {
+                // A tab would shift the carets: show it as one blank, as the columns count it.
+                let text = text.replace('\t', " ");
+                let number = line.to_string();
+                let margin = " ".repeat(number.len());
+                let last = if span.end.line == line { span.end.column } else { text.chars().count() as u64 + 1 };
+                let carets = "^".repeat(last.saturating_sub(column).max(1) as usize);
+                write!(f, "\n{margin} |\n{number} | {text}\n{margin} | ")?;
+                write!(f, "{}{carets}", " ".repeat(column.saturating_sub(1) as usize))?;
+                if let Some(label) = &self.label {
+                    write!(f, " {label}")?;
+                }
+            }
+        } else if let Some(label) = &self.label {
+            write!(f, "\n  {label}")?;
+        }
+        if let Some(hint) = &self.hint {
+            write!(f, "\nhint: {hint}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,174 @@
+//! Public errors: few kinds, each of which tells the caller what to do.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::diagnostic::Diagnostic;
+
+/// The result of every public call of the engine.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What the caller can do about an [`Error`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The statement is wrong: fix the SQL text.
+    Sql,
+    /// An option, a path or an argument is wrong: fix the configuration.
+    Config,
+    /// A record or row cannot be used. Such errors go to `error_stream`; as a job's error it means that nothing could.
+    Data,
+    /// A file or service did not answer, retries included.
+    Unavailable,
+    /// A checkpoint cannot be used or written.
+    State,
+    /// A bug of the engine: please report it.
+    Internal,
+}
+
+/// An error of the engine: its kind, what was attempted, and where in the script.
+///
+/// `Display` prints one error with its hint; [`std::error::Error::source`] leads to the cause.
+#[derive(Clone)]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    hint: Option<String>,
+    diagnostics: Vec<Diagnostic>,
+    cause: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of `kind`; `message` says what was attempted and with which values, lower case, no full stop.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), hint: None, diagnostics: Vec::new(), cause: None }
+    }
+
+    /// [`ErrorKind::Config`].
+    pub fn config(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Config, message)
+    }
+
+    /// [`ErrorKind::Data`].
+    pub fn data(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Data, message)
+    }
+
+    /// [`ErrorKind::Unavailable`].
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unavailable, message)
+    }
+
+    /// [`ErrorKind::State`].
+    pub fn state(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::State, message)
+    }
+
+    /// [`ErrorKind::Internal`].
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Internal, message)
+    }
+
+    /// [`ErrorKind::Sql`] from the problems found in a script, in the order of the text. Never empty.
+    pub fn sql(diagnostics: Vec<Diagnostic>) -> Self {
+        let message = diagnostics.first().map_or_else(String::new, |first| first.message.clone());
+        Self { diagnostics, ..Self::new(ErrorKind::Sql, message) }
+    }
+
+    /// Adds what to do next: a full sentence.
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds the error that caused this one.
+    pub fn with_cause(mut self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.cause = Some(Arc::new(cause));
+        self
+    }
+
+    /// What the caller can do about it.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// What was attempted and with which values.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// Every problem of the script, with its place; empty unless the kind is [`ErrorKind::Sql`].
+    pub fn diagnostics(&self) -> &[Diagnostic] {
+        &self.diagnostics
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.diagnostics.is_empty() {
+            for (i, diagnostic) in self.diagnostics.iter().enumerate() {
+                if i > 0 {
+                    writeln!(f)?;
+                }
+                write!(f, "{diagnostic}")?;
+            }
+            return Ok(());
+        }
+        write!(f, "{}", self.message)?;
+        if let Some(hint) = &self.hint {
+            write!(f, "\nhint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {self}", self.kind)?;
+        if let Some(cause) = &self.cause {
+            write!(f, "\ncaused by: {cause}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.cause.as_ref().map(|cause| cause.as_ref() as &(dyn std::error::Error + 'static))
+    }
+}
+
+impl From<datafusion::error::DataFusionError> for Error {
+    fn from(error: datafusion::error::DataFusionError) -> Self {
+        use datafusion::error::DataFusionError;
+        match error {
+            DataFusionError::External(inner) => match inner.downcast::<Error>() {
+                Ok(error) => *error,
+                Err(inner) => Error::internal(inner.to_string()),
+            },
+            DataFusionError::ArrowError(inner, _) => Error::from(*inner),
+            DataFusionError::Execution(message) => Error::data(message),
+            DataFusionError::ResourcesExhausted(message) => {
+                Error::config(message).with_hint("Raise --memory-limit, shorten the window or group by fewer keys.")
+            }
+            other => Error::internal(other.strip_backtrace()),
+        }
+    }
+}
+
+impl From<arrow::error::ArrowError> for Error {
+    fn from(error: arrow::error::ArrowError) -> Self {
+        use arrow::error::ArrowError;
+        match error {
+            ArrowError::DivideByZero => Error::data("division by zero"),
+            ArrowError::ArithmeticOverflow(message) => Error::data(message),
+            ArrowError::CastError(message) | ArrowError::ParseError(message) => Error::data(message),
+            ArrowError::ComputeError(message) | ArrowError::InvalidArgumentError(message) => Error::data(message),
+            other => Error::internal(other.to_string()),
+        }
+    }
+}
