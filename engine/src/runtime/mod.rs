@@ -1,3 +1,4 @@
 //! Running a plan.
 
 pub mod clock;
+pub mod metrics;
