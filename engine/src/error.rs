@@ -34,13 +34,14 @@ pub struct Error {
     message: String,
     hint: Option<String>,
     diagnostics: Vec<Diagnostic>,
+    name: Option<&'static str>,
     cause: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
     /// An error of `kind`; `message` says what was attempted and with which values, lower case, no full stop.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None, diagnostics: Vec::new(), cause: None }
+        Self { kind, message: message.into(), hint: None, diagnostics: Vec::new(), name: None, cause: None }
     }
 
     /// [`ErrorKind::Config`].
@@ -72,6 +73,17 @@ impl Error {
     pub fn sql(diagnostics: Vec<Diagnostic>) -> Self {
         let message = diagnostics.first().map_or_else(String::new, |first| first.message.clone());
         Self { diagnostics, ..Self::new(ErrorKind::Sql, message) }
+    }
+
+    /// Sets the code that `error_stream` shows as `ERROR_NAME` (kda-sql-reference.md §8.7).
+    pub fn named(mut self, name: &'static str) -> Self {
+        self.name = Some(name);
+        self
+    }
+
+    /// The code that `error_stream` shows as `ERROR_NAME`.
+    pub fn name(&self) -> &'static str {
+        self.name.unwrap_or("FUNCTION_ERROR")
     }
 
     /// Adds what to do next: a full sentence.
@@ -164,9 +176,10 @@ impl From<arrow::error::ArrowError> for Error {
     fn from(error: arrow::error::ArrowError) -> Self {
         use arrow::error::ArrowError;
         match error {
-            ArrowError::DivideByZero => Error::data("division by zero"),
-            ArrowError::ArithmeticOverflow(message) => Error::data(message),
-            ArrowError::CastError(message) | ArrowError::ParseError(message) => Error::data(message),
+            ArrowError::DivideByZero => Error::data("division by zero").named("DIVISION_BY_ZERO"),
+            ArrowError::ArithmeticOverflow(message) | ArrowError::CastError(message) | ArrowError::ParseError(message) => {
+                Error::data(message).named("COERCION_ERROR")
+            }
             ArrowError::ComputeError(message) | ArrowError::InvalidArgumentError(message) => Error::data(message),
             other => Error::internal(other.to_string()),
         }

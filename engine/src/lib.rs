@@ -5,6 +5,7 @@ pub mod connector;
 pub mod diagnostic;
 pub mod error;
 pub mod format;
+pub mod operator;
 pub mod runtime;
 pub mod types;
 

@@ -1,9 +1,11 @@
 //! What a running job can say about itself: counters that tasks update and anyone may read.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use super::clock::EventTime;
+use super::error_rows::ErrorRow;
 
 /// A counter that only grows.
 #[derive(Debug, Default)]
@@ -21,25 +23,31 @@ impl Counter {
     }
 }
 
-/// The newest watermark of a stream; [`EventTime::MIN`] until there is one.
-#[derive(Debug)]
-pub struct WatermarkGauge(AtomicI64);
+/// The watermark of every split of a source.
+#[derive(Debug, Default)]
+pub struct SplitWatermarks(Mutex<BTreeMap<String, EventTime>>);
 
-impl Default for WatermarkGauge {
-    fn default() -> Self {
-        Self(AtomicI64::new(EventTime::MIN))
-    }
-}
-
-impl WatermarkGauge {
-    /// Raises the watermark to `time`.
-    pub fn raise(&self, time: EventTime) {
-        self.0.fetch_max(time, Ordering::Relaxed);
+impl SplitWatermarks {
+    /// Sets the watermark of `split`.
+    pub fn set(&self, split: &str, watermark: EventTime) {
+        let mut splits = self.lock();
+        match splits.get_mut(split) {
+            Some(current) => *current = watermark,
+            None => drop(splits.insert(split.to_owned(), watermark)),
+        }
     }
 
-    /// The newest watermark; None until there is one and after the input's end.
-    pub fn get(&self) -> Option<EventTime> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|time| *time != EventTime::MIN && *time != EventTime::MAX)
+    /// The slowest split that has not ended, with its watermark: it holds windows open. None before the first row and
+    /// after the last.
+    pub fn slowest(&self) -> Option<(String, EventTime)> {
+        let splits = self.lock();
+        let slowest = splits.iter().filter(|(_, watermark)| **watermark != EventTime::MAX).min_by_key(|(_, watermark)| **watermark)?;
+        Some((slowest.0.clone(), *slowest.1)).filter(|(_, watermark)| *watermark != EventTime::MIN)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, EventTime>> {
+        // Every write leaves the map whole, so a panic elsewhere does not spoil it.
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -56,8 +64,10 @@ pub struct SourceMetrics {
     pub rejected: Counter,
     /// Rows behind the watermark, dropped.
     pub late: Counter,
-    /// Watermark of the slowest split.
-    pub watermark: WatermarkGauge,
+    /// Watermark per split.
+    pub watermarks: SplitWatermarks,
+    /// Pieces that the source's readers handed over and the operators behind them have seen.
+    pub reads: Counter,
 }
 
 /// Counters of one sink.
@@ -81,7 +91,25 @@ pub struct Metrics {
     /// Rows of `error_stream`, whether anybody reads it or not.
     pub errors: Counter,
     /// The first few errors, as `NAME: message`, for the terminal.
-    pub first_errors: std::sync::Mutex<Vec<String>>,
+    pub first_errors: Mutex<Vec<String>>,
     /// Newest complete checkpoint; 0 if none.
-    pub epoch: Counter,
+    pub epoch: AtomicU64,
+}
+
+/// How many messages [`Metrics::first_errors`] keeps.
+const FIRST_ERRORS: u64 = 5;
+
+impl Metrics {
+    /// Counts rows of `error_stream` and keeps the first few messages.
+    pub fn count_errors(&self, rows: &[ErrorRow]) {
+        if self.errors.get() < FIRST_ERRORS {
+            let mut first = self.first_errors.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let room = (FIRST_ERRORS as usize).saturating_sub(first.len());
+            first.extend(rows.iter().take(room).map(|row| match &*row.pump {
+                "" => format!("{}: {}", row.name, row.message),
+                pump => format!("{} in pump {pump}: {}", row.name, row.message),
+            }));
+        }
+        self.errors.add(rows.len() as u64);
+    }
 }

@@ -1,4 +1,11 @@
 //! Running a plan.
 
+pub mod channel;
 pub mod clock;
+pub mod error_rows;
+pub mod merge_task;
 pub mod metrics;
+pub mod rowtime;
+pub mod sink_task;
+pub mod source_task;
+pub mod stage;

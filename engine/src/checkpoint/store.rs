@@ -1,0 +1,205 @@
+//! Where checkpoints are kept: an object store, one folder per job.
+//!
+//! ```text
+//! manifest-00000000000000000007.json     written last, with create-if-absent: the epoch is complete when it exists
+//! state-00000000000000000007/0.arrow     one Arrow IPC stream per operator with state
+//! ```
+
+use std::path::Path as FilePath;
+use std::sync::Arc;
+
+use arrow::datatypes::Schema;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+
+use super::manifest::{FORMAT_VERSION, Manifest};
+use super::{Epoch, OperatorState};
+use crate::error::{Error, Result};
+
+/// Name of the schema metadata entry that holds [`OperatorState::summary`].
+const SUMMARY: &str = "kinesql.summary";
+
+/// Reads and writes checkpoints.
+#[derive(Debug, Clone)]
+pub struct CheckpointStore {
+    store: Arc<dyn ObjectStore>,
+    shown: String,
+}
+
+impl CheckpointStore {
+    /// Checkpoints in the local folder `directory`, which is created if it is missing.
+    pub fn local(directory: &FilePath) -> Result<Self> {
+        let shown = directory.display().to_string();
+        let unusable = |error: Box<dyn std::error::Error + Send + Sync>| {
+            Error::state(format!("cannot use checkpoint folder {shown}: {error}")).with_hint("Check that it is a folder you may write to.")
+        };
+        std::fs::create_dir_all(directory).map_err(|error| unusable(error.into()))?;
+        let store = LocalFileSystem::new_with_prefix(directory).map_err(|error| unusable(error.into()))?;
+        Ok(Self { store: Arc::new(store), shown })
+    }
+
+    /// The newest complete checkpoint, if there is one.
+    pub async fn newest(&self) -> Result<Option<Manifest>> {
+        let Some(epoch) = self.epochs().await?.into_iter().max() else { return Ok(None) };
+        let bytes = self.read(&manifest_path(epoch)).await?;
+        let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| self.unreadable(epoch).with_cause(error))?;
+        if value["version"] != FORMAT_VERSION {
+            return Err(Error::state(format!("checkpoint {epoch} in {} has format {}, this version reads {FORMAT_VERSION}", self.shown, value["version"])));
+        }
+        Ok(Some(serde_json::from_value(value).map_err(|error| self.unreadable(epoch).with_cause(error))?))
+    }
+
+    /// Writes the state of one operator; returns the name to put into the manifest.
+    pub async fn write_state(&self, epoch: Epoch, number: usize, state: &OperatorState) -> Result<String> {
+        let path = Path::from(format!("state-{epoch:020}/{number}.arrow"));
+        let bytes = encode_state(state)?;
+        self.store.put(&path, bytes.into()).await.map_err(|error| self.unwritable(epoch, &error))?;
+        Ok(path.to_string())
+    }
+
+    /// Reads the state of one operator.
+    pub async fn read_state(&self, name: &str) -> Result<OperatorState> {
+        decode_state(&self.read(&Path::from(name)).await?)
+    }
+
+    /// Makes `manifest` the newest checkpoint. Fails if its epoch exists: another process writes to the same folder.
+    pub async fn commit(&self, manifest: &Manifest) -> Result<()> {
+        let bytes = serde_json::to_vec_pretty(manifest).map_err(|error| Error::internal("a manifest is not JSON").with_cause(error))?;
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        match self.store.put_opts(&manifest_path(manifest.epoch), bytes.into(), options).await {
+            Ok(_) => Ok(()),
+            Err(object_store::Error::AlreadyExists { .. }) => {
+                Err(Error::state(format!("checkpoint {} in {} was written by another process", manifest.epoch, self.shown))
+                    .with_hint("Give every running job a --checkpoint-dir of its own."))
+            }
+            Err(error) => Err(self.unwritable(manifest.epoch, &error)),
+        }
+    }
+
+    /// Deletes all but the newest `retain` checkpoints, and states that belong to none. Failures are left for the next call.
+    pub async fn clean(&self, retain: usize) {
+        let Ok(mut epochs) = self.epochs().await else { return };
+        epochs.sort_unstable();
+        let Some(oldest_kept) = epochs.len().checked_sub(retain.max(1)).and_then(|first| epochs.get(first)).copied() else { return };
+        for epoch in epochs.into_iter().filter(|epoch| *epoch < oldest_kept) {
+            // The manifest goes first: a checkpoint without it does not exist, one without its states is broken.
+            if self.store.delete(&manifest_path(epoch)).await.is_err() {
+                return;
+            }
+        }
+        let Ok(files) = self.store.list(None).try_collect::<Vec<_>>().await else { return };
+        for file in files {
+            let epoch = file.location.as_ref().strip_prefix("state-").and_then(|rest| rest.get(..20)).and_then(|digits| digits.parse::<Epoch>().ok());
+            if epoch.is_some_and(|epoch| epoch < oldest_kept) {
+                let _ = self.store.delete(&file.location).await;
+            }
+        }
+    }
+
+    async fn epochs(&self) -> Result<Vec<Epoch>> {
+        let listed = self.store.list_with_delimiter(None).await;
+        let listed = listed.map_err(|error| Error::state(format!("cannot list checkpoint folder {}", self.shown)).with_cause(error))?;
+        let names = listed.objects.iter().filter_map(|object| object.location.filename());
+        Ok(names.filter_map(|name| name.strip_prefix("manifest-")?.strip_suffix(".json")?.parse().ok()).collect())
+    }
+
+    async fn read(&self, path: &Path) -> Result<Bytes> {
+        let unreadable = |error| Error::state(format!("cannot read {path} of checkpoint folder {}", self.shown)).with_cause(error);
+        self.store.get(path).await.map_err(unreadable)?.bytes().await.map_err(unreadable)
+    }
+
+    fn unreadable(&self, epoch: Epoch) -> Error {
+        Error::state(format!("checkpoint {epoch} in {} is not readable", self.shown))
+            .with_hint(format!("Delete manifest-{epoch:020}.json there to fall back to the one before it."))
+    }
+
+    fn unwritable(&self, epoch: Epoch, error: &object_store::Error) -> Error {
+        Error::state(format!("cannot write checkpoint {epoch} to {}: {}", self.shown, root_cause(error)))
+            .with_hint("Make room or fix the folder, then start again: the job resumes from the checkpoint before.")
+    }
+}
+
+/// The innermost message: what the operating system said.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}
+
+fn manifest_path(epoch: Epoch) -> Path {
+    Path::from(format!("manifest-{epoch:020}.json"))
+}
+
+fn encode_state(state: &OperatorState) -> Result<Vec<u8>> {
+    let schema = state.batches.first().map_or_else(|| Schema::empty().into(), |batch| batch.schema());
+    let summary = [(SUMMARY.to_owned(), state.summary.to_string())].into();
+    let schema = Schema::new_with_metadata(schema.fields().clone(), summary);
+    let mut writer = StreamWriter::try_new(Vec::new(), &schema)?;
+    for batch in &state.batches {
+        writer.write(batch)?;
+    }
+    writer.finish()?;
+    Ok(writer.into_inner()?)
+}
+
+fn decode_state(bytes: &[u8]) -> Result<OperatorState> {
+    let broken = |error| Error::state("a state file of the checkpoint is broken").with_cause(error);
+    let reader = StreamReader::try_new(bytes, None).map_err(broken)?;
+    let schema = reader.schema();
+    let summary = schema.metadata().get(SUMMARY).and_then(|text| serde_json::from_str(text).ok());
+    let summary = summary.ok_or_else(|| Error::state("a state file of the checkpoint has no summary"))?;
+    let plain: Arc<Schema> = Arc::new(Schema::new(schema.fields().clone()));
+    let batches = reader.map(|batch| batch.and_then(|batch| batch.with_schema(plain.clone())));
+    let batches = batches.collect::<Result<Vec<_>, _>>().map_err(broken)?;
+    Ok(OperatorState { summary, batches })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{ArrayRef, Int64Array};
+    use arrow::record_batch::RecordBatch;
+    use std::collections::BTreeMap;
+
+    fn manifest(epoch: Epoch) -> Manifest {
+        let (definitions, sources, sinks, states) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Manifest { version: FORMAT_VERSION, epoch, definitions, sources, sinks, states }
+    }
+
+    #[tokio::test]
+    async fn the_newest_manifest_wins_and_an_epoch_is_written_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = CheckpointStore::local(folder.path()).expect("a folder");
+        assert_eq!(store.newest().await.expect("empty"), None);
+        for epoch in [1, 2, 10] {
+            store.commit(&manifest(epoch)).await.expect("new");
+        }
+        assert_eq!(store.newest().await.expect("readable").map(|manifest| manifest.epoch), Some(10));
+        assert_eq!(store.commit(&manifest(10)).await.expect_err("taken").kind(), crate::ErrorKind::State);
+    }
+
+    #[tokio::test]
+    async fn states_come_back_as_they_were_and_old_ones_are_cleaned() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = CheckpointStore::local(folder.path()).expect("a folder");
+        let column: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
+        let batch = RecordBatch::try_from_iter([("n", column)]).expect("one column");
+        let state = OperatorState { summary: serde_json::json!({ "watermark": 7 }), batches: vec![batch.clone(), batch] };
+        let mut names = Vec::new();
+        for epoch in 1..=3 {
+            names.push(store.write_state(epoch, 0, &state).await.expect("written"));
+            store.commit(&manifest(epoch)).await.expect("new");
+        }
+        store.clean(1).await;
+        assert!(store.read_state(&names[0]).await.is_err());
+        let read = store.read_state(&names[2]).await.expect("kept");
+        assert_eq!((read.summary_value::<i64>("watermark").expect("saved"), read.batches), (7, state.batches));
+    }
+}

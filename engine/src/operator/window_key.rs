@@ -1,0 +1,109 @@
+//! The key that makes a tumbling window: a monotonic expression of ROWTIME such as `STEP(ROWTIME BY …)`.
+//!
+//! A window is the set of rows for which the expression has the same value, whatever the expression is
+//! (kda-sql-reference.md §4.2: only the *change* of the value matters). So it closes when the expression, applied to the
+//! watermark, has moved on, and its end is the first instant at which the expression has another value.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, TimestampMillisecondArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use datafusion::physical_expr::PhysicalExpr;
+
+use crate::error::{Error, Result};
+use crate::runtime::clock::EventTime;
+use crate::types::{ROWTIME, SqlType};
+
+/// A monotonic expression of ROWTIME.
+#[derive(Clone)]
+pub struct WindowKey {
+    /// The expression over the operator's input.
+    of_row: Arc<dyn PhysicalExpr>,
+    /// The same expression over a batch whose only column is ROWTIME.
+    of_time: Arc<dyn PhysicalExpr>,
+    time_schema: SchemaRef,
+    descending: bool,
+}
+
+impl WindowKey {
+    /// `of_row` is the expression over the input, `of_time` the same over a single column ROWTIME.
+    pub fn new(of_row: Arc<dyn PhysicalExpr>, of_time: Arc<dyn PhysicalExpr>, descending: bool) -> Self {
+        Self { of_row, of_time, time_schema: Self::time_schema(), descending }
+    }
+
+    /// The schema that `of_time` is planned on.
+    pub fn time_schema() -> SchemaRef {
+        Arc::new(Schema::new([SqlType::Timestamp.field(ROWTIME, false)]))
+    }
+
+    /// True for types that can be a window key: they order as whole numbers.
+    pub fn supports(data_type: &DataType) -> bool {
+        data_type.is_integer() || matches!(data_type, DataType::Timestamp(..) | DataType::Date32 | DataType::Time32(_) | DataType::Duration(_))
+    }
+
+    /// The window of every row, as numbers that grow with time.
+    pub fn of_rows(&self, batch: &RecordBatch) -> Result<ArrayRef> {
+        self.numbers(self.of_row.evaluate(batch)?.into_array(batch.num_rows())?)
+    }
+
+    /// The window of an instant. None beyond the range of the expression: later than any window.
+    pub fn of_instant(&self, time: EventTime) -> Option<i64> {
+        self.of_instants(&[time]).ok()?.first().copied()
+    }
+
+    /// The column that shows window `number` on `rows` rows, in the expression's own type.
+    pub fn show(&self, number: i64, data_type: &DataType, rows: usize) -> Result<ArrayRef> {
+        let number = if self.descending { -number } else { number };
+        let column: ArrayRef = Arc::new(arrow::array::Int64Array::from_value(number, rows));
+        let column = if matches!(data_type, DataType::Date32 | DataType::Time32(_)) { cast(&column, &DataType::Int32)? } else { column };
+        Ok(cast(&column, data_type)?)
+    }
+
+    /// The first instant after `inside` that is in a later window than `inside`, [`EventTime::MAX`] if there is none.
+    pub fn end_of(&self, inside: EventTime) -> Result<EventTime> {
+        let window = self.of_instant(inside).ok_or_else(|| Error::internal("a row's ROWTIME has no window"))?;
+        let is_later = |time: EventTime| self.of_instant(time).is_none_or(|other| other > window);
+        // Doubling steps find a range, halving finds the instant in it.
+        let (mut low, mut step) = (inside, 1i64);
+        loop {
+            let Some(high) = inside.checked_add(step).filter(|high| *high < MAX_INSTANT) else { return Ok(EventTime::MAX) };
+            if is_later(high) {
+                break;
+            }
+            low = high;
+            step = step.saturating_mul(2);
+        }
+        let mut high = inside + step;
+        // `low` is inside, `high` is later; 64 candidates per evaluation narrow the range 64-fold.
+        while high - low > 1 {
+            let stride = ((high - low) / 64).max(1);
+            let candidates: Vec<_> = (1..64).map(|i| low + i * stride).filter(|time| *time < high).collect();
+            let windows = self.of_instants(&candidates)?;
+            let first_later = windows.iter().position(|other| *other > window).unwrap_or(candidates.len());
+            high = candidates.get(first_later).copied().unwrap_or(high);
+            low = first_later.checked_sub(1).map_or(low, |i| candidates[i]);
+        }
+        Ok(high)
+    }
+
+    fn of_instants(&self, times: &[EventTime]) -> Result<Vec<i64>> {
+        let column: ArrayRef = Arc::new(TimestampMillisecondArray::from(times.to_vec()));
+        let batch = RecordBatch::try_new(self.time_schema.clone(), vec![column])?;
+        let values = self.of_time.evaluate(&batch)?.into_array(times.len())?;
+        Ok(self.numbers(values)?.as_primitive::<Int64Type>().values().to_vec())
+    }
+
+    fn numbers(&self, values: ArrayRef) -> Result<ArrayRef> {
+        let values = if matches!(values.data_type(), DataType::Date32 | DataType::Time32(_)) { cast(&values, &DataType::Int32)? } else { values };
+        let numbers = cast(&values, &DataType::Int64)?;
+        if !self.descending {
+            return Ok(numbers);
+        }
+        Ok(Arc::new(numbers.as_primitive::<Int64Type>().unary::<_, Int64Type>(|number| number.wrapping_neg())))
+    }
+}
+
+/// 9999-12-31: calendar functions fail far beyond, and no row is there.
+const MAX_INSTANT: EventTime = 253_402_300_799_999;

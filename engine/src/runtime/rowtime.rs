@@ -1,0 +1,173 @@
+//! ROWTIME of a source's rows: where it comes from, which watermark follows, which rows are late.
+//!
+//! Late is decided row by row in the order of the split: a row is late if its ROWTIME lies behind the greatest one
+//! before it minus the delay. So it does not matter how the rows are cut into batches.
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, TimestampMillisecondArray};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{SchemaRef, TimestampMillisecondType};
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use std::sync::Arc;
+
+use super::clock::EventTime;
+use super::error_rows::{ErrorReporter, ErrorRow};
+use crate::error::{Error, Result};
+
+/// Where ROWTIME comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RowtimeSource {
+    /// The clock when the rows are read: KDA's behaviour (kda-sql-reference.md §3.1).
+    Processing,
+    /// The time at which the service received the records, the clock where it does not say.
+    Arrival,
+    /// A column, by its place; rows may be late by up to `delay_ms`.
+    Column {
+        /// Place of the column in the decoded batch; a TIMESTAMP.
+        index: usize,
+        /// The `d` of `WATERMARK FOR c AS c - d`.
+        delay_ms: i64,
+    },
+}
+
+/// Gives the rows of one split their ROWTIME.
+pub struct RowtimeAssigner {
+    source: RowtimeSource,
+    /// The decoded columns and ROWTIME.
+    schema: SchemaRef,
+    reporter: ErrorReporter,
+    /// Greatest ROWTIME so far.
+    pub max_rowtime: Option<EventTime>,
+}
+
+impl RowtimeAssigner {
+    /// `schema` is that of the output: the decoded columns, then ROWTIME.
+    pub fn new(source: RowtimeSource, schema: SchemaRef, reporter: ErrorReporter, max_rowtime: Option<EventTime>) -> Self {
+        Self { source, schema, reporter, max_rowtime }
+    }
+
+    /// True if the watermark follows a clock, so that windows close without rows.
+    pub fn follows_clock(&self) -> bool {
+        !matches!(self.source, RowtimeSource::Column { .. })
+    }
+
+    /// The watermark: no later row will have a ROWTIME below it.
+    pub fn watermark(&self) -> EventTime {
+        match (&self.source, self.max_rowtime) {
+            (_, None) => EventTime::MIN,
+            (RowtimeSource::Column { delay_ms, .. }, Some(time)) => time.saturating_sub(*delay_ms),
+            (_, Some(time)) => time,
+        }
+    }
+
+    /// Raises the time of a source that follows the clock to `now`.
+    pub fn tick(&mut self, now: EventTime) {
+        self.max_rowtime = Some(self.max_rowtime.map_or(now, |time| time.max(now)));
+    }
+
+    /// Raises the watermark to at least `watermark`.
+    pub fn raise(&mut self, watermark: EventTime) {
+        let delay = if let RowtimeSource::Column { delay_ms, .. } = self.source { delay_ms } else { 0 };
+        self.tick(watermark.saturating_add(delay));
+    }
+
+    /// Adds ROWTIME to `batch`; late rows and rows without event time are left out and reported.
+    pub fn assign(&mut self, batch: RecordBatch, arrival: Option<EventTime>, now: EventTime, errors: &mut Vec<ErrorRow>) -> Result<RecordBatch> {
+        let RowtimeSource::Column { index, delay_ms } = self.source else {
+            let time = if self.source == RowtimeSource::Arrival { arrival.unwrap_or(now) } else { now };
+            self.tick(time);
+            let time = self.max_rowtime.unwrap_or(time);
+            let rowtime: ArrayRef = Arc::new(TimestampMillisecondArray::from_value(time, batch.num_rows()));
+            return self.with_rowtime(batch, rowtime);
+        };
+        let column = batch.column(index).clone();
+        let times = column.as_primitive_opt::<TimestampMillisecondType>();
+        let times = times.ok_or_else(|| Error::internal("the event time column is not a timestamp"))?;
+        // The first of these is also the only one in an ordinary stream: no NULL, no row behind the watermark.
+        let mut greatest = self.max_rowtime.unwrap_or(EventTime::MIN);
+        let mut all_in_time = times.null_count() == 0;
+        for time in times.values() {
+            all_in_time &= *time >= greatest.saturating_sub(delay_ms);
+            greatest = greatest.max(*time);
+        }
+        if all_in_time {
+            if batch.num_rows() > 0 {
+                self.max_rowtime = Some(greatest);
+            }
+            return self.with_rowtime(batch, column);
+        }
+        let mut keep = Vec::with_capacity(times.len());
+        for (row, time) in times.iter().enumerate() {
+            let watermark = self.watermark();
+            keep.push(time.is_some_and(|time| time >= watermark));
+            match time {
+                None => {
+                    let error = Error::data("the event time is NULL").named("NULL_VIOLATION");
+                    errors.push(self.reporter.row(&batch.slice(row, 1), &error));
+                }
+                Some(time) if time < watermark => {
+                    let late = self.with_rowtime(batch.slice(row, 1), column.slice(row, 1))?;
+                    errors.push(self.reporter.late_row(&late, watermark));
+                }
+                Some(time) => self.max_rowtime = Some(self.max_rowtime.map_or(time, |greatest| greatest.max(time))),
+            }
+        }
+        let kept = filter_record_batch(&batch, &BooleanArray::from(keep))?;
+        let rowtime = kept.column(index).clone();
+        self.with_rowtime(kept, rowtime)
+    }
+
+    fn with_rowtime(&self, batch: RecordBatch, rowtime: ArrayRef) -> Result<RecordBatch> {
+        let rows = batch.num_rows();
+        let (_, mut columns, _) = batch.into_parts();
+        columns.push(rowtime);
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        Ok(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::clock::ManualClock;
+    use crate::types::{ROWTIME, SqlType};
+    use arrow::datatypes::Schema;
+    use proptest::prelude::*;
+
+    fn assigner(delay_ms: i64) -> RowtimeAssigner {
+        let schema = Schema::new(["t", ROWTIME].map(|name| SqlType::Timestamp.field(name, true)).to_vec());
+        let reporter = ErrorReporter::new("", ManualClock::starting_at(0));
+        RowtimeAssigner::new(RowtimeSource::Column { index: 0, delay_ms }, Arc::new(schema), reporter, None)
+    }
+
+    fn assign(assigner: &mut RowtimeAssigner, times: &[Option<i64>]) -> (Vec<i64>, Vec<&'static str>) {
+        let column: ArrayRef = Arc::new(TimestampMillisecondArray::from(times.to_vec()));
+        let mut errors = Vec::new();
+        let batch = RecordBatch::try_from_iter_with_nullable([("t", column, true)]).expect("one column");
+        let batch = assigner.assign(batch, None, 0, &mut errors).expect("timestamps");
+        let kept = batch.column(1).as_primitive::<TimestampMillisecondType>().values().to_vec();
+        (kept, errors.iter().map(|error| error.name).collect())
+    }
+
+    #[test]
+    fn a_row_behind_the_watermark_is_late_and_one_at_the_watermark_is_not() {
+        let mut assigner = assigner(5);
+        assert_eq!(assign(&mut assigner, &[Some(10), Some(5), Some(4), None, Some(12)]), (vec![10, 5, 12], vec!["LATE_ROW", "NULL_VIOLATION"]));
+        assert_eq!(assigner.watermark(), 7);
+    }
+
+    proptest! {
+        #[test]
+        fn the_cut_into_batches_does_not_matter(times in prop::collection::vec(prop::option::of(0i64..50), 0..60), cut in 0usize..60, delay in 0i64..20) {
+            let cut = cut.min(times.len());
+            let mut whole = assigner(delay);
+            let expected = assign(&mut whole, &times);
+            let mut parts = assigner(delay);
+            let (mut kept, mut errors) = assign(&mut parts, &times[..cut]);
+            let (more_kept, more_errors) = assign(&mut parts, &times[cut..]);
+            kept.extend(more_kept);
+            errors.extend(more_errors);
+            prop_assert_eq!((kept, errors), expected);
+            prop_assert_eq!(parts.watermark(), whole.watermark());
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The task of one split of a source: decode, assign ROWTIME, run the readers' chains, publish the watermark.
+//!
+//! A second task reads ahead, so that waiting for a file or a service overlaps with decoding.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use tokio::sync::mpsc;
+
+use super::channel::{Barrier, End, Event};
+use super::clock::{Clock, EventTime};
+use super::error_rows::{ErrorReporter, ErrorRow};
+use super::metrics::SourceMetrics;
+use super::rowtime::RowtimeAssigner;
+use super::stage::Stage;
+use crate::checkpoint::coordinator::{SourceCommand, TaskState};
+use crate::checkpoint::manifest::SplitPosition;
+use crate::connector::{Offset, Read, SplitReader};
+use crate::error::{Error, Result};
+use crate::format::{Decoder, RejectReason, Rejected};
+
+/// Pieces read ahead of the one being processed.
+const READ_AHEAD: usize = 2;
+
+/// Time between two watermarks of a silent source that follows the clock (kda-sql-reference.md §3.5: about one second).
+const TICK: Duration = Duration::from_secs(1);
+
+/// What turns the source's pieces into rows of the decoded schema.
+pub enum RowDecoder {
+    /// Bytes, through a format.
+    Bytes(Box<dyn Decoder>),
+    /// Rows: columns by place.
+    Batches(Vec<usize>, SchemaRef),
+}
+
+/// One split and what runs on it.
+pub struct SourceTask {
+    /// The stream's name.
+    pub source: String,
+    /// The split's name.
+    pub split: String,
+    /// Where it was read to in an earlier run.
+    pub offset: Option<Offset>,
+    /// Decodes the pieces.
+    pub decoder: RowDecoder,
+    /// Assigns ROWTIME.
+    pub rowtime: RowtimeAssigner,
+    /// Reports bad records.
+    pub reporter: ErrorReporter,
+    /// After this long without a row the split no longer holds the watermark back; None: never.
+    pub idle_timeout: Option<Duration>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Counters of the source.
+    pub metrics: Arc<SourceMetrics>,
+    /// What the coordinator says.
+    pub commands: mpsc::UnboundedReceiver<SourceCommand>,
+    /// The readers' chains.
+    pub stage: Stage,
+}
+
+/// Runs until the split ends or the job stops.
+pub async fn run(mut task: SourceTask, reader: Box<dyn SplitReader>) -> Result<()> {
+    let (reads_sender, mut reads) = mpsc::channel(READ_AHEAD);
+    let _reading = AbortOnDrop(tokio::spawn(read_ahead(reader, reads_sender)));
+    // A restored watermark tells the windows behind where they were.
+    task.publish_watermark().await?;
+    let mut last_row = task.clock.now();
+    let mut idle = false;
+    loop {
+        let wake = if task.rowtime.follows_clock() {
+            Some(task.clock.now().saturating_add(TICK.as_millis() as i64))
+        } else {
+            task.idle_timeout.filter(|_| !idle).map(|timeout| last_row.saturating_add(timeout.as_millis() as i64))
+        };
+        tokio::select! {
+            biased;
+            command = task.commands.recv() => match command {
+                None => return Err(Error::internal(super::stage::NEIGHBOUR_GONE)),
+                Some(SourceCommand::Barrier(barrier)) => task.pass_barrier(barrier).await?,
+                Some(SourceCommand::Stop(barrier)) => {
+                    if let Some(barrier) = barrier {
+                        task.pass_barrier(barrier).await?;
+                    }
+                    task.stage.process(0, Event::End(End::Stopped)).await?;
+                    return task.finish();
+                }
+            },
+            read = reads.recv() => {
+                last_row = task.clock.now();
+                idle = false;
+                // The reader ends after `Read::End` only, which ends this loop first, or by a panic.
+                let read = read.unwrap_or_else(|| Err(Error::internal(format!("the reader of {} died", task.source))))?;
+                if task.take(read).await? {
+                    return task.finish();
+                }
+            }
+            () = sleep_until(&task.clock, wake) => {
+                if task.rowtime.follows_clock() {
+                    task.tick().await?;
+                } else {
+                    idle = true;
+                    task.stage.process(0, Event::Idle).await?;
+                }
+            }
+        }
+    }
+}
+
+impl SourceTask {
+    /// Processes one piece; true if it was the last.
+    async fn take(&mut self, read: Read) -> Result<bool> {
+        let mut errors = Vec::new();
+        let (batch, arrival, offset) = match read {
+            Read::Records(records) => {
+                self.metrics.bytes.add(records.bytes.len() as u64);
+                let mut rejected = records.rejected;
+                let batch = match &mut self.decoder {
+                    RowDecoder::Bytes(decoder) => decoder.decode(&records.bytes, &mut rejected)?,
+                    RowDecoder::Batches(..) => return Err(Error::internal("a source of rows delivered bytes")),
+                };
+                self.metrics.rejected.add(rejected.len() as u64);
+                errors.extend(rejected.into_iter().map(|record| self.reject(record, &records.origin, records.position)));
+                (batch, records.arrival_time, records.offset)
+            }
+            Read::Batch { batch, offset } => (self.pick(batch)?, None, offset),
+            Read::Watermark { time, offset } => {
+                self.offset = Some(offset);
+                self.rowtime.raise(time);
+                self.publish_watermark().await?;
+                self.metrics.reads.add(1);
+                return Ok(false);
+            }
+            Read::End { offset } => {
+                self.offset = Some(offset);
+                self.metrics.watermarks.set(&self.split, EventTime::MAX);
+                self.stage.process(0, Event::Watermark(EventTime::MAX)).await?;
+                self.stage.process(0, Event::End(End::Complete)).await?;
+                self.metrics.reads.add(1);
+                return Ok(true);
+            }
+        };
+        let records_refused = errors.len();
+        let batch = self.rowtime.assign(batch, arrival, self.clock.now(), &mut errors)?;
+        self.metrics.late.add((errors.len() - records_refused) as u64);
+        self.metrics.rows.add(batch.num_rows() as u64);
+        self.offset = Some(offset);
+        self.stage.report_errors(&errors).await?;
+        if batch.num_rows() > 0 {
+            self.stage.process(0, Event::Batch(batch)).await?;
+        }
+        self.publish_watermark().await?;
+        self.metrics.reads.add(1);
+        Ok(false)
+    }
+
+    fn pick(&self, batch: RecordBatch) -> Result<RecordBatch> {
+        match &self.decoder {
+            RowDecoder::Batches(indices, schema) => {
+                let columns = indices.iter().map(|index| batch.column(*index).clone()).collect();
+                let options = arrow::record_batch::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+                Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
+            }
+            RowDecoder::Bytes(_) => Err(Error::internal("a source of bytes delivered rows")),
+        }
+    }
+
+    fn reject(&self, record: Rejected, origin: &str, position: u64) -> ErrorRow {
+        let name = match record.reason {
+            RejectReason::Parse | RejectReason::TooLarge => "PARSE_ERROR",
+            RejectReason::Coercion => "COERCION_ERROR",
+        };
+        let message = format!("{origin}, byte {}: {}", position + record.position, record.message);
+        self.reporter.record(name, &message, record.raw)
+    }
+
+    async fn tick(&mut self) -> Result<()> {
+        self.rowtime.tick(self.clock.now());
+        self.publish_watermark().await
+    }
+
+    async fn publish_watermark(&mut self) -> Result<()> {
+        let watermark = self.rowtime.watermark();
+        if watermark > self.stage.watermark {
+            self.metrics.watermarks.set(&self.split, watermark);
+            self.stage.process(0, Event::Watermark(watermark)).await?;
+        }
+        Ok(())
+    }
+
+    async fn pass_barrier(&mut self, barrier: Barrier) -> Result<()> {
+        if self.rowtime.follows_clock() {
+            self.tick().await?;
+        }
+        let state = self.state();
+        self.stage.pass_barrier(barrier, state).await
+    }
+
+    fn state(&self) -> TaskState {
+        let position = SplitPosition { offset: self.offset.clone(), max_rowtime: self.rowtime.max_rowtime };
+        TaskState { source: Some((self.source.clone(), self.split.clone(), position)), ..TaskState::default() }
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        let state = self.state();
+        self.stage.finish(state)
+    }
+}
+
+async fn read_ahead(mut reader: Box<dyn SplitReader>, reads: mpsc::Sender<Result<Read>>) {
+    loop {
+        let read = reader.next().await;
+        let last = matches!(read, Ok(Read::End { .. }) | Err(_));
+        if reads.send(read).await.is_err() || last {
+            return;
+        }
+    }
+}
+
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn sleep_until(clock: &Arc<dyn Clock>, time: Option<EventTime>) {
+    match time {
+        Some(time) => clock.sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
