@@ -6,6 +6,7 @@ pub mod diagnostic;
 pub mod error;
 pub mod format;
 pub mod runtime;
+pub mod sql;
 pub mod types;
 
 pub use error::{Error, ErrorKind, Result};
