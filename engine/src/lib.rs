@@ -7,6 +7,7 @@ pub mod error;
 pub mod format;
 pub mod operator;
 pub mod runtime;
+pub mod sql;
 pub mod types;
 
 pub use error::{Error, ErrorKind, Result};

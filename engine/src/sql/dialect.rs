@@ -1,0 +1,70 @@
+//! What sqlparser is told about the dialect.
+//!
+//! Little: everything that only this dialect has is rewritten in the tokens before sqlparser sees them (module `query`),
+//! and words that mean nothing here reach it as plain identifiers. What remains are the differences in expressions and
+//! aliases.
+
+use sqlparser::dialect::Dialect;
+use sqlparser::keywords::Keyword;
+use sqlparser::parser::Parser;
+
+/// The dialect that queries are parsed with.
+#[derive(Debug)]
+pub(crate) struct KdaDialect;
+
+impl Dialect for KdaDialect {
+    fn is_identifier_start(&self, c: char) -> bool {
+        c.is_alphabetic() || c == '_'
+    }
+
+    fn is_identifier_part(&self, c: char) -> bool {
+        c.is_alphanumeric() || c == '_'
+    }
+
+    fn identifier_quote_style(&self, _identifier: &str) -> Option<char> {
+        Some('"')
+    }
+
+    fn supports_filter_during_aggregation(&self) -> bool {
+        true
+    }
+
+    fn supports_group_by_expr(&self) -> bool {
+        true
+    }
+
+    fn supports_parens_around_table_factor(&self) -> bool {
+        true
+    }
+
+    /// After a faulty `CAST(…`, sqlparser would try a function named CAST, at every level of nesting: an error far from
+    /// the fault, after time exponential in the depth.
+    fn is_reserved_for_identifier(&self, keyword: Keyword) -> bool {
+        matches!(
+            keyword,
+            Keyword::CASE
+                | Keyword::CAST
+                | Keyword::EXISTS
+                | Keyword::EXTRACT
+                | Keyword::INTERVAL
+                | Keyword::NOT
+                | Keyword::OVERLAY
+                | Keyword::POSITION
+                | Keyword::SUBSTRING
+                | Keyword::TRIM
+        )
+    }
+
+    /// Words that go on with the query or begin the next statement are no aliases, unless AS says so.
+    fn is_column_alias(&self, keyword: &Keyword, _parser: &mut Parser) -> bool {
+        !sqlparser::keywords::RESERVED_FOR_COLUMN_ALIAS.contains(keyword) && !begins_statement(keyword)
+    }
+
+    fn is_table_alias(&self, keyword: &Keyword, _parser: &mut Parser) -> bool {
+        !sqlparser::keywords::RESERVED_FOR_TABLE_ALIAS.contains(keyword) && !begins_statement(keyword)
+    }
+}
+
+fn begins_statement(keyword: &Keyword) -> bool {
+    matches!(keyword, Keyword::CREATE | Keyword::ALTER | Keyword::DROP | Keyword::INSERT | Keyword::OVER)
+}

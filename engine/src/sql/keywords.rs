@@ -1,0 +1,195 @@
+//! The words of the dialect, for parsing, completion and colours (kda-sql-reference.md §1.3, §5.1).
+
+/// Words that begin a statement.
+pub const STATEMENTS: &[&str] = &["ALTER", "CREATE", "DROP", "EXPLAIN", "SELECT", "VALUES", "WITH"];
+
+/// Words that name a kind of object after CREATE and DROP.
+pub const OBJECTS: &[&str] = &["STREAM", "PUMP", "SOURCE", "SINK", "TABLE"];
+
+/// Type names, synonyms included.
+pub const TYPES: &[&str] = &[
+    "TINYINT",
+    "SMALLINT",
+    "INTEGER",
+    "INT",
+    "BIGINT",
+    "DECIMAL",
+    "DEC",
+    "NUMERIC",
+    "REAL",
+    "DOUBLE",
+    "FLOAT",
+    "BOOLEAN",
+    "CHAR",
+    "CHARACTER",
+    "VARCHAR",
+    "BINARY",
+    "VARBINARY",
+    "DATE",
+    "TIME",
+    "TIMESTAMP",
+];
+
+/// Units of intervals and of STEP, FLOOR, CEIL and EXTRACT, coarse to fine.
+pub const UNITS: &[&str] = &["YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND"];
+
+/// Names of the functions of the dialect; not all of them are built yet.
+pub const FUNCTIONS: &[&str] = &[
+    "ABS",
+    "ANY",
+    "AVG",
+    "CAST",
+    "CEIL",
+    "CEILING",
+    "CHARACTER_LENGTH",
+    "CHAR_LENGTH",
+    "CHAR_TO_DATE",
+    "CHAR_TO_TIME",
+    "CHAR_TO_TIMESTAMP",
+    "COALESCE",
+    "COUNT",
+    "COUNT_DISTINCT_ITEMS_TUMBLING",
+    "CURRENT_DATE",
+    "CURRENT_ROW_TIMESTAMP",
+    "CURRENT_TIME",
+    "CURRENT_TIMESTAMP",
+    "DATE_TO_CHAR",
+    "EVERY",
+    "EXP",
+    "EXP_AVG",
+    "EXTRACT",
+    "FAST_REGEX_LOG_PARSE",
+    "FIRST_VALUE",
+    "FIXED_COLUMN_LOG_PARSE",
+    "FLOOR",
+    "GROUP_RANK",
+    "HOTSPOTS",
+    "INITCAP",
+    "LAG",
+    "LAST_VALUE",
+    "LN",
+    "LOCALTIME",
+    "LOCALTIMESTAMP",
+    "LOG10",
+    "LOWER",
+    "MAX",
+    "MIN",
+    "MOD",
+    "MONOTONIC",
+    "NTH_VALUE",
+    "NULLIF",
+    "OVERLAY",
+    "POSITION",
+    "POWER",
+    "RANDOM_CUT_FOREST",
+    "RANDOM_CUT_FOREST_WITH_EXPLANATION",
+    "REGEX_LOG_PARSE",
+    "REGEX_REPLACE",
+    "STDDEV_POP",
+    "STDDEV_SAMP",
+    "STEP",
+    "SUBSTRING",
+    "SUM",
+    "SYS_LOG_PARSE",
+    "TIMESTAMP_TO_CHAR",
+    "TIME_TO_CHAR",
+    "TOP_K_ITEMS_TUMBLING",
+    "TO_TIMESTAMP",
+    "TRIM",
+    "TSDIFF",
+    "UNIX_TIMESTAMP",
+    "UPPER",
+    "VARIABLE_COLUMN_LOG_PARSE",
+    "VAR_POP",
+    "VAR_SAMP",
+    "W3C_LOG_PARSE",
+];
+
+/// Reserved words, sorted: to be an identifier such a word must be quoted (the parser is milder where nothing is
+/// ambiguous).
+#[rustfmt::skip] // one word a line would be 300 lines
+pub const RESERVED: &[&str] = &[
+    "ABS", "ALL", "ALLOCATE", "ALLOW", "ALTER", "ANALYZE", "AND", "ANY",
+    "APPROXIMATE_ARRIVAL_TIME", "ARE", "ARRAY", "AS", "ASENSITIVE", "ASYMMETRIC", "AT", "ATOMIC",
+    "AUTHORIZATION", "AVG", "BEGIN", "BETWEEN", "BIGINT", "BINARY", "BIT", "BLOB",
+    "BOOLEAN", "BOTH", "BY", "CALL", "CALLED", "CARDINALITY", "CASCADED", "CASE",
+    "CAST", "CEIL", "CEILING", "CHAR", "CHARACTER", "CHARACTER_LENGTH", "CHAR_LENGTH", "CHECK",
+    "CHECKPOINT", "CLOB", "CLOSE", "CLUSTERED", "COALESCE", "COLLATE", "COLLECT", "COLUMN",
+    "COMMIT", "CONDITION", "CONNECT", "CONSTRAINT", "CONVERT", "CORR", "CORRESPONDING", "COUNT",
+    "COVAR_POP", "COVAR_SAMP", "CREATE", "CROSS", "CUBE", "CUME_DIST", "CURRENT", "CURRENT_CATALOG",
+    "CURRENT_DATE", "CURRENT_DEFAULT_TRANSFORM_GROUP", "CURRENT_PATH", "CURRENT_ROLE", "CURRENT_SCHEMA", "CURRENT_TIME", "CURRENT_TIMESTAMP", "CURRENT_TRANSFORM_GROUP_FOR_TYPE",
+    "CURRENT_USER", "CURSOR", "CYCLE", "DATE", "DAY", "DEALLOCATE", "DEC", "DECIMAL",
+    "DECLARE", "DEFAULT", "DELETE", "DENSE_RANK", "DEREF", "DESCRIBE", "DETERMINISTIC", "DISALLOW",
+    "DISCONNECT", "DISTINCT", "DOUBLE", "DROP", "DYNAMIC", "EACH", "ELEMENT", "ELSE",
+    "END", "ESCAPE", "EVERY", "EXCEPT", "EXEC", "EXECUTE", "EXISTS", "EXP",
+    "EXPLAIN", "EXP_AVG", "EXTERNAL", "EXTRACT", "FALSE", "FETCH", "FILTER", "FIRST_VALUE",
+    "FLOAT", "FLOOR", "FOR", "FOREIGN", "FREE", "FROM", "FULL", "FUNCTION",
+    "FUSION", "GET", "GLOBAL", "GRANT", "GROUP", "GROUPING", "HAVING", "HOLD",
+    "HOUR", "IDENTITY", "IGNORE", "IMPORT", "IN", "INDICATOR", "INITCAP", "INNER",
+    "INOUT", "INSENSITIVE", "INSERT", "INT", "INTEGER", "INTERSECT", "INTERSECTION", "INTERVAL",
+    "INTO", "IS", "JOIN", "LANGUAGE", "LARGE", "LAST_VALUE", "LATERAL", "LEADING",
+    "LEFT", "LIKE", "LIMIT", "LN", "LOCAL", "LOCALTIME", "LOCALTIMESTAMP", "LOWER",
+    "MATCH", "MAX", "MEMBER", "MERGE", "METHOD", "MIN", "MINUTE", "MOD",
+    "MODIFIES", "MODULE", "MONTH", "MULTISET", "NATIONAL", "NATURAL", "NCHAR", "NCLOB",
+    "NEW", "NO", "NODE", "NONE", "NORMALIZE", "NOT", "NTH_VALUE", "NULL",
+    "NULLIF", "NUMERIC", "OCTET_LENGTH", "OF", "OLD", "ON", "ONLY", "OPEN",
+    "OR", "ORDER", "OUT", "OUTER", "OVER", "OVERLAPS", "OVERLAY", "PARAMETER",
+    "PARTITION", "PARTITION_ID", "PARTITION_KEY", "PERCENTILE_CONT", "PERCENTILE_DISC", "PERCENT_RANK", "POSITION", "POWER",
+    "PRECISION", "PREPARE", "PRIMARY", "PROCEDURE", "RANGE", "RANK", "READS", "REAL",
+    "RECURSIVE", "REF", "REFERENCES", "REFERENCING", "REGR_AVGX", "REGR_AVGY", "REGR_COUNT", "REGR_INTERCEPT",
+    "REGR_R2", "REGR_SLOPE", "REGR_SXX", "REGR_SXY", "RELEASE", "RESPECT", "RESULT", "RETURN",
+    "RETURNS", "REVOKE", "RIGHT", "ROLLBACK", "ROLLUP", "ROW", "ROWS", "ROWTIME",
+    "ROW_NUMBER", "SAVEPOINT", "SCOPE", "SCROLL", "SEARCH", "SECOND", "SELECT", "SENSITIVE",
+    "SEQUENCE_NUMBER", "SESSION_USER", "SET", "SHARD_ID", "SIMILAR", "SMALLINT", "SOME", "SORT",
+    "SPECIFIC", "SQL", "SQLEXCEPTION", "SQLSTATE", "SQLWARNING", "SQRT", "START", "STATIC",
+    "STDDEV", "STDDEV_POP", "STDDEV_SAMP", "STOP", "STREAM", "SUBMULTISET", "SUBSTRING", "SUM",
+    "SYMMETRIC", "SYSTEM", "SYSTEM_USER", "TABLE", "TABLESAMPLE", "THEN", "TIME", "TIMESTAMP",
+    "TIMEZONE_HOUR", "TIMEZONE_MINUTE", "TINYINT", "TO", "TRAILING", "TRANSLATE", "TRANSLATION", "TREAT",
+    "TRIGGER", "TRIM", "TRUE", "TRUNCATE", "UESCAPE", "UNION", "UNIQUE", "UNKNOWN",
+    "UNNEST", "UPDATE", "UPPER", "USER", "USING", "VALUE", "VALUES", "VARBINARY",
+    "VARCHAR", "VARYING", "VAR_POP", "VAR_SAMP", "WHEN", "WHENEVER", "WHERE", "WIDTH_BUCKET",
+    "WINDOW", "WITH", "WITHIN", "WITHOUT", "YEAR",
+];
+
+/// Words with a meaning in some place only, sorted; identifiers elsewhere.
+pub const CONTEXTUAL: &[&str] = &[
+    "ASC",
+    "CASCADE",
+    "DESC",
+    "DESCRIPTION",
+    "EXPEDITED",
+    "FIRST",
+    "FOLLOWING",
+    "IF",
+    "LAST",
+    "NEXT",
+    "NULLS",
+    "OFFSET",
+    "OPTIONS",
+    "PATH",
+    "PLACING",
+    "PRECEDING",
+    "PUMP",
+    "RENAME",
+    "REPLACE",
+    "RESTRICT",
+    "SETS",
+    "SINK",
+    "SOURCE",
+    "STAGGER",
+    "STARTED",
+    "STOPPED",
+    "UNBOUNDED",
+    "WATERMARK",
+    "WINDOWED",
+];
+
+/// True for reserved words, in any case.
+pub fn is_reserved(word: &str) -> bool {
+    RESERVED.binary_search(&word.to_ascii_uppercase().as_str()).is_ok()
+}
+
+/// True for words that a REPL shows as keywords, in any case: reserved ones and those with a meaning in some place.
+pub fn is_keyword(word: &str) -> bool {
+    is_reserved(word) || CONTEXTUAL.binary_search(&word.to_ascii_uppercase().as_str()).is_ok()
+}

@@ -1,0 +1,138 @@
+//! SQL text to statements: the one entry point for every statement of the engine.
+//!
+//! Input:  a script in KDA SQL, with this engine's CREATE SOURCE, SINK and TABLE.
+//! Output: its statements, in order, and everything that is wrong with it, statement by statement.
+//! Errors: never an `Err` and never a panic; a wrong statement becomes [`Diagnostic`]s, the others are still parsed.
+//!
+//! ```text
+//! text ─ token: words, literals, places ─ split at ';' ─ ddl: statements ─ query: rewrite, sqlparser, one pass over the tree
+//! ```
+//!
+//! See:    kda-sql-reference.md §1–2.
+
+mod cursor;
+mod ddl;
+mod dialect;
+pub mod keywords;
+mod literal;
+mod query;
+mod statement;
+#[cfg(test)]
+mod tests;
+mod token;
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+pub use literal::{Interval, sql_type_of_ast};
+pub use statement::*;
+
+use crate::diagnostic::{Diagnostic, Script};
+use token::{Fault, Token, TokenKind};
+
+/// What [`parse_script`] found.
+#[derive(Debug, Clone, Default)]
+pub struct Parsed {
+    /// The statements without errors, in order.
+    pub statements: Vec<Statement>,
+    /// What is wrong, in order; the script can run only if there is no error among them.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Parses a script. After an error it goes on with the next statement.
+pub fn parse_script(script: &Arc<Script>) -> Parsed {
+    let (tokens, mut problems) = token::scan(&script.text);
+    let faults: HashSet<_> = problems.iter().filter_map(|problem| problem.span.map(|span| span.start)).collect();
+    let mut statements = Vec::new();
+    for chunk in tokens.split(|token| token.is_symbol(";")) {
+        for (tokens, missing_semicolon) in split_at_create(chunk) {
+            if let Some(problem) = missing_semicolon {
+                problems.push(problem);
+            }
+            // What else a statement with a faulty token says is guesswork.
+            if !tokens.iter().any(|token| faults.contains(&token.span.start)) {
+                statements.extend(ddl::statement(tokens, script, &mut problems));
+            }
+        }
+    }
+    problems.sort_by_key(|problem| problem.span.map(|span| span.start));
+    Parsed { statements, diagnostics: problems.into_iter().map(|problem| problem.in_script(script)).collect() }
+}
+
+/// Splits where a CREATE begins without a semicolon before it; the second part comes with the problem.
+fn split_at_create(chunk: &[Token]) -> Vec<(&[Token], Option<Diagnostic>)> {
+    const NEXT: &[&str] = &["OR", "STREAM", "PUMP", "SOURCE", "SINK", "TABLE"];
+    let mut parts = Vec::new();
+    let (mut start, mut depth, mut problem) = (0, 0_usize, None);
+    for (index, token) in chunk.iter().enumerate() {
+        match token.kind {
+            TokenKind::Symbol("(") => depth += 1,
+            TokenKind::Symbol(")") => depth = depth.saturating_sub(1),
+            TokenKind::Word(ref word)
+                if word == "CREATE"
+                    && depth == 0
+                    && index > start
+                    && !chunk[index - 1].is_word("EXPLAIN")
+                    && chunk.get(index + 1).and_then(Token::word).is_some_and(|next| NEXT.contains(&next)) =>
+            {
+                parts.push((&chunk[start..index], problem.take()));
+                problem =
+                    Some(Diagnostic::error("unexpected \"CREATE\"").at(token.span).label("expected ; before the next statement"));
+                start = index;
+            }
+            _ => {}
+        }
+    }
+    if start < chunk.len() {
+        parts.push((&chunk[start..], problem));
+    }
+    parts
+}
+
+/// True if `text` ends a statement: its last token is a semicolon outside literals and comments. For prompts that read
+/// a statement over several lines.
+pub fn is_complete(text: &str) -> bool {
+    let open = |token: &Token| matches!(token.kind, TokenKind::Bad(Fault::UnterminatedText | Fault::UnterminatedComment));
+    let tokens = token::lex(text);
+    !tokens.iter().any(open)
+        && tokens.iter().rfind(|token| token.kind != TokenKind::Comment).is_some_and(|token| token.is_symbol(";"))
+}
+
+/// What a piece of text is, for colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenClass {
+    /// A word with a meaning of its own.
+    Keyword,
+    /// Any other word.
+    Identifier,
+    /// An identifier in double quotes.
+    QuotedIdentifier,
+    /// A character or binary literal, unfinished ones included.
+    String,
+    /// A number.
+    Number,
+    /// A comment, unfinished ones included.
+    Comment,
+    /// An operator or punctuation mark.
+    Operator,
+    /// Text that is no token.
+    Other,
+}
+
+/// The classes of all tokens of `text`, which may be unfinished, with their bytes; white space belongs to none.
+pub fn highlight_tokens(text: &str) -> Vec<(Range<usize>, TokenClass)> {
+    let class = |token: &Token| match &token.kind {
+        TokenKind::Word(word) if keywords::is_keyword(word) => TokenClass::Keyword,
+        TokenKind::Word(_) => TokenClass::Identifier,
+        TokenKind::Quoted(_) | TokenKind::Bad(Fault::UnterminatedQuoted) => TokenClass::QuotedIdentifier,
+        TokenKind::Text(_) | TokenKind::Unicode(_) | TokenKind::Hex(_) | TokenKind::Bad(Fault::UnterminatedText) => {
+            TokenClass::String
+        }
+        TokenKind::Number(_) => TokenClass::Number,
+        TokenKind::Comment | TokenKind::Bad(Fault::UnterminatedComment) => TokenClass::Comment,
+        TokenKind::Symbol(_) => TokenClass::Operator,
+        TokenKind::Bad(Fault::Number | Fault::Character(_)) => TokenClass::Other,
+    };
+    token::lex(text).iter().map(|token| (token.range.clone(), class(token))).collect()
+}
