@@ -5,6 +5,7 @@
 pub mod filter;
 pub mod insert;
 pub mod merge;
+pub mod override_rowtime;
 pub mod project;
 pub mod row_errors;
 pub mod select;

@@ -3,6 +3,8 @@
 pub mod channel;
 pub mod clock;
 pub mod error_rows;
+pub mod graph;
+pub mod job;
 pub mod merge_task;
 pub mod metrics;
 pub mod rowtime;

@@ -86,8 +86,11 @@ impl Stage {
         if barrier.save {
             state.operators = self.snapshot()?;
         }
-        for output in self.chains.iter().flat_map(|chain| &chain.outputs).chain(&self.errors) {
-            output.send(Event::Barrier(barrier)).await.map_err(neighbour_gone)?;
+        for StageChain { outputs, .. } in &mut self.chains {
+            send_to_all(outputs, Event::Barrier(barrier)).await?;
+        }
+        if let Some(errors) = &self.errors {
+            errors.send(Event::Barrier(barrier)).await.map_err(neighbour_gone)?;
         }
         // Without a coordinator the job is being torn down.
         let _ = self.reports.send(Report::Passed(self.task, barrier.epoch, state));

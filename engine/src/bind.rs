@@ -1,0 +1,539 @@
+//! Binding: a parsed statement changes the catalog, or says with its place why it cannot.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use datafusion::execution::SessionState;
+
+use crate::catalog::{Catalog, PumpEntry, Rowtime, SinkEntry, SourceBinding, SourceEntry, StreamEntry, TableEntry};
+use crate::connector::{
+    ConnectorRegistry, OptionEntry, OptionKind, OptionSpec, Options, Payload, Read, SinkDefinition, Source, SourceContext, SourceDefinition,
+};
+use crate::diagnostic::{Diagnostic, Span};
+use crate::error::Error;
+use crate::format::{self, CsvOptions, DecodeColumn, FormatSpec};
+use crate::plan::query::{stream_schema_of, unknown_stream};
+use crate::plan::{PlanNode, QueryPlan, plan_stream_query};
+use crate::runtime::clock::Clock;
+use crate::runtime::error_rows::ERROR_STREAM;
+use crate::sql::{
+    AlterPump, CreatePump, CreateSink, CreateSource, CreateStream, CreateTable, Drop as DropStatement, Name, ObjectKind, Query, SourceColumn,
+    Watermark,
+};
+use crate::types::{ROWTIME, SqlType};
+
+/// Problems of one statement.
+type Problems = Vec<Diagnostic>;
+
+/// Options of every source and every sink, besides the connector's own.
+const CONNECTOR: OptionSpec =
+    OptionSpec { name: "connector", kind: OptionKind::Text, required: true, default: None, help: "What to read from or write to." };
+const FORMAT: OptionSpec = OptionSpec {
+    name: "format",
+    kind: OptionKind::OneOf(&["json", "csv", "parquet", "table"]),
+    required: false,
+    default: None,
+    help: "How records are encoded; by the path's extension, else json.",
+};
+const CSV_DELIMITER: OptionSpec =
+    OptionSpec { name: "csv.delimiter", kind: OptionKind::Text, required: false, default: Some(","), help: "One character between two fields." };
+const CSV_HEADER: OptionSpec = OptionSpec {
+    name: "csv.header",
+    kind: OptionKind::Boolean,
+    required: false,
+    default: Some("false"),
+    help: "Source: the first record holds names. Sink: write such a record.",
+};
+const SOURCE_ROWTIME: OptionSpec = OptionSpec {
+    name: "rowtime",
+    kind: OptionKind::OneOf(&["processing", "arrival"]),
+    required: false,
+    default: None,
+    help: "The clock when a row is read (processing, the default) or the time at which the service received it (arrival).",
+};
+const IDLE_TIMEOUT: OptionSpec = OptionSpec {
+    name: "idle_timeout",
+    kind: OptionKind::Duration,
+    required: false,
+    default: None,
+    help: "After this long without a row a split no longer holds windows open; never unless given.",
+};
+
+/// What binding needs besides the catalog.
+pub(crate) struct Binder<'a> {
+    pub(crate) catalog: &'a mut Catalog,
+    pub(crate) state: &'a SessionState,
+    pub(crate) connectors: &'a ConnectorRegistry,
+    pub(crate) bindings: &'a BTreeMap<String, SourceBinding>,
+    pub(crate) clock: &'a Arc<dyn Clock>,
+    /// Warnings of the statements bound so far.
+    pub(crate) warnings: Vec<Diagnostic>,
+}
+
+impl Binder<'_> {
+    pub(crate) async fn create_stream(&mut self, statement: &CreateStream) -> Result<String, Problems> {
+        let name = &statement.name;
+        self.check_new_stream(name, statement.or_replace)?;
+        let plan = match &statement.query {
+            Some(query) => Some(self.plan(query).await?),
+            None => None,
+        };
+        let schema = match &plan {
+            Some(plan) if statement.columns.is_empty() => stream_schema_of(plan),
+            _ => {
+                let columns = statement.columns.iter().map(|column| (&column.name, column.sql_type.field(&column.name.value, !column.not_null)));
+                let columns = distinct(columns)?;
+                Arc::new(Schema::new(columns.into_iter().chain([SqlType::Timestamp.field(ROWTIME, false)]).collect::<Vec<_>>()))
+            }
+        };
+        if statement.or_replace {
+            self.drop_stream(&name.value);
+        }
+        self.catalog.streams.insert(name.value.clone(), StreamEntry { schema: schema.clone(), source: None });
+        if let Some(plan) = plan {
+            let (plan, warnings) = plan.insert_into(name, &schema, None)?;
+            self.warnings.extend(warnings);
+            self.catalog.pumps.push(PumpEntry { name: name.value.clone(), target: name.value.clone(), plan, started: true });
+        }
+        Ok(format!("stream {}", name.value))
+    }
+
+    pub(crate) async fn create_pump(&mut self, statement: &CreatePump) -> Result<String, Problems> {
+        let CreatePump { name, target, columns, query, started, or_replace } = statement;
+        if !or_replace && self.catalog.pumps.iter().any(|pump| pump.name == name.value) {
+            return Err(vec![already_exists("pump", name)]);
+        }
+        if target.value.eq_ignore_ascii_case(ERROR_STREAM) {
+            let problem = Diagnostic::error(format!("pump \"{}\" cannot insert into error_stream", name.value));
+            return Err(vec![problem.at(target.span).hint("The engine alone writes it; any pump or sink may read it.")]);
+        }
+        let Some(entry) = self.catalog.streams.get(&target.value).cloned() else {
+            return Err(vec![unknown_stream(&target.value, self.catalog.streams.keys().map(String::as_str)).at(target.span)]);
+        };
+        if entry.source.is_some() {
+            let problem = Diagnostic::error(format!("\"{}\" is a source: pumps cannot insert into it", target.value));
+            return Err(vec![problem.at(target.span).hint("Create a stream with CREATE STREAM and insert into that.")]);
+        }
+        let plan = self.plan(query).await?;
+        let (plan, warnings) = plan.insert_into(target, &entry.schema, columns.as_deref())?;
+        let pump = PumpEntry { name: name.value.clone(), target: target.value.clone(), plan, started: *started };
+        self.catalog.pumps.retain(|other| other.name != name.value);
+        for input in Catalog::inputs(&pump.plan) {
+            if let Some(path) = self.catalog.path(&target.value, &input) {
+                let path = path.iter().chain([&target.value]).map(|stream| format!("\"{stream}\"")).collect::<Vec<_>>().join(" → ");
+                let problem = Diagnostic::error(format!("pump \"{}\" closes a cycle: {path}", name.value)).at(target.span);
+                return Err(vec![problem.hint("A pump may not feed a stream that it reads, directly or through other pumps.")]);
+            }
+        }
+        self.warnings.extend(warnings);
+        self.catalog.pumps.push(pump);
+        Ok(format!("pump {}", name.value))
+    }
+
+    pub(crate) async fn create_source(&mut self, statement: &CreateSource) -> Result<String, Problems> {
+        let name = &statement.name;
+        self.check_new_stream(name, statement.or_replace)?;
+        let binding = self.bindings.get(&name.value);
+        let (options, span) = match binding {
+            Some(binding) => (&binding.options, None),
+            None => (&statement.options, Some(statement.options_span)),
+        };
+        let columns = distinct(statement.columns.iter().map(|column| (&column.name, column)))?;
+        let watermark = binding.is_none_or(|binding| binding.rowtime.is_none()).then_some(statement.watermark.as_ref()).flatten();
+        let rowtime = binding.and_then(|binding| binding.rowtime.as_deref());
+        let entry = self.bind_source(&name.value, &columns, watermark, rowtime, options, span).await?;
+        if statement.or_replace {
+            self.drop_stream(&name.value);
+        }
+        let schema = SourceEntry::stream_schema(&entry.columns);
+        self.catalog.streams.insert(name.value.clone(), StreamEntry { schema, source: Some(entry) });
+        Ok(format!("source {}", name.value))
+    }
+
+    /// Adds a source that exists outside the script only.
+    pub(crate) async fn add_bound_source(&mut self, name: &str, binding: &SourceBinding) -> Result<(), Problems> {
+        let entry = self.bind_source(name, &[], None, binding.rowtime.as_deref(), &binding.options, None).await?;
+        let schema = SourceEntry::stream_schema(&entry.columns);
+        self.catalog.streams.insert(name.to_owned(), StreamEntry { schema, source: Some(entry) });
+        Ok(())
+    }
+
+    pub(crate) fn create_sink(&mut self, statement: &CreateSink) -> Result<String, Problems> {
+        let CreateSink { name, from, options, options_span, or_replace } = statement;
+        if !or_replace && self.catalog.sinks.iter().any(|sink| sink.name == name.value) {
+            return Err(vec![already_exists("sink", name)]);
+        }
+        let entry = self.bind_sink(&name.value, from, options, Some(*options_span))?;
+        self.catalog.sinks.retain(|sink| sink.name != name.value);
+        self.catalog.sinks.push(entry);
+        Ok(format!("sink {}", name.value))
+    }
+
+    /// Binds a sink without adding it.
+    pub(crate) fn bind_sink(&self, name: &str, from: &Name, options: &[OptionEntry], span: Option<Span>) -> Result<SinkEntry, Problems> {
+        let at = |diagnostic: Diagnostic| if from.span == Span::default() { diagnostic } else { diagnostic.at(from.span) };
+        // error_stream is written in any case in configurations; its own name is lower case.
+        let stream = if from.value.eq_ignore_ascii_case(ERROR_STREAM) { ERROR_STREAM } else { from.value.as_str() };
+        let Some(entry) = self.catalog.streams.get(stream) else {
+            return Err(vec![at(unknown_stream(stream, self.catalog.streams.keys().map(String::as_str)))]);
+        };
+        let known: Vec<_> = self.connectors.sinks().map(|factory| factory.name()).collect();
+        let connector = connector_name("sink", options, span, &known)?;
+        let Some(factory) = self.connectors.sink(&connector.value) else {
+            return Err(vec![unknown_connector("sink", connector, &known)]);
+        };
+        let mut specs = vec![&CONNECTOR];
+        if !factory.formats().is_empty() {
+            specs.extend([&FORMAT, &CSV_DELIMITER, &CSV_HEADER]);
+        }
+        specs.extend(factory.options());
+        let checked = Options::check(&format!("connector '{}'", factory.name()), &specs, options, span)?;
+        let format = match checked.text("format") {
+            None => None,
+            Some(word) if !factory.formats().contains(&word) => {
+                let problem = Diagnostic::error(format!("connector '{}' does not write format '{word}'", factory.name()));
+                return Err(vec![place(problem, value_span(options, "format")).label(format!("formats are {}", factory.formats().join(", ")))]);
+            }
+            Some(word) => Some(format_spec(word, &checked, options)?),
+        };
+        let plan = declared_columns(stream, &entry.schema);
+        let definition = SinkDefinition { name: name.to_owned(), stream: stream.to_owned(), schema: plan.schema(), format };
+        let sink = factory.create(&definition, &checked).map_err(|error| vec![place(from_error(&error), span)])?;
+        Ok(SinkEntry { name: name.to_owned(), stream: stream.to_owned(), plan, connector: factory.name().to_owned(), sink })
+    }
+
+    /// Reads a reference table as a whole; returns its rows for the session.
+    pub(crate) async fn create_table(&mut self, statement: &CreateTable) -> Result<(String, SchemaRef, Vec<RecordBatch>), Problems> {
+        let CreateTable { name, columns, options, options_span, or_replace } = statement;
+        if !or_replace && (self.catalog.tables.contains_key(&name.value) || self.catalog.streams.contains_key(&name.value)) {
+            return Err(vec![already_exists("table", name)]);
+        }
+        let columns = distinct(columns.iter().map(|column| (&column.name, column)))?;
+        let entry = self.bind_source(&name.value, &columns, None, None, options, Some(*options_span)).await?;
+        let at_name = |error: Error| vec![from_error(&error).at(name.span)];
+        if !entry.source.is_bounded() {
+            let problem = Diagnostic::error(format!("table \"{}\" cannot be read as a whole: its source never ends", name.value));
+            return Err(vec![problem.at(name.span).hint("Use CREATE SOURCE for endless data.")]);
+        }
+        let fields: Vec<_> = entry.columns.iter().map(|column| column.field.clone()).collect();
+        let schema: SchemaRef = Arc::new(Schema::new(fields));
+        let (batches, rejected) = self.read_all(&entry, &schema).await.map_err(at_name)?;
+        if let Some(first) = rejected.first() {
+            let what = format!("{} records of table \"{}\" cannot be used and are left out; the first: {first}", rejected.len(), name.value);
+            self.warnings.push(Diagnostic::warning(what).at(name.span));
+        }
+        let rows = batches.iter().map(RecordBatch::num_rows).sum();
+        self.catalog.tables.insert(name.value.clone(), TableEntry { schema: schema.clone(), connector: entry.connector, rows });
+        Ok((format!("table {}", name.value), schema, batches))
+    }
+
+    pub(crate) fn drop_object(&mut self, statement: &DropStatement) -> Result<String, Problems> {
+        let DropStatement { kind, name, if_exists } = statement;
+        let (word, existed) = match kind {
+            ObjectKind::Stream | ObjectKind::Source => {
+                let word = if matches!(kind, ObjectKind::Stream) { "stream" } else { "source" };
+                let is_source = self.catalog.streams.get(&name.value).map(|entry| entry.source.is_some());
+                let existed = is_source == Some(word == "source") && name.value != ERROR_STREAM;
+                if existed {
+                    self.drop_stream(&name.value);
+                }
+                (word, existed)
+            }
+            ObjectKind::Pump => ("pump", remove(&mut self.catalog.pumps, |pump| pump.name == name.value)),
+            ObjectKind::Sink => ("sink", remove(&mut self.catalog.sinks, |sink| sink.name == name.value)),
+            ObjectKind::Table => ("table", self.catalog.tables.remove(&name.value).is_some()),
+        };
+        if !existed && !if_exists {
+            let names: Vec<_> = self.catalog.objects().into_iter().filter(|object| object.kind == word).map(|object| object.name).collect();
+            let problem = Diagnostic::error(format!("{word} \"{}\" does not exist", name.value)).at(name.span);
+            return Err(vec![problem.did_you_mean(&name.value, names.iter().map(String::as_str))]);
+        }
+        Ok(format!("{word} {}", name.value))
+    }
+
+    pub(crate) fn alter_pump(&mut self, statement: &AlterPump) -> Result<String, Problems> {
+        let mut problems = Vec::new();
+        for name in &statement.names {
+            match self.catalog.pumps.iter_mut().find(|pump| pump.name == name.value) {
+                Some(pump) => pump.started = statement.start,
+                None => {
+                    let names = self.catalog.pumps.iter().map(|pump| pump.name.as_str());
+                    problems.push(Diagnostic::error(format!("pump \"{}\" does not exist", name.value)).at(name.span).did_you_mean(&name.value, names));
+                }
+            }
+        }
+        let names: Vec<_> = statement.names.iter().map(|name| name.value.as_str()).collect();
+        if problems.is_empty() { Ok(format!("pump {}", names.join(", "))) } else { Err(problems) }
+    }
+
+    /// Plans a stream query over the catalog's streams.
+    pub(crate) async fn plan(&self, query: &Query) -> Result<QueryPlan, Problems> {
+        let tables: Vec<_> = self.catalog.tables.keys().cloned().collect();
+        plan_stream_query(query, self.state, &self.catalog.schemas(), &tables, self.clock.now()).await
+    }
+
+    fn check_new_stream(&self, name: &Name, or_replace: bool) -> Result<(), Problems> {
+        if name.value.eq_ignore_ascii_case(ERROR_STREAM) {
+            return Err(vec![Diagnostic::error("error_stream exists already: the engine creates it").at(name.span)]);
+        }
+        let taken = self.catalog.streams.contains_key(&name.value) || self.catalog.tables.contains_key(&name.value);
+        if taken && !or_replace { Err(vec![already_exists("stream", name)]) } else { Ok(()) }
+    }
+
+    /// Drops a stream and, as CREATE OR REPLACE does, what depends on it (kda-sql-reference.md §2.1).
+    fn drop_stream(&mut self, name: &str) {
+        self.catalog.streams.remove(name);
+        self.catalog.pumps.retain(|pump| pump.target != name && !Catalog::inputs(&pump.plan).iter().any(|input| input == name));
+        self.catalog.sinks.retain(|sink| sink.stream != name);
+    }
+
+    async fn bind_source(
+        &self, name: &str, declared: &[&SourceColumn], watermark: Option<&Watermark>, rowtime_column: Option<&str>, options: &[OptionEntry],
+        span: Option<Span>,
+    ) -> Result<SourceEntry, Problems> {
+        let known: Vec<_> = self.connectors.sources().map(|factory| factory.name()).collect();
+        let connector = connector_name("source", options, span, &known)?;
+        let Some(factory) = self.connectors.source(&connector.value) else {
+            return Err(vec![unknown_connector("source", connector, &known)]);
+        };
+        let mut specs = vec![&CONNECTOR, &FORMAT, &CSV_DELIMITER, &CSV_HEADER, &SOURCE_ROWTIME, &IDLE_TIMEOUT];
+        specs.extend(factory.options());
+        let checked = Options::check(&format!("connector '{}'", factory.name()), &specs, options, span)?;
+        let format = match checked.text("format") {
+            Some(word @ ("parquet" | "table")) => {
+                let problem = Diagnostic::error(format!("sources cannot read format '{word}'"));
+                return Err(vec![place(problem, value_span(options, "format")).label("formats are json, csv")]);
+            }
+            Some(word) => format_spec(word, &checked, options)?,
+            None => {
+                let path = checked.text("path").unwrap_or_default().trim_end_matches(".gz").trim_end_matches(".zst").to_lowercase();
+                format_spec(if path.ends_with(".csv") { "csv" } else { "json" }, &checked, options)?
+            }
+        };
+        let mut columns: Vec<DecodeColumn> = declared
+            .iter()
+            .enumerate()
+            .map(|(index, column)| DecodeColumn {
+                field: column.sql_type.field(&column.name.value, !column.not_null),
+                path: column.path.as_ref().map(|(path, _)| path.clone()),
+                index,
+            })
+            .collect();
+        let fields = (!columns.is_empty()).then(|| Arc::new(Schema::new(columns.iter().map(|column| column.field.clone()).collect::<Vec<_>>())));
+        let definition = SourceDefinition { name: name.to_owned(), schema: fields, format: format.clone() };
+        let failed = |error: Error| vec![place(from_error(&error), span)];
+        let source = factory.create(&definition, &checked).map_err(failed)?;
+        match source.payload() {
+            Payload::Bytes => {
+                if columns.is_empty() {
+                    columns = self.infer_columns(source.as_ref(), &format).await.map_err(failed)?;
+                }
+            }
+            Payload::Batches(schema) => {
+                if value_span(options, "format").is_some() || options.iter().any(|option| option.key == "format") {
+                    let problem = Diagnostic::error(format!("connector '{}' delivers rows: it takes no format", factory.name()));
+                    return Err(vec![place(problem, value_span(options, "format"))]);
+                }
+                columns = match_columns(&schema, declared)?;
+            }
+        }
+        let rowtime = match (rowtime_column, watermark, checked.text("rowtime")) {
+            (Some(column), ..) => Rowtime::Column { name: column.to_owned(), delay_ms: 0 },
+            (None, Some(watermark), None) => Rowtime::Column { name: watermark.column.value.clone(), delay_ms: watermark.delay_ms },
+            (None, Some(_), Some(_)) => {
+                let problem = Diagnostic::error("a source has either a WATERMARK clause or the option \"rowtime\"");
+                return Err(vec![place(problem, options.iter().find(|option| option.key == "rowtime").and_then(|option| option.key_span))]);
+            }
+            (None, None, Some("arrival")) => Rowtime::Arrival,
+            (None, None, _) => Rowtime::Processing,
+        };
+        if let Rowtime::Column { name: column, .. } = &rowtime {
+            let at = watermark.filter(|_| rowtime_column.is_none()).map(|watermark| watermark.column.span);
+            check_event_time(name, column, &mut columns, declared.is_empty()).map_err(|problem| vec![place(problem, at)])?;
+        }
+        Ok(SourceEntry {
+            connector: factory.name().to_owned(),
+            source,
+            format,
+            columns,
+            rowtime,
+            idle_timeout: checked.duration("idle_timeout"),
+        })
+    }
+
+    fn source_context(&self, format: &FormatSpec) -> SourceContext {
+        SourceContext { clock: self.clock.clone(), format: format.clone() }
+    }
+
+    async fn infer_columns(&self, source: &dyn Source, format: &FormatSpec) -> Result<Vec<DecodeColumn>, Error> {
+        let sample = source.sample(SAMPLE_BYTES, &self.source_context(format)).await?;
+        let schema = format::infer_schema(format, &sample)?;
+        let columns = schema.fields().iter().enumerate();
+        Ok(columns.map(|(index, field)| DecodeColumn { field: field.clone(), path: None, index }).collect())
+    }
+
+    /// Everything that a bounded source holds, and messages for records that became no row.
+    async fn read_all(&self, entry: &SourceEntry, schema: &SchemaRef) -> Result<(Vec<RecordBatch>, Vec<String>), Error> {
+        let mut batches = Vec::new();
+        let mut rejected = Vec::new();
+        let context = self.source_context(&entry.format);
+        for split in entry.source.splits(1).await? {
+            let mut reader = entry.source.open(&split, None, &context).await?;
+            let mut decoder = match entry.source.payload() {
+                Payload::Bytes => Some(format::decoder(&entry.format, entry.columns.clone())?),
+                Payload::Batches(_) => None,
+            };
+            loop {
+                match reader.next().await? {
+                    Read::Records(mut records) => {
+                        if let Some(decoder) = &mut decoder {
+                            batches.push(decoder.decode(&records.bytes, &mut records.rejected)?);
+                        }
+                        let position = records.position;
+                        let message = |record: &format::Rejected| format!("{}, byte {}: {}", records.origin, position + record.position, record.message);
+                        rejected.extend(records.rejected.iter().map(message));
+                    }
+                    Read::Batch { batch, .. } => {
+                        let indices = schema.fields().iter().map(|field| batch.schema_ref().index_of(field.name())).collect::<Result<Vec<_>, _>>()?;
+                        batches.push(batch.project(&indices)?.with_schema(schema.clone())?);
+                    }
+                    Read::Watermark { .. } => {}
+                    Read::End { .. } => break,
+                }
+            }
+        }
+        Ok((batches, rejected))
+    }
+}
+
+/// A reader of a stream's declared columns: what a sink writes.
+pub(crate) fn declared_columns(stream: &str, schema: &SchemaRef) -> PlanNode {
+    let columns: Vec<_> = schema.fields().iter().filter(|field| field.name() != ROWTIME).cloned().collect();
+    PlanNode::Scan { stream: stream.to_owned(), schema: Arc::new(Schema::new(columns)) }
+}
+
+/// Bytes that schema inference looks at.
+const SAMPLE_BYTES: usize = 256 << 10;
+
+/// The columns of a source of rows: those declared, matched by name, or all.
+fn match_columns(schema: &SchemaRef, declared: &[&SourceColumn]) -> Result<Vec<DecodeColumn>, Problems> {
+    if declared.is_empty() {
+        let fields = schema.fields().iter().enumerate();
+        return Ok(fields.map(|(index, field)| DecodeColumn { field: field.clone(), path: None, index }).collect());
+    }
+    let mut problems = Vec::new();
+    let mut columns = Vec::new();
+    for column in declared {
+        let name = column.name.value.as_str();
+        let Ok(index) = schema.index_of(name) else {
+            let names: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+            let problem = Diagnostic::error(format!("the source has no column \"{name}\"")).at(column.name.span);
+            problems.push(problem.label(format!("columns are {}", names.join(", "))).did_you_mean(name, names));
+            continue;
+        };
+        let existing = schema.field(index);
+        if existing.data_type() != &column.sql_type.data_type() {
+            let is = crate::types::sql_type_name(existing);
+            problems.push(Diagnostic::error(format!("column \"{name}\" of the source is {is}, not {}", column.sql_type)).at(column.name.span));
+        }
+        columns.push(DecodeColumn { field: column.sql_type.field(name, !column.not_null), path: None, index });
+    }
+    if problems.is_empty() { Ok(columns) } else { Err(problems) }
+}
+
+/// Checks that `column` can be ROWTIME; an inferred text column becomes a timestamp.
+fn check_event_time(source: &str, column: &str, columns: &mut [DecodeColumn], inferred: bool) -> Result<(), Diagnostic> {
+    let names: Vec<_> = columns.iter().map(|column| column.field.name().clone()).collect();
+    let Some(found) = columns.iter_mut().find(|candidate| candidate.field.name() == column) else {
+        let problem = Diagnostic::error(format!("source \"{source}\" has no column \"{column}\"")).label(format!("columns are {}", names.join(", ")));
+        return Err(problem.did_you_mean(column, names.iter().map(String::as_str)));
+    };
+    match found.field.data_type() {
+        DataType::Timestamp(arrow::datatypes::TimeUnit::Millisecond, None) => Ok(()),
+        DataType::Utf8 if inferred => {
+            found.field = SqlType::Timestamp.field(column, true);
+            Ok(())
+        }
+        _ => Err(Diagnostic::error(format!("column \"{column}\" is {}: ROWTIME needs a TIMESTAMP", crate::types::sql_type_name(&found.field)))),
+    }
+}
+
+fn format_spec(word: &str, checked: &Options, options: &[OptionEntry]) -> Result<FormatSpec, Problems> {
+    match word {
+        "csv" => {
+            let delimiter = checked.text("csv.delimiter").unwrap_or(",");
+            let delimiter = if delimiter == "\\t" { "\t" } else { delimiter };
+            let &[delimiter] = delimiter.as_bytes() else {
+                let problem = Diagnostic::error(format!("option \"csv.delimiter\" cannot be '{delimiter}'")).label("expected one ASCII character");
+                return Err(vec![place(problem, value_span(options, "csv.delimiter"))]);
+            };
+            Ok(FormatSpec::Csv(CsvOptions { delimiter, header: checked.flag("csv.header") }))
+        }
+        "parquet" => Ok(FormatSpec::Parquet),
+        "table" => Ok(FormatSpec::Table),
+        _ => Ok(FormatSpec::Json),
+    }
+}
+
+fn connector_name<'a>(kind: &str, options: &'a [OptionEntry], span: Option<Span>, known: &[&str]) -> Result<&'a OptionEntry, Problems> {
+    options.iter().find(|option| option.key == "connector").ok_or_else(|| {
+        let problem = Diagnostic::error(format!("the {kind} needs option \"connector\"")).label(format!("connectors are {}", known.join(", ")));
+        vec![place(problem, span).hint("Add connector = '…' to the WITH clause.")]
+    })
+}
+
+fn unknown_connector(kind: &str, entry: &OptionEntry, known: &[&str]) -> Diagnostic {
+    let problem = Diagnostic::error(format!("unknown {kind} connector '{}'", entry.value)).label(format!("connectors are {}", known.join(", ")));
+    place(problem, entry.value_span).did_you_mean(&entry.value, known.iter().copied())
+}
+
+fn already_exists(kind: &str, name: &Name) -> Diagnostic {
+    let hint = format!("Write CREATE OR REPLACE {} to replace it.", kind.to_uppercase());
+    Diagnostic::error(format!("{kind} \"{}\" exists already", name.value)).at(name.span).hint(hint)
+}
+
+fn place(diagnostic: Diagnostic, span: Option<Span>) -> Diagnostic {
+    match span {
+        Some(span) if diagnostic.span.is_none() => diagnostic.at(span),
+        _ => diagnostic,
+    }
+}
+
+fn value_span(options: &[OptionEntry], key: &str) -> Option<Span> {
+    options.iter().find(|option| option.key == key).and_then(|option| option.value_span)
+}
+
+fn from_error(error: &Error) -> Diagnostic {
+    let diagnostic = Diagnostic::error(error.message());
+    match error.hint() {
+        Some(hint) => diagnostic.hint(hint),
+        None => diagnostic,
+    }
+}
+
+/// The values, or an error for the first name that comes twice.
+fn distinct<'a, T>(columns: impl Iterator<Item = (&'a Name, T)>) -> Result<Vec<T>, Problems> {
+    let mut names: Vec<&Name> = Vec::new();
+    let mut values = Vec::new();
+    for (name, value) in columns {
+        if names.iter().any(|other| other.value == name.value) {
+            return Err(vec![Diagnostic::error(format!("column \"{}\" is declared twice", name.value)).at(name.span)]);
+        }
+        if name.value == ROWTIME {
+            let problem = Diagnostic::error("column ROWTIME cannot be declared: every stream has it").at(name.span);
+            return Err(vec![problem.hint("Give the column another name, such as \"row_time\".")]);
+        }
+        names.push(name);
+        values.push(value);
+    }
+    Ok(values)
+}
+
+fn remove<T>(entries: &mut Vec<T>, is: impl Fn(&T) -> bool) -> bool {
+    let before = entries.len();
+    entries.retain(|entry| !is(entry));
+    entries.len() < before
+}
+

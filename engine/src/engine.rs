@@ -1,0 +1,591 @@
+//! The embeddable engine: statements go in, jobs and record batches come out.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use datafusion::common::TableReference;
+use datafusion::datasource::MemTable;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::prelude::SessionContext;
+use datafusion::sql::parser::Statement as DataFusionStatement;
+use futures::{Stream, StreamExt};
+use tokio::sync::mpsc;
+
+use crate::bind::{Binder, declared_columns};
+use crate::catalog::{Catalog, Object, PumpEntry, SinkEntry, SourceBinding, StreamEntry};
+use crate::checkpoint::store::CheckpointStore;
+use crate::connector::memory::ChannelSink;
+use crate::connector::{ConnectorRegistry, OptionEntry};
+use crate::diagnostic::{Diagnostic, Script, Span};
+use crate::error::{Error, Result};
+use crate::plan::PlanNode;
+use crate::plan::explain::explain;
+use crate::plan::session::session_context;
+use crate::runtime::clock::{Clock, SystemClock};
+use crate::runtime::graph;
+use crate::runtime::job::{Job, JobOptions};
+use crate::runtime::metrics::Metrics;
+use crate::sql::{Name, Query, Statement, StatementKind, parse_script};
+
+/// How a job takes checkpoints.
+#[derive(Debug, Clone)]
+pub struct CheckpointOptions {
+    /// Folder of one job's checkpoints; created if it is missing.
+    pub directory: PathBuf,
+    /// Time between two checkpoints; 10 s unless set.
+    pub interval: Duration,
+    /// How many complete checkpoints are kept; 3 unless set.
+    pub retain: usize,
+}
+
+impl CheckpointOptions {
+    /// Checkpoints in `directory`, every 10 s, the newest 3 kept.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self { directory: directory.into(), interval: Duration::from_secs(10), retain: 3 }
+    }
+}
+
+/// Configures an [`Engine`].
+pub struct EngineBuilder {
+    clock: Arc<dyn Clock>,
+    parallelism: usize,
+    memory_limit: usize,
+    checkpoints: Option<CheckpointOptions>,
+    connectors: ConnectorRegistry,
+}
+
+impl EngineBuilder {
+    /// The clock of ROWTIME, timers and rates; the machine's unless set.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Splits per source where the source can be split; 1 unless set, so that a replay gives the same rows in the same
+    /// order on every machine.
+    pub fn parallelism(mut self, splits: usize) -> Self {
+        self.parallelism = splits.max(1);
+        self
+    }
+
+    /// Bytes that the state of all operators may take; 1 GiB unless set. A job that needs more fails and says which
+    /// operator does.
+    pub fn memory_limit(mut self, bytes: usize) -> Self {
+        self.memory_limit = bytes;
+        self
+    }
+
+    /// Takes checkpoints and starts from the newest one; none unless set.
+    pub fn checkpoints(mut self, options: CheckpointOptions) -> Self {
+        self.checkpoints = Some(options);
+        self
+    }
+
+    /// Registers connectors: `kinesql_connectors::register_all` or your own.
+    pub fn connectors(mut self, register: impl FnOnce(&mut ConnectorRegistry)) -> Self {
+        register(&mut self.connectors);
+        self
+    }
+
+    /// The engine. Fails if the checkpoint folder cannot be used.
+    pub fn build(self) -> Result<Engine> {
+        let Self { clock, parallelism, memory_limit, checkpoints, connectors } = self;
+        let checkpoints = match checkpoints {
+            Some(options) => Some((CheckpointStore::local(&options.directory)?, options.interval, options.retain)),
+            None => None,
+        };
+        let session = session_context(memory_limit)?;
+        let shared = Mutex::new(Shared::default());
+        Ok(Engine { inner: Arc::new(Inner { session, clock, parallelism, checkpoints, connectors, shared }) })
+    }
+}
+
+/// Runs streaming SQL. Clones share the catalog.
+///
+/// Statements are added with [`Engine::execute`]; [`Engine::start`] runs all pumps and sinks, [`Engine::query`] one
+/// query with what it depends on.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    session: SessionContext,
+    clock: Arc<dyn Clock>,
+    parallelism: usize,
+    checkpoints: Option<(CheckpointStore, Duration, usize)>,
+    connectors: ConnectorRegistry,
+    shared: Mutex<Shared>,
+}
+
+#[derive(Clone, Default)]
+struct Shared {
+    catalog: Catalog,
+    bindings: BTreeMap<String, SourceBinding>,
+    /// Sinks given outside the script: stream and options.
+    sinks: Vec<(String, Vec<OptionEntry>)>,
+}
+
+/// What a statement did.
+pub enum Outcome {
+    /// It created this, such as `stream DESTINATION_SQL_STREAM`.
+    Created(String),
+    /// It removed this.
+    Dropped(String),
+    /// It changed this.
+    Altered(String),
+    /// It explained a plan.
+    Explained(String),
+    /// It is a query; its rows come from the stream.
+    Query(QueryStream),
+    /// It works, perhaps not as meant. Comes before the statement's own outcome.
+    Warning(Diagnostic),
+}
+
+impl Engine {
+    /// An engine without connectors, checkpoints and parallelism.
+    pub fn builder() -> EngineBuilder {
+        EngineBuilder {
+            clock: SystemClock::shared(),
+            parallelism: 1,
+            memory_limit: 1 << 30,
+            checkpoints: None,
+            connectors: ConnectorRegistry::default(),
+        }
+    }
+
+    /// The DataFusion session: register functions, tables and object stores here. Its tables can be read by SELECT
+    /// without STREAM; its functions can be used everywhere.
+    pub fn session_context(&self) -> &SessionContext {
+        &self.inner.session
+    }
+
+    /// The connectors that this engine knows.
+    pub fn connectors(&self) -> &ConnectorRegistry {
+        &self.inner.connectors
+    }
+
+    /// The engine's clock.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.inner.clock
+    }
+
+    /// Adds the statements of a script, in order. Queries are answered with a stream, other statements take effect when
+    /// a job starts. If any statement is wrong the error holds every problem found and nothing is kept.
+    pub async fn execute(&self, script: &Arc<Script>) -> Result<Vec<Outcome>> {
+        let Prepared { shared, outcomes } = self.prepare(script).await?;
+        *self.shared() = shared;
+        // Queries start once the whole script is known to be right.
+        let mut results = Vec::with_capacity(outcomes.len());
+        for outcome in outcomes {
+            results.push(match outcome {
+                Bound::Outcome(outcome) => outcome,
+                Bound::Query(query) => Outcome::Query(self.start_query(&query).await?),
+            });
+        }
+        Ok(results)
+    }
+
+    /// Every problem and warning of a script, as [`Engine::execute`] would find them; nothing is kept or started.
+    pub async fn check(&self, script: &Arc<Script>) -> Vec<Diagnostic> {
+        let prepared = async { self.detached().await?.prepare(script).await };
+        match prepared.await {
+            Ok(Prepared { outcomes, .. }) => outcomes
+                .into_iter()
+                .filter_map(|outcome| match outcome {
+                    Bound::Outcome(Outcome::Warning(warning)) => Some(warning),
+                    _ => None,
+                })
+                .collect(),
+            Err(error) if error.diagnostics().is_empty() => vec![Diagnostic::error(error.message())],
+            Err(error) => error.diagnostics().to_vec(),
+        }
+    }
+
+    /// Binds a script on a copy of the catalog. Tables are read and registered; if the script is wrong they go again.
+    async fn prepare(&self, script: &Arc<Script>) -> Result<Prepared> {
+        let parsed = parse_script(script);
+        let mut problems = parsed.diagnostics;
+        let mut shared = self.shared().clone();
+        let mut outcomes = Vec::new();
+        // A statement that refers to a stream whose own statement is wrong has no problem of its own.
+        let mut failed_names: Vec<String> = Vec::new();
+        for statement in &parsed.statements {
+            match self.bind(&mut shared, statement).await {
+                Ok((warnings, bound)) => {
+                    let warnings = warnings.into_iter().map(|warning| warning.in_script(&statement.script));
+                    outcomes.extend(warnings.map(|warning| Bound::Outcome(Outcome::Warning(warning))));
+                    outcomes.push(bound);
+                }
+                Err(found) => {
+                    failed_names.extend(created_name(&statement.kind).map(str::to_owned));
+                    let follows = |problem: &Diagnostic| {
+                        failed_names.iter().any(|name| problem.message == format!("stream \"{name}\" does not exist"))
+                    };
+                    problems.extend(found.into_iter().filter(|problem| !follows(problem)).map(|problem| {
+                        let problem = if problem.span.is_none() { problem.at(statement.span) } else { problem };
+                        problem.in_script(&statement.script)
+                    }));
+                }
+            }
+        }
+        if problems.is_empty() {
+            return Ok(Prepared { shared, outcomes });
+        }
+        let before = self.shared().catalog.tables.keys().cloned().collect::<Vec<_>>();
+        for name in shared.catalog.tables.keys().filter(|name| !before.contains(name)) {
+            self.inner.session.deregister_table(TableReference::bare(name.as_str()))?;
+        }
+        problems.sort_by_key(|problem| problem.span.map(|span| span.start));
+        Err(Error::sql(problems))
+    }
+
+    /// Gives a source its connector from outside the script: it replaces that of a CREATE SOURCE, or makes a source that
+    /// the script only names, with inferred columns. `rowtime` names the event-time column; late rows are not allowed.
+    pub async fn bind_source(&self, name: &str, options: Vec<OptionEntry>, rowtime: Option<&str>) -> Result<()> {
+        let binding = SourceBinding { options, rowtime: rowtime.map(str::to_owned) };
+        let mut shared = self.shared().clone();
+        let state = self.inner.session.state();
+        let mut binder = self.binder(&mut shared.catalog, &shared.bindings, &state);
+        binder.add_bound_source(name, &binding).await.map_err(Error::sql)?;
+        shared.bindings.insert(name.to_owned(), binding);
+        *self.shared() = shared;
+        Ok(())
+    }
+
+    /// Adds a sink from outside the script. The stream may be created later, before a job starts.
+    pub fn bind_sink(&self, stream: &str, options: Vec<OptionEntry>) -> Result<()> {
+        self.shared().sinks.push((stream.to_owned(), options));
+        Ok(())
+    }
+
+    /// Adds a sink that is not a registered connector, for example a [`crate::connector::memory::MemorySink`].
+    pub fn add_sink(&self, name: &str, stream: &str, sink: Arc<dyn crate::connector::Sink>) -> Result<()> {
+        let mut shared = self.shared();
+        let Some(entry) = shared.catalog.streams.get(stream) else {
+            return Err(Error::config(format!("sink \"{name}\" reads stream \"{stream}\", which does not exist")));
+        };
+        let plan = declared_columns(stream, &entry.schema);
+        shared.catalog.sinks.push(SinkEntry { name: name.to_owned(), stream: stream.to_owned(), plan, connector: CUSTOM.to_owned(), sink });
+        Ok(())
+    }
+
+    /// Adds a source that is not a registered connector, for example a [`crate::connector::memory::MemorySource`].
+    /// Its ROWTIME is the clock's, or the column `rowtime` with rows at most `delay` late.
+    pub fn add_source(&self, name: &str, source: Arc<dyn crate::connector::Source>, rowtime: Option<(&str, Duration)>) -> Result<()> {
+        use crate::catalog::{Rowtime, SourceEntry};
+        use crate::connector::Payload;
+        use crate::format::{DecodeColumn, FormatSpec};
+        let Payload::Batches(schema) = source.payload() else {
+            return Err(Error::config(format!("source \"{name}\" delivers bytes"))
+                .with_hint("Register it as a connector and name its columns in CREATE SOURCE."));
+        };
+        let fields = schema.fields().iter().enumerate();
+        let columns: Vec<_> = fields.map(|(index, field)| DecodeColumn { field: field.clone(), path: None, index }).collect();
+        let rowtime = match rowtime {
+            None => Rowtime::Processing,
+            Some((column, delay)) => match schema.field_with_name(column) {
+                Ok(field) if *field.data_type() == crate::types::SqlType::Timestamp.data_type() => {
+                    Rowtime::Column { name: column.to_owned(), delay_ms: delay.as_millis() as i64 }
+                }
+                _ => return Err(Error::config(format!("source \"{name}\" has no TIMESTAMP column \"{column}\""))),
+            },
+        };
+        let entry = SourceEntry { connector: CUSTOM.to_owned(), source, format: FormatSpec::Json, columns, rowtime, idle_timeout: None };
+        let stream = StreamEntry { schema: SourceEntry::stream_schema(&entry.columns), source: Some(entry) };
+        self.shared().catalog.streams.insert(name.to_owned(), stream);
+        Ok(())
+    }
+
+    /// [`Engine::execute`] and [`Engine::start`].
+    pub async fn run_script(&self, sql: &str) -> Result<Job> {
+        self.execute(&Script::new("<sql>", sql)).await?;
+        self.start().await
+    }
+
+    /// Starts all pumps and sinks, from the newest checkpoint if there is one.
+    pub async fn start(&self) -> Result<Job> {
+        let (catalog, sinks) = self.complete()?;
+        if sinks.is_empty() {
+            return Err(Error::config("there is no sink: nothing would be written")
+                .with_hint("Add CREATE SINK … FROM stream WITH (connector = 'stdout'), or --sink STREAM=- on the command line."));
+        }
+        let pumps: Vec<_> = catalog.pumps.iter().filter(|pump| pump.started).collect();
+        Job::start(&catalog, &pumps, &sinks, self.job_options(true)).await
+    }
+
+    /// Answers one SELECT. With STREAM the rows come for ever, or until the sources end; dropping the stream stops it.
+    /// Only the pumps that the query depends on run.
+    pub async fn query(&self, sql: &str) -> Result<QueryStream> {
+        let mut outcomes = self.execute(&Script::new("<sql>", sql)).await?;
+        match outcomes.pop() {
+            Some(Outcome::Query(stream)) if outcomes.is_empty() => Ok(stream),
+            _ => Err(Error::config("not a single query").with_hint("Use `execute` for other statements.")),
+        }
+    }
+
+    /// What every pump and sink does: operators, and what makes windows close.
+    pub async fn explain(&self) -> Result<String> {
+        let (catalog, sinks) = self.complete()?;
+        let pumps: Vec<_> = catalog.pumps.iter().filter(|pump| pump.started).collect();
+        self.explain_graph(&catalog, &pumps, &sinks).await
+    }
+
+    /// All objects, for listings and completion.
+    pub fn objects(&self) -> Vec<Object> {
+        self.shared().catalog.objects()
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        // The value is replaced as a whole, so a panic elsewhere does not spoil it.
+        self.inner.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn binder<'a>(
+        &'a self, catalog: &'a mut Catalog, bindings: &'a BTreeMap<String, SourceBinding>, state: &'a datafusion::execution::SessionState,
+    ) -> Binder<'a> {
+        Binder { catalog, state, connectors: &self.inner.connectors, bindings, clock: &self.inner.clock, warnings: Vec::new() }
+    }
+
+    /// The catalog and all sinks, those from outside the script included.
+    fn complete(&self) -> Result<(Catalog, Vec<SinkEntry>)> {
+        let Shared { mut catalog, bindings, sinks: outside } = self.shared().clone();
+        let mut sinks = catalog.sinks.clone();
+        let state = self.inner.session.state();
+        let binder = self.binder(&mut catalog, &bindings, &state);
+        for (i, (stream, options)) in outside.iter().enumerate() {
+            let from = Name { value: stream.clone(), span: Span::default(), quoted: true };
+            let name = format!("{stream} (command line {})", i + 1);
+            sinks.push(binder.bind_sink(&name, &from, options, None).map_err(Error::sql)?);
+        }
+        Ok((catalog, sinks))
+    }
+
+    fn job_options(&self, checkpointed: bool) -> JobOptions {
+        JobOptions {
+            clock: self.inner.clock.clone(),
+            pool: self.inner.session.runtime_env().memory_pool.clone(),
+            parallelism: self.inner.parallelism,
+            checkpoints: self.inner.checkpoints.clone().filter(|_| checkpointed),
+        }
+    }
+
+    async fn explain_graph(&self, catalog: &Catalog, pumps: &[&PumpEntry], sinks: &[SinkEntry]) -> Result<String> {
+        let mut splits = BTreeMap::new();
+        for (name, entry) in &catalog.streams {
+            if let Some(source) = &entry.source {
+                splits.insert(name.clone(), source.source.splits(self.inner.parallelism).await?);
+            }
+        }
+        Ok(explain(&graph::build(catalog, pumps, sinks, &splits)?))
+    }
+
+    async fn bind(&self, shared: &mut Shared, statement: &Statement) -> Result<(Vec<Diagnostic>, Bound), Vec<Diagnostic>> {
+        let state = self.inner.session.state();
+        let mut binder = self.binder(&mut shared.catalog, &shared.bindings, &state);
+        let outcome = match &statement.kind {
+            StatementKind::CreateStream(statement) => Outcome::Created(binder.create_stream(statement).await?),
+            StatementKind::CreatePump(statement) => Outcome::Created(binder.create_pump(statement).await?),
+            StatementKind::CreateSource(statement) => Outcome::Created(binder.create_source(statement).await?),
+            StatementKind::CreateSink(statement) => Outcome::Created(binder.create_sink(statement)?),
+            StatementKind::CreateTable(statement) => {
+                let (created, schema, batches) = binder.create_table(statement).await?;
+                let registered = self.register_table(&statement.name.value, schema, batches);
+                registered.map_err(|error| vec![Diagnostic::error(error.message())])?;
+                Outcome::Created(created)
+            }
+            StatementKind::Drop(statement) => Outcome::Dropped(binder.drop_object(statement)?),
+            StatementKind::AlterPump(statement) => Outcome::Altered(binder.alter_pump(statement)?),
+            StatementKind::Explain(statement) => Outcome::Explained(self.explain_statement(&binder, statement).await?),
+            StatementKind::Query(query) => {
+                if query.stream {
+                    // Planned now for its errors; started when the whole script is right.
+                    binder.plan(query).await?;
+                }
+                let warnings = std::mem::take(&mut binder.warnings);
+                return Ok((warnings, Bound::Query(query.clone())));
+            }
+        };
+        Ok((binder.warnings, Bound::Outcome(outcome)))
+    }
+
+    async fn explain_statement(&self, binder: &Binder<'_>, statement: &Statement) -> Result<String, Vec<Diagnostic>> {
+        let mut catalog = binder.catalog.clone();
+        let (mut pumps, mut sinks) = (Vec::new(), Vec::new());
+        match &statement.kind {
+            StatementKind::Query(query) if query.stream => {
+                sinks.push(query_sink(binder.plan(query).await?.into_output(), mpsc::channel(1).0));
+            }
+            StatementKind::CreatePump(pump) => {
+                let mut binder = self.binder(&mut catalog, binder.bindings, binder.state);
+                binder.create_pump(pump).await?;
+                pumps.extend(catalog.pumps.last());
+            }
+            StatementKind::Query(_) => {
+                let problem = Diagnostic::error("EXPLAIN of a query without STREAM is not supported yet");
+                return Err(vec![problem.at(statement.span)]);
+            }
+            _ => return Err(vec![Diagnostic::error("EXPLAIN needs a SELECT STREAM or a CREATE PUMP").at(statement.span)]),
+        }
+        let text = self.explain_graph(&catalog, &pumps, &sinks).await;
+        text.map_err(|error| vec![Diagnostic::error(error.message())])
+    }
+
+    async fn start_query(&self, query: &Query) -> Result<QueryStream> {
+        if !query.stream {
+            return self.table_query(query).await;
+        }
+        let Shared { mut catalog, bindings, .. } = self.shared().clone();
+        let state = self.inner.session.state();
+        let plan = self.binder(&mut catalog, &bindings, &state).plan(query).await.map_err(Error::sql)?.into_output();
+        let schema = plan.schema();
+        let (sender, receiver) = mpsc::channel(QUERY_BATCHES);
+        let pumps = catalog.pumps_behind(&plan);
+        let job = Job::start(&catalog, &pumps, &[query_sink(plan.clone(), sender)], self.job_options(false)).await?;
+        Ok(QueryStream { schema, rows: Rows::Job { job, receiver, end: None } })
+    }
+
+    /// A query without STREAM: DataFusion answers it.
+    async fn table_query(&self, query: &Query) -> Result<QueryStream> {
+        let statement = DataFusionStatement::Statement(Box::new(sqlparser::ast::Statement::Query(query.ast.clone())));
+        let context = &self.inner.session;
+        let result = async {
+            let plan = context.state().statement_to_plan(statement).await?;
+            context.execute_logical_plan(plan).await?.execute_stream().await
+        };
+        let rows = result.await.map_err(|error| {
+            let problem = crate::plan::query::explain_error(&error, &Default::default());
+            Error::sql(vec![if problem.span.is_none() { problem.at(query.span) } else { problem }])
+        })?;
+        Ok(QueryStream { schema: rows.schema(), rows: Rows::Table(rows) })
+    }
+
+    fn register_table(&self, name: &str, schema: SchemaRef, batches: Vec<RecordBatch>) -> Result<()> {
+        let table = MemTable::try_new(schema, vec![batches])?;
+        let reference = TableReference::bare(name);
+        self.inner.session.deregister_table(reference.clone())?;
+        self.inner.session.register_table(reference, Arc::new(table))?;
+        Ok(())
+    }
+
+    /// A copy with a catalog and tables of its own.
+    async fn detached(&self) -> Result<Engine> {
+        let Inner { session, clock, parallelism, connectors, .. } = self.inner.as_ref();
+        let state = SessionStateBuilder::new_from_existing(session.state());
+        let list = Arc::new(datafusion::catalog::MemoryCatalogProviderList::new());
+        let catalog = Arc::new(datafusion::catalog::MemoryCatalogProvider::new());
+        let options = session.copied_config().options().catalog.clone();
+        let schema = Arc::new(datafusion::catalog::MemorySchemaProvider::new());
+        datafusion::catalog::CatalogProvider::register_schema(catalog.as_ref(), &options.default_schema, schema)?;
+        datafusion::catalog::CatalogProviderList::register_catalog(list.as_ref(), options.default_catalog.clone(), catalog);
+        let copy = SessionContext::new_with_state(state.with_catalog_list(list).build());
+        if let Some(tables) = session.catalog(&options.default_catalog).and_then(|catalog| catalog.schema(&options.default_schema)) {
+            for name in tables.table_names() {
+                if let Some(table) = tables.table(&name).await? {
+                    copy.register_table(TableReference::bare(name), table)?;
+                }
+            }
+        }
+        let shared = Mutex::new(self.shared().clone());
+        let inner = Inner { session: copy, clock: clock.clone(), parallelism: *parallelism, checkpoints: None, connectors: connectors.clone(), shared };
+        Ok(Engine { inner: Arc::new(inner) })
+    }
+}
+
+/// Shown as the connector of sources and sinks that were added by code.
+const CUSTOM: &str = "custom";
+
+/// Name of a query's sink; no user's object has a `$`.
+const QUERY: &str = "$query";
+
+/// Batches that wait for the reader of a query.
+const QUERY_BATCHES: usize = 8;
+
+/// A script that is right, before it takes effect.
+struct Prepared {
+    shared: Shared,
+    outcomes: Vec<Bound>,
+}
+
+enum Bound {
+    Outcome(Outcome),
+    Query(Query),
+}
+
+/// The sink that hands the rows of `plan` to the reader of a query.
+fn query_sink(plan: PlanNode, rows: mpsc::Sender<RecordBatch>) -> SinkEntry {
+    SinkEntry { name: QUERY.to_owned(), stream: String::new(), plan, connector: "query".to_owned(), sink: Arc::new(ChannelSink(rows)) }
+}
+
+fn created_name(kind: &StatementKind) -> Option<&str> {
+    match kind {
+        StatementKind::CreateStream(statement) => Some(&statement.name.value),
+        StatementKind::CreateSource(statement) => Some(&statement.name.value),
+        _ => None,
+    }
+}
+
+/// The rows of a query as they come. Dropping it stops the query.
+pub struct QueryStream {
+    schema: SchemaRef,
+    rows: Rows,
+}
+
+enum Rows {
+    Table(datafusion::execution::SendableRecordBatchStream),
+    Job {
+        job: Job,
+        receiver: mpsc::Receiver<RecordBatch>,
+        /// Waits for the job's result once the last row was handed over.
+        end: Option<Pin<Box<dyn Future<Output = Result<()>> + Send>>>,
+    },
+}
+
+impl QueryStream {
+    /// Columns of the rows.
+    pub fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    /// Counters of the job behind a stream query.
+    pub fn metrics(&self) -> Option<Arc<Metrics>> {
+        match &self.rows {
+            Rows::Table(_) => None,
+            Rows::Job { job, .. } => Some(job.metrics().clone()),
+        }
+    }
+}
+
+impl Stream for QueryStream {
+    type Item = Result<RecordBatch>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match &mut self.rows {
+            Rows::Table(rows) => rows.poll_next_unpin(cx).map(|batch| batch.map(|batch| batch.map_err(Error::from))),
+            Rows::Job { job, receiver, end } => {
+                if end.is_none() {
+                    match receiver.poll_recv(cx) {
+                        Poll::Pending => return Poll::Pending,
+                        Poll::Ready(Some(batch)) => return Poll::Ready(Some(Ok(batch))),
+                        Poll::Ready(None) => {}
+                    }
+                }
+                // No more rows: the job's own result says whether that is all.
+                match end.get_or_insert_with(|| job.ended()).as_mut().poll(cx) {
+                    Poll::Pending => Poll::Pending,
+                    Poll::Ready(Ok(())) => Poll::Ready(None),
+                    Poll::Ready(Err(error)) => {
+                        *end = Some(Box::pin(std::future::ready(Ok(()))));
+                        Poll::Ready(Some(Err(error)))
+                    }
+                }
+            }
+        }
+    }
+}

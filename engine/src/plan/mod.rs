@@ -1,0 +1,17 @@
+//! Planning: a parsed query becomes operators on streams.
+//!
+//! ```text
+//! query (AST) ─ check names ─ make ROWTIME explicit ─ DataFusion SQL planner ─ KDA result types ─ type coercion
+//!             ─ simplify, prune columns ─ QueryPlan: operators on streams, or an error with its place
+//! ```
+
+pub mod explain;
+pub mod monotonic;
+pub mod physical;
+pub mod query;
+pub mod rowtime;
+pub mod rules;
+pub mod session;
+
+pub use physical::{OperatorSpec, PlanNode};
+pub use query::{QueryPlan, StreamSchemas, plan_stream_query};

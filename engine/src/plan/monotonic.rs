@@ -1,0 +1,161 @@
+//! Monotonicity: does an expression only grow as ROWTIME grows (kda-sql-reference.md §1.12)?
+//!
+//! The answer carries the expression rewritten over ROWTIME alone, through derived tables and aliases, so that it can be
+//! applied to a watermark.
+
+use datafusion::common::{Column, ScalarValue};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::{BinaryExpr, Cast, Expr, LogicalPlan, Operator};
+
+use crate::types::ROWTIME;
+
+/// How an expression moves while ROWTIME grows.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Monotonicity {
+    /// It does not depend on the row.
+    Constant(Expr),
+    /// It never falls; the expression is over the single column ROWTIME.
+    Ascending(Expr),
+    /// It never rises; the expression is over the single column ROWTIME.
+    Descending(Expr),
+    /// It moves both ways, or nothing is known.
+    None,
+}
+
+use Monotonicity::{Ascending, Constant, Descending};
+
+impl Monotonicity {
+    /// True if rows of one value are neighbours in time.
+    pub fn is_strictly_useful(&self) -> bool {
+        matches!(self, Ascending(_) | Descending(_))
+    }
+
+    fn map(self, wrap: impl Fn(Expr) -> Expr) -> Self {
+        match self {
+            Constant(expr) => Constant(wrap(expr)),
+            Ascending(expr) => Ascending(wrap(expr)),
+            Descending(expr) => Descending(wrap(expr)),
+            Monotonicity::None => Monotonicity::None,
+        }
+    }
+
+    fn reversed(self) -> Self {
+        match self {
+            Ascending(expr) => Descending(expr),
+            Descending(expr) => Ascending(expr),
+            other => other,
+        }
+    }
+}
+
+/// Monotonicity of `expr` over the output of `input`, in terms of the ROWTIME of that output.
+pub fn monotonicity(expr: &Expr, input: &LogicalPlan) -> Monotonicity {
+    match expr {
+        Expr::Literal(..) => Constant(expr.clone()),
+        Expr::Alias(alias) => monotonicity(&alias.expr, input),
+        Expr::Column(column) => of_column(column, input),
+        Expr::Negative(inner) => monotonicity(inner, input).map(|inner| Expr::Negative(Box::new(inner))).reversed(),
+        Expr::Cast(cast) if keeps_order(cast) => {
+            let field = cast.field.clone();
+            monotonicity(&cast.expr, input).map(|expr| Expr::Cast(Cast { expr: Box::new(expr), field: field.clone() }))
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => of_binary(monotonicity(left, input), *op, monotonicity(right, input)),
+        Expr::ScalarFunction(function) => of_function(function, input),
+        _ => Monotonicity::None,
+    }
+}
+
+/// Floors of time: the first argument decides, the others must be constant.
+fn of_function(function: &ScalarFunction, input: &LogicalPlan) -> Monotonicity {
+    if !matches!(function.name(), "step" | "floor_to" | "ceil_to" | "floor" | "ceil" | "date_trunc" | "date_bin") {
+        return Monotonicity::None;
+    }
+    let arguments: Vec<_> = function.args.iter().map(|argument| monotonicity(argument, input)).collect();
+    let mut moving = arguments.iter().enumerate().filter(|(_, argument)| !matches!(argument, Constant(_)));
+    let rebuild = |place: usize, expr: Expr| {
+        let mut args = function.args.clone();
+        args[place] = expr;
+        Expr::ScalarFunction(ScalarFunction { func: function.func.clone(), args })
+    };
+    match (moving.next(), moving.next()) {
+        (None, _) => Constant(Expr::ScalarFunction(function.clone())),
+        (Some((place, argument)), None) => argument.clone().map(|expr| rebuild(place, expr)),
+        _ => Monotonicity::None,
+    }
+}
+
+fn of_binary(left: Monotonicity, op: Operator, right: Monotonicity) -> Monotonicity {
+    let join = |left: Expr, right: Expr| Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)));
+    match (op, left, right) {
+        (_, Constant(left), Constant(right)) => Constant(join(left, right)),
+        (Operator::Plus, Ascending(left), Ascending(right)) => Ascending(join(left, right)),
+        (Operator::Plus, Descending(left), Descending(right)) => Descending(join(left, right)),
+        (Operator::Plus | Operator::Minus, moving, Constant(constant)) => moving.map(|expr| join(expr, constant.clone())),
+        (Operator::Plus, Constant(constant), moving) => moving.map(|expr| join(constant.clone(), expr)),
+        (Operator::Minus, Constant(constant), moving) => moving.reversed().map(|expr| join(constant.clone(), expr)),
+        (Operator::Multiply | Operator::Divide, moving, Constant(factor)) => scaled(moving, &factor, |expr| join(expr, factor.clone())),
+        (Operator::Multiply, Constant(factor), moving) => scaled(moving, &factor, |expr| join(factor.clone(), expr)),
+        _ => Monotonicity::None,
+    }
+}
+
+fn scaled(moving: Monotonicity, factor: &Expr, wrap: impl Fn(Expr) -> Expr) -> Monotonicity {
+    match sign(factor) {
+        Some(sign) if sign > 0 => moving.map(wrap),
+        Some(sign) if sign < 0 => moving.reversed().map(wrap),
+        _ => Monotonicity::None,
+    }
+}
+
+fn sign(factor: &Expr) -> Option<i32> {
+    let Expr::Literal(value, _) = factor else { return None };
+    match value.cast_to(&arrow::datatypes::DataType::Float64) {
+        Ok(ScalarValue::Float64(Some(value))) => Some(if value > 0.0 { 1 } else if value < 0.0 { -1 } else { 0 }),
+        _ => None,
+    }
+}
+
+fn keeps_order(cast: &Cast) -> bool {
+    use arrow::datatypes::DataType;
+    let data_type = cast.field.data_type();
+    data_type.is_integer() || data_type.is_floating() || matches!(data_type, DataType::Timestamp(..) | DataType::Date32 | DataType::Decimal128(..))
+}
+
+fn of_column(column: &Column, plan: &LogicalPlan) -> Monotonicity {
+    match plan {
+        LogicalPlan::TableScan(_) => rowtime_only(column),
+        LogicalPlan::SubqueryAlias(alias) => match alias.schema.maybe_index_of_column(column) {
+            Some(index) => of_column(&Column::from(alias.input.schema().qualified_field(index)), &alias.input),
+            None => Monotonicity::None,
+        },
+        LogicalPlan::Filter(filter) => of_column(column, &filter.input),
+        LogicalPlan::Projection(projection) => {
+            let carrier = projection.expr.iter().find(|expr| expr.schema_name().to_string() == ROWTIME || expr.qualified_name().1 == ROWTIME);
+            // A query that sets ROWTIME anew starts a new time: what was monotonic before need not be any more.
+            if !carrier.is_none_or(|carrier| is_plain_rowtime(&monotonicity(carrier, &projection.input))) {
+                return rowtime_only(column);
+            }
+            match projection.schema.maybe_index_of_column(column) {
+                Some(index) => monotonicity(&projection.expr[index], &projection.input),
+                None => Monotonicity::None,
+            }
+        }
+        // The result rows of a window carry its end.
+        LogicalPlan::Aggregate(_) if column.name.contains(super::rowtime::GROUP_ROWTIME) => Ascending(rowtime()),
+        LogicalPlan::Union(_) => rowtime_only(column),
+        _ => Monotonicity::None,
+    }
+}
+
+fn rowtime() -> Expr {
+    Expr::Column(Column::from_name(ROWTIME))
+}
+
+fn rowtime_only(column: &Column) -> Monotonicity {
+    if column.name == ROWTIME { Ascending(rowtime()) } else { Monotonicity::None }
+}
+
+/// True if the expression is ROWTIME itself, unchanged.
+pub fn is_plain_rowtime(monotonicity: &Monotonicity) -> bool {
+    matches!(monotonicity, Ascending(expr) if *expr == rowtime())
+}

@@ -1,0 +1,301 @@
+//! Logical plan to operators; rejects what would need unbounded state.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, DFSchemaRef};
+use datafusion::execution::context::ExecutionProps;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool};
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
+use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
+use datafusion::physical_expr::expressions::BinaryExpr;
+use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
+
+use super::monotonic::{Monotonicity, is_plain_rowtime, monotonicity};
+use super::rowtime::GROUP_ROWTIME;
+use crate::diagnostic::Diagnostic;
+use crate::operator::filter::Filter;
+use crate::operator::insert::Insert;
+use crate::operator::merge::Merge;
+use crate::operator::override_rowtime::OverrideRowtime;
+use crate::operator::project::Project;
+use crate::operator::select::Select;
+use crate::operator::tumbling_window::{Emit, MergeWindows, OutputColumn, TumblingWindow, WindowPlan};
+use crate::operator::window_key::WindowKey;
+use crate::operator::window_pane::{AggregateSpec, PaneLayout};
+use crate::operator::Operator;
+use crate::runtime::error_rows::ErrorReporter;
+use crate::types::ROWTIME;
+
+/// A query as operators on streams.
+#[derive(Clone)]
+pub enum PlanNode {
+    /// Reads columns of a stream.
+    Scan {
+        /// The stream, exact case.
+        stream: String,
+        /// Columns of the output, by their names in the stream.
+        schema: SchemaRef,
+    },
+    /// Runs an operator on an input.
+    Unary {
+        /// Where the rows come from.
+        input: Box<PlanNode>,
+        /// What is done with them.
+        operator: OperatorSpec,
+    },
+    /// Rows of several inputs in ROWTIME order.
+    Union {
+        /// The branches, all of the same schema.
+        inputs: Vec<PlanNode>,
+        /// Schema of the output.
+        schema: SchemaRef,
+    },
+}
+
+/// An operator before it is built: the same spec is built once per partition.
+#[derive(Clone)]
+#[allow(missing_docs, reason = "each variant is documented by the operator it builds")]
+pub enum OperatorSpec {
+    Select { indices: Vec<usize>, schema: SchemaRef },
+    Filter { predicate: Arc<dyn PhysicalExpr> },
+    Project { expressions: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaRef },
+    Window { plan: Box<WindowPlan>, emit: Emit, text: String },
+    MergeWindows { plan: Box<WindowPlan> },
+    OverrideRowtime { schema: SchemaRef, rowtime: usize },
+    Merge { schema: SchemaRef, rowtime: usize },
+    Insert { sources: Vec<Option<usize>>, schema: SchemaRef },
+}
+
+impl OperatorSpec {
+    /// Builds the operator for one partition; its memory is counted in `pool` under the reporter's pump.
+    pub fn build(&self, reporter: &ErrorReporter, pool: &Arc<dyn MemoryPool>) -> Box<dyn Operator> {
+        let reserve = |name: &str| MemoryConsumer::new(name).register(pool);
+        match self.clone() {
+            OperatorSpec::Select { indices, schema } => Box::new(Select::new(indices, schema)),
+            OperatorSpec::Filter { predicate } => Box::new(Filter::new(predicate, reporter.clone())),
+            OperatorSpec::Project { expressions, schema } => Box::new(Project::new(expressions, schema, reporter.clone())),
+            OperatorSpec::Window { plan, emit, .. } => {
+                Box::new(TumblingWindow::new(*plan, emit, reserve("tumbling window"), reporter.clone()))
+            }
+            OperatorSpec::MergeWindows { plan } => Box::new(MergeWindows::new(*plan, reserve("merge windows"))),
+            OperatorSpec::OverrideRowtime { schema, rowtime } => Box::new(OverrideRowtime::new(schema, rowtime, reporter.clone())),
+            OperatorSpec::Merge { schema, rowtime } => Box::new(Merge::new(schema, rowtime)),
+            OperatorSpec::Insert { sources, schema } => Box::new(Insert::new(sources, schema, reporter.clone())),
+        }
+    }
+}
+
+impl fmt::Display for OperatorSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let columns = |schema: &SchemaRef| schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ");
+        match self {
+            OperatorSpec::Select { schema, .. } => write!(f, "select [{}]", columns(schema)),
+            OperatorSpec::Filter { predicate } => write!(f, "filter [{predicate}]"),
+            OperatorSpec::Project { expressions, .. } => {
+                write!(f, "project [{}]", expressions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+            }
+            OperatorSpec::Window { text, emit: Emit::Results, .. } => write!(f, "tumbling window [{text}]"),
+            OperatorSpec::Window { text, emit: Emit::States, .. } => write!(f, "tumbling window, partial [{text}]"),
+            OperatorSpec::MergeWindows { .. } => write!(f, "merge windows"),
+            OperatorSpec::OverrideRowtime { .. } => write!(f, "override rowtime"),
+            OperatorSpec::Merge { .. } => write!(f, "merge [by ROWTIME]"),
+            OperatorSpec::Insert { schema, .. } => write!(f, "insert [{}]", columns(schema)),
+        }
+    }
+}
+
+impl PlanNode {
+    /// Schema of the output.
+    pub fn schema(&self) -> SchemaRef {
+        match self {
+            PlanNode::Scan { schema, .. } | PlanNode::Union { schema, .. } => schema.clone(),
+            PlanNode::Unary { input, operator } => match operator {
+                OperatorSpec::Select { schema, .. }
+                | OperatorSpec::Project { schema, .. }
+                | OperatorSpec::OverrideRowtime { schema, .. }
+                | OperatorSpec::Merge { schema, .. }
+                | OperatorSpec::Insert { schema, .. } => schema.clone(),
+                OperatorSpec::Window { plan, .. } | OperatorSpec::MergeWindows { plan } => plan.schema.clone(),
+                OperatorSpec::Filter { .. } => input.schema(),
+            },
+        }
+    }
+
+    /// Calls `visit` with every stream that is read and the columns it is read for.
+    pub fn for_each_scan(&self, visit: &mut dyn FnMut(&str, &SchemaRef)) {
+        match self {
+            PlanNode::Scan { stream, schema } => visit(stream, schema),
+            PlanNode::Unary { input, .. } => input.for_each_scan(visit),
+            PlanNode::Union { inputs, .. } => inputs.iter().for_each(|input| input.for_each_scan(visit)),
+        }
+    }
+
+    fn then(self, operator: OperatorSpec) -> PlanNode {
+        PlanNode::Unary { input: Box::new(self), operator }
+    }
+}
+
+/// Plans `plan` as operators. Errors have no span: the caller knows the query's place.
+pub fn plan_operators(plan: &LogicalPlan, props: &ExecutionProps) -> Result<PlanNode, Diagnostic> {
+    match plan {
+        LogicalPlan::TableScan(scan) => {
+            let schema = Arc::new(scan.projected_schema.as_arrow().clone());
+            Ok(PlanNode::Scan { stream: scan.table_name.table().to_owned(), schema })
+        }
+        LogicalPlan::SubqueryAlias(alias) => plan_operators(&alias.input, props),
+        LogicalPlan::Filter(filter) => {
+            let input = plan_operators(&filter.input, props)?;
+            let predicate = physical(&filter.predicate, filter.input.schema(), props)?;
+            Ok(input.then(OperatorSpec::Filter { predicate }))
+        }
+        LogicalPlan::Projection(projection) => {
+            let input = plan_operators(&projection.input, props)?;
+            let expressions = projection.expr.iter().map(|expr| physical(expr, projection.input.schema(), props));
+            let expressions = expressions.collect::<Result<Vec<_>, _>>()?;
+            let schema = without_metadata(projection.schema.as_arrow());
+            let node = input.then(OperatorSpec::Project { expressions, schema: schema.clone() });
+            Ok(match overridden_rowtime(projection) {
+                Some(rowtime) => node.then(OperatorSpec::OverrideRowtime { schema, rowtime }),
+                None => node,
+            })
+        }
+        LogicalPlan::Aggregate(aggregate) => {
+            let input = plan_operators(&aggregate.input, props)?;
+            Ok(input.then(plan_window(aggregate, props)?))
+        }
+        LogicalPlan::Union(union) => {
+            let schema = without_metadata(union.schema.as_arrow());
+            let all_columns = (0..schema.fields().len()).collect::<Vec<_>>();
+            let inputs = union.inputs.iter().map(|input| {
+                let select = OperatorSpec::Select { indices: all_columns.clone(), schema: schema.clone() };
+                Ok(plan_operators(input, props)?.then(select))
+            });
+            Ok(PlanNode::Union { inputs: inputs.collect::<Result<_, Diagnostic>>()?, schema })
+        }
+        other => Err(Diagnostic::error(format!("{} in a stream query is not supported yet", construct_name(other)))),
+    }
+}
+
+fn construct_name(plan: &LogicalPlan) -> &'static str {
+    match plan {
+        LogicalPlan::Join(_) => "a join",
+        LogicalPlan::Sort(_) => "ORDER BY",
+        LogicalPlan::Limit(_) => "LIMIT",
+        LogicalPlan::Distinct(_) => "DISTINCT",
+        LogicalPlan::Window(_) => "OVER",
+        LogicalPlan::Subquery(_) => "a subquery in an expression",
+        LogicalPlan::Values(_) => "VALUES",
+        LogicalPlan::EmptyRelation(_) => "a query without FROM",
+        LogicalPlan::Unnest(_) => "UNNEST",
+        _ => "this construct",
+    }
+}
+
+/// Field metadata says what a column was declared as; a computed column is what its Arrow type says.
+fn without_metadata(schema: &Schema) -> SchemaRef {
+    Arc::new(Schema::new(schema.fields().iter().map(|field| field.as_ref().clone().with_metadata(Default::default())).collect::<Vec<_>>()))
+}
+
+/// The place of ROWTIME in the output if the projection gives it a new value.
+fn overridden_rowtime(projection: &datafusion::logical_expr::Projection) -> Option<usize> {
+    let place = projection.schema.fields().iter().position(|field| field.name() == ROWTIME)?;
+    let plain = is_plain_rowtime(&monotonicity(&projection.expr[place], &projection.input));
+    (!plain).then_some(place)
+}
+
+/// A physical expression whose integer arithmetic fails on overflow instead of wrapping (kda-sql-reference.md §8.2).
+fn physical(expr: &Expr, schema: &DFSchema, props: &ExecutionProps) -> Result<Arc<dyn PhysicalExpr>, Diagnostic> {
+    let planned = create_physical_expr(expr, schema, props, &PhysicalPlanningContext::default()).and_then(|expr| {
+        expr.transform_up(|node| {
+            Ok(match node.downcast_ref::<BinaryExpr>() {
+                Some(binary) => {
+                    let checked = BinaryExpr::new(binary.left().clone(), *binary.op(), binary.right().clone());
+                    Transformed::yes(Arc::new(checked.with_fail_on_overflow(true)) as Arc<dyn PhysicalExpr>)
+                }
+                None => Transformed::no(node),
+            })
+        })
+    });
+    planned.map(|expr| expr.data).map_err(|error| Diagnostic::error(error.strip_backtrace()))
+}
+
+fn plan_window(aggregate: &Aggregate, props: &ExecutionProps) -> Result<OperatorSpec, Diagnostic> {
+    let input = aggregate.input.as_ref();
+    let found: Vec<_> = aggregate.group_expr.iter().map(|expr| monotonicity(expr, input)).collect();
+    let mut windows = found.iter().enumerate().filter(|(_, found)| found.is_strictly_useful());
+    let Some((place, moving)) = windows.next() else {
+        return Err(Diagnostic::error("GROUP BY on a stream needs a monotonic expression of ROWTIME: without one it could never emit a row")
+            .hint("Add a window, such as STEP(s.ROWTIME BY INTERVAL '10' SECOND) or FLOOR(s.ROWTIME TO MINUTE), to the GROUP BY."));
+    };
+    if let Some((other, _)) = windows.next() {
+        let (one, two) = (&aggregate.group_expr[place], &aggregate.group_expr[other]);
+        return Err(Diagnostic::error(format!("GROUP BY has two expressions of ROWTIME: {one} and {two}"))
+            .hint("Only one expression based on ROWTIME is allowed in a GROUP BY."));
+    }
+    let (of_time, descending) = match moving {
+        Monotonicity::Ascending(expr) => (expr, false),
+        Monotonicity::Descending(expr) => (expr, true),
+        Monotonicity::Constant(_) | Monotonicity::None => return Err(Diagnostic::error("the window key is not monotonic")),
+    };
+    let field_type = aggregate.schema.field(place).data_type();
+    if !WindowKey::supports(field_type) {
+        return Err(Diagnostic::error(format!("a window key of type {field_type} is not supported yet"))
+            .hint("Use STEP or FLOOR of ROWTIME, which give timestamps."));
+    }
+    let internal = |error: datafusion::error::DataFusionError| Diagnostic::error(error.strip_backtrace());
+    let time_schema = DFSchema::try_from(WindowKey::time_schema().as_ref().clone()).map_err(internal)?;
+    let window = WindowKey::new(
+        physical(&aggregate.group_expr[place], input.schema(), props)?,
+        physical(of_time, &time_schema, props)?,
+        descending,
+    );
+
+    let mut columns = Vec::new();
+    let (mut keys, mut key_fields) = (Vec::new(), Vec::<FieldRef>::new());
+    for (i, expr) in aggregate.group_expr.iter().enumerate() {
+        if i == place {
+            columns.push(OutputColumn::Window);
+        } else {
+            columns.push(OutputColumn::Key(keys.len()));
+            keys.push(physical(expr, input.schema(), props)?);
+            key_fields.push(aggregate.schema.field(i).clone().into());
+        }
+    }
+    let mut aggregates = Vec::new();
+    for expr in &aggregate.aggr_expr {
+        if is_group_rowtime(expr) {
+            columns.push(OutputColumn::WindowEnd);
+        } else {
+            columns.push(OutputColumn::Aggregate(aggregates.len()));
+            aggregates.push(plan_aggregate(expr, input.schema(), props)?);
+        }
+    }
+    let names = |exprs: &[Expr]| exprs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let text = format!("window: {}; group by: {}; aggregates: {}", aggregate.group_expr[place], names(&aggregate.group_expr), names(&aggregate.aggr_expr));
+    let layout = PaneLayout::try_new(key_fields, aggregates).map_err(|error| Diagnostic::error(error.message()))?;
+    let schema = without_metadata(aggregate.schema.as_arrow());
+    Ok(OperatorSpec::Window { plan: Box::new(WindowPlan { window, keys, layout, columns, schema }), emit: Emit::Results, text })
+}
+
+fn is_group_rowtime(expr: &Expr) -> bool {
+    matches!(expr, Expr::AggregateFunction(function) if function.func.name() == GROUP_ROWTIME)
+}
+
+fn plan_aggregate(expr: &Expr, input: &DFSchemaRef, props: &ExecutionProps) -> Result<AggregateSpec, Diagnostic> {
+    if let Expr::AggregateFunction(function) = expr {
+        if function.params.distinct {
+            return Err(Diagnostic::error(format!("DISTINCT in {expr} is not supported yet")));
+        }
+        if function.params.filter.is_some() || !function.params.order_by.is_empty() {
+            return Err(Diagnostic::error(format!("FILTER and ORDER BY in {expr} are not supported")));
+        }
+    }
+    let context = PhysicalPlanningContext::default();
+    let lowered = LoweredAggregateBuilder::new(expr, input, input.as_arrow(), props, &context).build();
+    let lowered = lowered.map_err(|error| Diagnostic::error(error.strip_backtrace()))?;
+    Ok(AggregateSpec { arguments: lowered.aggregate.expressions(), function: lowered.aggregate })
+}

@@ -1,0 +1,226 @@
+//! Makes ROWTIME explicit: every SELECT over streams hands on the ROWTIME of its rows, whether the query says so or not
+//! (kda-sql-reference.md §3.2).
+//!
+//! - `*` does not contain it; a last item `ROWTIME` is added, unless the select list has one already.
+//! - In an aggregating query ROWTIME means the time of the result row. There it becomes a call of the marker aggregate
+//!   [`GROUP_ROWTIME`], which the window operator answers with the window's end.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::datatypes::{DataType, TimeUnit};
+use datafusion::common::{Result as DataFusionResult, not_impl_err};
+use datafusion::logical_expr::function::AccumulatorArgs;
+use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
+use sqlparser::ast::{
+    ExcludeSelectItem, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident,
+    ObjectName, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableFactor, Visit, VisitMut, Visitor, VisitorMut,
+};
+use std::ops::ControlFlow;
+
+use crate::types::ROWTIME;
+
+/// Name of the marker aggregate: the ROWTIME of a group's result row.
+pub const GROUP_ROWTIME: &str = "$group_rowtime";
+
+/// The marker as DataFusion sees it. It is never run.
+pub fn group_rowtime() -> Arc<AggregateUDF> {
+    static MARKER: LazyLock<Arc<AggregateUDF>> = LazyLock::new(|| Arc::new(AggregateUDF::from(GroupRowtime::default())));
+    MARKER.clone()
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct GroupRowtime {
+    signature: Signature,
+}
+
+impl Default for GroupRowtime {
+    fn default() -> Self {
+        Self { signature: Signature::any(1, Volatility::Immutable) }
+    }
+}
+
+impl AggregateUDFImpl for GroupRowtime {
+    fn name(&self) -> &str {
+        GROUP_ROWTIME
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arguments: &[DataType]) -> DataFusionResult<DataType> {
+        Ok(DataType::Timestamp(TimeUnit::Millisecond, None))
+    }
+
+    fn accumulator(&self, _args: AccumulatorArgs) -> DataFusionResult<Box<dyn Accumulator>> {
+        not_impl_err!("the ROWTIME of a group exists only in a window")
+    }
+}
+
+/// Where the output of a query carries ROWTIME.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carrier {
+    /// In the added last column.
+    Added,
+    /// In this item of the select list, `ROWTIME` or `s.ROWTIME`: it is an ordinary column too.
+    Item(usize),
+    /// In this item, `… AS ROWTIME`: meant for ROWTIME alone if the target has one column less.
+    Override(usize),
+}
+
+/// Makes ROWTIME explicit in `query` and its derived tables; says where the output of `query` carries it.
+///
+/// With a wildcard before the item its place counts items, not columns; [`Carrier::Added`] is always last.
+pub fn make_explicit(query: &mut Query) -> Carrier {
+    in_set_expression(&mut query.body)
+}
+
+fn in_set_expression(body: &mut SetExpr) -> Carrier {
+    match body {
+        SetExpr::Select(select) => in_select(select),
+        SetExpr::Query(query) => make_explicit(query),
+        SetExpr::SetOperation { left, right, .. } => {
+            let carrier = in_set_expression(left);
+            in_set_expression(right);
+            carrier
+        }
+        _ => Carrier::Added,
+    }
+}
+
+fn in_select(select: &mut Select) -> Carrier {
+    let mut relation = None;
+    for table in &mut select.from {
+        for factor in std::iter::once(&mut table.relation).chain(table.joins.iter_mut().map(|join| &mut join.relation)) {
+            if let TableFactor::Derived { subquery, .. } = factor {
+                make_explicit(subquery);
+            }
+            relation = relation.or_else(|| relation_name(factor));
+        }
+    }
+    let aggregating = is_aggregating(select);
+    let rowtime = || {
+        let ident = Ident::with_quote('"', ROWTIME);
+        match &relation {
+            Some(relation) => Expr::CompoundIdentifier(vec![relation.clone(), ident]),
+            None => Expr::Identifier(ident),
+        }
+    };
+    let mut carrier = None;
+    for (i, item) in select.projection.iter_mut().enumerate() {
+        match item {
+            SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(_), options) => {
+                options.opt_exclude = Some(ExcludeSelectItem::Single(ObjectName::from(Ident::with_quote('"', ROWTIME))));
+            }
+            SelectItem::UnnamedExpr(expr) if is_rowtime(expr) => drop(carrier.get_or_insert(Carrier::Item(i))),
+            SelectItem::ExprWithAlias { alias, .. } if alias.value == ROWTIME => drop(carrier.get_or_insert(Carrier::Override(i))),
+            _ => {}
+        }
+        if aggregating {
+            mark_rowtime_operator(item, &rowtime);
+        }
+    }
+    // A named item is the column that readers see as ROWTIME.
+    if let Some(Carrier::Item(i)) = carrier
+        && let SelectItem::UnnamedExpr(expr) = &select.projection[i]
+    {
+        select.projection[i] = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', ROWTIME) };
+    }
+    carrier.unwrap_or_else(|| {
+        let expr = if aggregating { marker_call(rowtime()) } else { rowtime() };
+        select.projection.push(SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', ROWTIME) });
+        Carrier::Added
+    })
+}
+
+fn relation_name(factor: &TableFactor) -> Option<Ident> {
+    match factor {
+        TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => Some(alias.name.clone()),
+        TableFactor::Table { name, .. } => name.0.last().and_then(|part| part.as_ident()).cloned(),
+        _ => None,
+    }
+}
+
+/// True for `ROWTIME` and `s.ROWTIME`, quoted or not.
+pub(crate) fn is_rowtime(expr: &Expr) -> bool {
+    match expr {
+        Expr::Identifier(ident) => ident.value == ROWTIME,
+        Expr::CompoundIdentifier(parts) => parts.last().is_some_and(|ident| ident.value == ROWTIME),
+        _ => false,
+    }
+}
+
+/// True if the query has GROUP BY, HAVING or an aggregate function in its select list.
+pub(crate) fn is_aggregating(select: &Select) -> bool {
+    let grouped = !matches!(&select.group_by, GroupByExpr::Expressions(expressions, _) if expressions.is_empty());
+    grouped || select.having.is_some() || select.projection.iter().any(contains_aggregate)
+}
+
+/// Aggregates that a query without GROUP BY can be recognised by.
+const AGGREGATES: &[&str] = &["count", "sum", "avg", "min", "max", "stddev", "stddev_pop", "stddev_samp", "var_pop", "var_samp"];
+
+fn contains_aggregate(item: &SelectItem) -> bool {
+    struct Finder;
+    impl Visitor for Finder {
+        type Break = ();
+        fn pre_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
+            ControlFlow::Continue(())
+        }
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            match expr {
+                Expr::Function(function) if function.over.is_none() && is_aggregate_name(&function.name) => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    item.visit(&mut Finder).is_break()
+}
+
+fn is_aggregate_name(name: &ObjectName) -> bool {
+    let name = name.0.last().and_then(|part| part.as_ident()).map(|ident| ident.value.to_lowercase());
+    name.is_some_and(|name| AGGREGATES.contains(&name.as_str()))
+}
+
+/// Replaces the operator ROWTIME (unqualified, outside aggregate calls) by the marker.
+fn mark_rowtime_operator(item: &mut SelectItem, rowtime: &dyn Fn() -> Expr) {
+    struct Marker<'a> {
+        rowtime: &'a dyn Fn() -> Expr,
+        inside_aggregate: usize,
+    }
+    impl VisitorMut for Marker<'_> {
+        type Break = ();
+        fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+            if matches!(expr, Expr::Function(function) if is_aggregate_name(&function.name)) {
+                self.inside_aggregate += 1;
+            }
+            ControlFlow::Continue(())
+        }
+        fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+            match expr {
+                Expr::Function(function) if is_aggregate_name(&function.name) => self.inside_aggregate -= 1,
+                Expr::Identifier(ident) if ident.value == ROWTIME && self.inside_aggregate == 0 => *expr = marker_call((self.rowtime)()),
+                _ => {}
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let _ = item.visit(&mut Marker { rowtime, inside_aggregate: 0 });
+}
+
+fn marker_call(argument: Expr) -> Expr {
+    let arguments = FunctionArgumentList {
+        duplicate_treatment: None,
+        args: vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))],
+        clauses: Vec::new(),
+    };
+    Expr::Function(Function {
+        name: ObjectName::from(Ident::with_quote('"', GROUP_ROWTIME)),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(arguments),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}

@@ -1,0 +1,59 @@
+//! KDA's result types of aggregates: SUM and AVG have the type of their argument (kda-sql-reference.md §1.7).
+//!
+//! DataFusion widens: `sum(INTEGER)` is BIGINT, `avg(INTEGER)` is DOUBLE, decimals gain digits. The rule computes the
+//! wide result and casts it back in a projection above, where a value that does not fit is the error of its row.
+//! `avg` of whole numbers becomes `sum / count`, which truncates as KDA does (29, 32 → 30).
+
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, Result};
+use datafusion::functions_aggregate::{count::count_udaf, sum::sum_udaf};
+use datafusion::logical_expr::expr::AggregateFunction;
+use datafusion::logical_expr::{Aggregate, BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, Projection, cast};
+
+/// Applies the rule to every aggregate of `plan`; run it before type coercion.
+pub fn apply(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let rewritten = plan.transform_up(|node| match node {
+        LogicalPlan::Aggregate(aggregate) => rewrite(aggregate),
+        node => Ok(Transformed::yes(node.recompute_schema()?)),
+    })?;
+    Ok(rewritten.data)
+}
+
+fn rewrite(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
+    let Aggregate { input, group_expr, aggr_expr, schema, .. } = aggregate;
+    let mut calls: Vec<Expr> = Vec::new();
+    let mut call = |expr: Expr| {
+        let column = Expr::Column(Column::from_name(expr.schema_name().to_string()));
+        if !calls.contains(&expr) {
+            calls.push(expr);
+        }
+        column
+    };
+    let mut results = Vec::with_capacity(aggr_expr.len());
+    for expr in &aggr_expr {
+        let name = expr.schema_name().to_string();
+        let Expr::AggregateFunction(AggregateFunction { func, params }) = expr else {
+            results.push(call(expr.clone()));
+            continue;
+        };
+        let argument_type = params.args.first().map(|argument| argument.get_type(input.schema())).transpose()?;
+        let result = match (func.name(), argument_type) {
+            ("avg", Some(data_type)) if data_type.is_integer() => {
+                let same_arguments = |func| Expr::AggregateFunction(AggregateFunction { func, params: params.clone() });
+                let (sum, count) = (call(same_arguments(sum_udaf())), call(same_arguments(count_udaf())));
+                cast(Expr::BinaryExpr(BinaryExpr::new(Box::new(sum), Operator::Divide, Box::new(count))), data_type)
+            }
+            ("sum", Some(data_type)) if data_type.is_integer() => cast(call(expr.clone()), data_type),
+            ("sum" | "avg", Some(data_type @ (DataType::Float32 | DataType::Decimal128(..)))) => cast(call(expr.clone()), data_type),
+            _ => call(expr.clone()),
+        };
+        results.push(if result.schema_name().to_string() == name { result } else { result.alias(name) });
+    }
+    let groups = schema.columns().into_iter().take(schema.fields().len() - aggr_expr.len()).map(Expr::Column);
+    let output = groups.chain(results).collect();
+    let aggregate = LogicalPlan::Aggregate(Aggregate::try_new(input, group_expr, calls)?);
+    Ok(Transformed::yes(LogicalPlan::Projection(Projection::try_new(output, Arc::new(aggregate))?)))
+}

@@ -1,0 +1,3 @@
+//! Rewrites of logical plans, one per file.
+
+pub mod aggregate_types;

@@ -1,0 +1,66 @@
+//! The DataFusion session behind an engine: its options, KDA's types and operators, and the functions.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, FieldRef, TimeUnit};
+use datafusion::common::{DFSchema, Result};
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::memory_pool::GreedyMemoryPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, TypePlanner};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, ScalarUDF};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use sqlparser::ast::{BinaryOperator, DataType as SqlDataType, TimezoneInfo};
+
+/// A session whose SQL follows KDA's rules (kda-sql-reference.md §1), with every function registered.
+pub fn session_context(memory_limit: usize) -> crate::Result<SessionContext> {
+    let mut config = SessionConfig::new().with_target_partitions(1);
+    let parser = &mut config.options_mut().sql_parser;
+    parser.enable_ident_normalization = false;
+    parser.collect_spans = true;
+    parser.map_string_types_to_utf8view = false;
+    parser.parse_float_as_decimal = true;
+    parser.support_varchar_with_length = true;
+    let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(GreedyMemoryPool::new(memory_limit))).build_arc()?;
+    let mut state = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features();
+    state.expr_planners().get_or_insert_default().insert(0, Arc::new(KdaOperators));
+    let context = SessionContext::new_with_state(state.with_type_planner(Arc::new(KdaTypes)).build());
+    kinesql_udfs::register_all(&context)?;
+    context.register_udaf(super::rowtime::group_rowtime().as_ref().clone());
+    Ok(context)
+}
+
+/// Types whose Arrow form differs from DataFusion's choice.
+#[derive(Debug)]
+struct KdaTypes;
+
+impl TypePlanner for KdaTypes {
+    fn plan_type_field(&self, sql_type: &SqlDataType) -> Result<Option<FieldRef>> {
+        let data_type = match sql_type {
+            SqlDataType::Timestamp(None, TimezoneInfo::None) => DataType::Timestamp(TimeUnit::Millisecond, None),
+            SqlDataType::Time(None, TimezoneInfo::None) => DataType::Time32(TimeUnit::Millisecond),
+            SqlDataType::Float(_) => DataType::Float64,
+            _ => return Ok(None),
+        };
+        Ok(Some(Arc::new(arrow::datatypes::Field::new("", data_type, true))))
+    }
+}
+
+/// `a / b` fails for b = 0 whatever the type (kda-sql-reference.md §1.7); arrow does so only for exact numbers.
+#[derive(Debug)]
+struct KdaOperators;
+
+impl ExprPlanner for KdaOperators {
+    fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
+        if expr.op != BinaryOperator::Divide {
+            return Ok(PlannerResult::Original(expr));
+        }
+        let floating = |side: &Expr| Ok::<_, datafusion::error::DataFusionError>(side.get_type(schema)?.is_floating());
+        if !floating(&expr.left)? && !floating(&expr.right)? {
+            return Ok(PlannerResult::Original(expr));
+        }
+        let nonzero: Arc<ScalarUDF> = kinesql_udfs::scalar::nonzero::udf();
+        let divisor = nonzero.call(vec![expr.right]);
+        Ok(PlannerResult::Planned(Expr::BinaryExpr(BinaryExpr::new(Box::new(expr.left), Operator::Divide, Box::new(divisor)))))
+    }
+}

@@ -1,0 +1,258 @@
+//! The graph of a job: which chains run on which stream, and where their output goes.
+//!
+//! A *stage* is a stream (or a merge in front of one) with the chains of its readers. A source's stage runs once per
+//! split, every other stage once. A pump's chain runs in the task of the stream that it reads, so stateless pumps need
+//! no channel of their own.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+
+use super::error_rows::ERROR_STREAM;
+use crate::catalog::{Catalog, PumpEntry, SinkEntry, SourceEntry};
+use crate::error::{Error, Result};
+use crate::format::DecodeColumn;
+use crate::operator::tumbling_window::Emit;
+use crate::plan::{OperatorSpec, PlanNode};
+use crate::types::ROWTIME;
+
+/// What runs.
+pub struct Graph {
+    /// Streams and merges.
+    pub stages: Vec<StageSpec>,
+    /// The sinks, each read from one stage.
+    pub sinks: Vec<SinkEntry>,
+    /// What every chain computes, by its id.
+    pub definitions: BTreeMap<String, String>,
+}
+
+/// A stage.
+pub struct StageSpec {
+    /// Name of the stream, or of the merge in front of it.
+    pub name: String,
+    /// Set for a source.
+    pub source: Option<SourceSpec>,
+    /// The readers.
+    pub chains: Vec<ChainSpec>,
+}
+
+/// A source with the columns that somebody reads.
+pub struct SourceSpec {
+    /// The source.
+    pub entry: SourceEntry,
+    /// Columns to decode.
+    pub columns: Vec<DecodeColumn>,
+    /// Splits to read.
+    pub splits: Vec<String>,
+}
+
+/// A chain and its target.
+pub struct ChainSpec {
+    /// Unique among the chains of the job.
+    pub id: String,
+    /// The pump on whose behalf it runs; empty for sinks and merges.
+    pub pump: String,
+    /// Its operators.
+    pub operators: Vec<OperatorSpec>,
+    /// Where its output goes.
+    pub target: Target,
+}
+
+/// Where a chain's output goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// The stage at this place.
+    Stage(usize),
+    /// The sink at this place.
+    Sink(usize),
+}
+
+/// The start of a chain: the stage it runs on, and its operators so far.
+struct Open {
+    stage: usize,
+    operators: Vec<OperatorSpec>,
+}
+
+struct Builder<'a> {
+    catalog: &'a Catalog,
+    stages: Vec<StageSpec>,
+    by_stream: BTreeMap<String, usize>,
+    needed: BTreeMap<String, Vec<String>>,
+    splits: &'a BTreeMap<String, Vec<String>>,
+}
+
+/// Builds the graph of `pumps` and `sinks`; `splits` are those of every source.
+pub fn build(catalog: &Catalog, pumps: &[&PumpEntry], sinks: &[SinkEntry], splits: &BTreeMap<String, Vec<String>>) -> Result<Graph> {
+    let mut builder =
+        Builder { catalog, stages: Vec::new(), by_stream: BTreeMap::new(), needed: needed_columns(pumps, sinks), splits };
+    for pump in pumps {
+        let open = builder.open(&pump.plan, &pump.name)?;
+        let target = builder.target_of(pump, pumps)?;
+        builder.close(open, format!("pump {}", pump.name), &pump.name, Target::Stage(target));
+    }
+    for (i, sink) in sinks.iter().enumerate() {
+        let mut open = builder.open(&sink.plan, "")?;
+        if builder.instances(open.stage) > 1 {
+            open = builder.merge_point(open, &format!("sink {}", sink.name), "");
+        }
+        builder.close(open, format!("sink {}", sink.name), "", Target::Sink(i));
+    }
+    let mut definitions = BTreeMap::new();
+    for stage in &builder.stages {
+        if let Some(source) = &stage.source {
+            let entry = &source.entry;
+            let columns: Vec<_> = source.columns.iter().map(|column| format!("{} {}", column.field.name(), column.field.data_type())).collect();
+            let text = format!("{}, {}, rowtime {:?}, columns {}", entry.connector, entry.format.name(), entry.rowtime, columns.join(", "));
+            definitions.insert(format!("source {}", stage.name), text);
+        }
+        for chain in &stage.chains {
+            let operators: Vec<_> = chain.operators.iter().map(ToString::to_string).collect();
+            definitions.insert(chain.id.clone(), format!("from {}: {}", stage.name, operators.join(" → ")));
+        }
+    }
+    Ok(Graph { stages: builder.stages, sinks: sinks.to_vec(), definitions })
+}
+
+/// Columns that pumps and sinks read, per source: the others are not decoded.
+fn needed_columns(pumps: &[&PumpEntry], sinks: &[SinkEntry]) -> BTreeMap<String, Vec<String>> {
+    let mut needed: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut add = |stream: &str, schema: &SchemaRef| {
+        needed.entry(stream.to_owned()).or_default().extend(schema.fields().iter().map(|field| field.name().clone()));
+    };
+    pumps.iter().for_each(|pump| pump.plan.for_each_scan(&mut add));
+    sinks.iter().for_each(|sink| sink.plan.for_each_scan(&mut add));
+    needed
+}
+
+impl Builder<'_> {
+    fn stage_of(&mut self, stream: &str) -> Result<usize> {
+        if let Some(stage) = self.by_stream.get(stream) {
+            return Ok(*stage);
+        }
+        let entry = self.catalog.streams.get(stream).ok_or_else(|| Error::internal(format!("there is no stream {stream}")))?;
+        let source = entry.source.as_ref().map(|entry| {
+            let needed = self.needed.get(stream).cloned().unwrap_or_default();
+            let is_rowtime = |name: &str| matches!(&entry.rowtime, crate::catalog::Rowtime::Column { name: column, .. } if column == name);
+            let columns = entry.columns.iter().filter(|column| needed.contains(column.field.name()) || is_rowtime(column.field.name()));
+            let columns = columns.cloned().collect();
+            SourceSpec { entry: entry.clone(), columns, splits: self.splits.get(stream).cloned().unwrap_or_default() }
+        });
+        let stage = self.add_stage(stream.to_owned(), source);
+        self.by_stream.insert(stream.to_owned(), stage);
+        Ok(stage)
+    }
+
+    fn add_stage(&mut self, name: String, source: Option<SourceSpec>) -> usize {
+        self.stages.push(StageSpec { name, source, chains: Vec::new() });
+        self.stages.len() - 1
+    }
+
+    /// Schema of the batches on a stage that reads a stream.
+    fn stage_schema(&self, stage: usize) -> Result<SchemaRef> {
+        match &self.stages[stage].source {
+            Some(source) => Ok(SourceEntry::stream_schema(&source.columns)),
+            None => {
+                let name = &self.stages[stage].name;
+                let entry = self.catalog.streams.get(name).ok_or_else(|| Error::internal(format!("there is no stream {name}")))?;
+                Ok(entry.schema.clone())
+            }
+        }
+    }
+
+    fn instances(&self, stage: usize) -> usize {
+        self.stages[stage].source.as_ref().map_or(1, |source| source.splits.len())
+    }
+
+    fn open(&mut self, node: &PlanNode, pump: &str) -> Result<Open> {
+        match node {
+            PlanNode::Scan { stream, schema } => {
+                let stage = self.stage_of(stream)?;
+                let available = self.stage_schema(stage)?;
+                let indices = schema.fields().iter().map(|field| available.index_of(field.name())).collect::<Result<Vec<_>, _>>()?;
+                // Columns that nobody NULL-checks may be declared NOT NULL upstream only.
+                let fields = indices.iter().map(|index| available.field(*index).clone()).collect::<Vec<_>>();
+                let select = OperatorSpec::Select { indices, schema: Arc::new(Schema::new(fields)) };
+                Ok(Open { stage, operators: vec![select] })
+            }
+            PlanNode::Unary { input, operator } => {
+                let mut open = self.open(input, pump)?;
+                match operator {
+                    // Several splits: each aggregates what it has, one stage behind them merges the states.
+                    OperatorSpec::Window { plan, text, .. } if self.instances(open.stage) > 1 => {
+                        open.operators.push(OperatorSpec::Window { plan: plan.clone(), emit: Emit::States, text: text.clone() });
+                        open = self.merge_point(open, &format!("windows of {pump}"), pump);
+                        open.operators.push(OperatorSpec::MergeWindows { plan: plan.clone() });
+                    }
+                    OperatorSpec::OverrideRowtime { .. } if self.instances(open.stage) > 1 => {
+                        open = self.merge_point(open, &format!("rowtime of {pump}"), pump);
+                        open.operators.push(operator.clone());
+                    }
+                    operator => open.operators.push(operator.clone()),
+                }
+                Ok(open)
+            }
+            PlanNode::Union { inputs, schema } => {
+                let merge = self.add_stage(format!("union of {pump} {}", self.stages.len()), None);
+                for (i, input) in inputs.iter().enumerate() {
+                    let open = self.open(input, pump)?;
+                    let id = format!("pump {pump}, branch {} of {}", i + 1, self.stages[merge].name);
+                    self.close(open, id, pump, Target::Stage(merge));
+                }
+                let rowtime = schema.index_of(ROWTIME)?;
+                Ok(Open { stage: merge, operators: vec![OperatorSpec::Merge { schema: schema.clone(), rowtime }] })
+            }
+        }
+    }
+
+    /// Ends a chain in a new stage and starts one there.
+    fn merge_point(&mut self, open: Open, name: &str, pump: &str) -> Open {
+        let stage = self.add_stage(format!("{name} {}", self.stages.len()), None);
+        let id = format!("{name}, partial {stage}");
+        self.close(open, id, pump, Target::Stage(stage));
+        Open { stage, operators: Vec::new() }
+    }
+
+    fn close(&mut self, open: Open, id: String, pump: &str, target: Target) {
+        self.stages[open.stage].chains.push(ChainSpec { id, pump: pump.to_owned(), operators: open.operators, target });
+    }
+
+    /// The stage that takes a pump's rows: the stream's own, or a merge in front of it if several pumps fill it.
+    fn target_of(&mut self, pump: &PumpEntry, pumps: &[&PumpEntry]) -> Result<usize> {
+        let stream = self.stage_of(&pump.target)?;
+        if pumps.iter().filter(|other| other.target == pump.target).count() < 2 {
+            return Ok(stream);
+        }
+        let name = format!("merge into {}", pump.target);
+        if let Some(stage) = self.by_stream.get(&name) {
+            return Ok(*stage);
+        }
+        let schema = self.stage_schema(stream)?;
+        let rowtime = schema.index_of(ROWTIME)?;
+        let stage = self.add_stage(name.clone(), None);
+        self.by_stream.insert(name.clone(), stage);
+        let operators = vec![OperatorSpec::Merge { schema, rowtime }];
+        self.stages[stage].chains.push(ChainSpec { id: name, pump: String::new(), operators, target: Target::Stage(stream) });
+        Ok(stage)
+    }
+}
+
+impl Graph {
+    /// The stage of `error_stream`, if somebody reads it.
+    pub fn error_stage(&self) -> Option<usize> {
+        self.stages.iter().position(|stage| stage.name == ERROR_STREAM && !stage.chains.is_empty())
+    }
+
+    /// Stages that get rows from `stage`, itself included: their errors cannot go back there.
+    pub fn behind(&self, stage: usize) -> Vec<bool> {
+        let mut behind = vec![false; self.stages.len()];
+        let mut waiting = vec![stage];
+        while let Some(stage) = waiting.pop() {
+            if !std::mem::replace(&mut behind[stage], true) {
+                let targets = self.stages[stage].chains.iter().map(|chain| chain.target);
+                waiting.extend(targets.filter_map(|target| if let Target::Stage(stage) = target { Some(stage) } else { None }));
+            }
+        }
+        behind
+    }
+}
