@@ -11,6 +11,7 @@ use std::sync::Arc;
 use arrow::datatypes::Schema;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
+use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::local::LocalFileSystem;
@@ -156,7 +157,7 @@ fn decode_state(bytes: &[u8]) -> Result<OperatorState> {
     let summary = schema.metadata().get(SUMMARY).and_then(|text| serde_json::from_str(text).ok());
     let summary = summary.ok_or_else(|| Error::state("a state file of the checkpoint has no summary"))?;
     let plain: Arc<Schema> = Arc::new(Schema::new(schema.fields().clone()));
-    let batches = reader.map(|batch| batch.and_then(|batch| batch.with_schema(plain.clone())));
+    let batches = reader.map(|batch| batch.and_then(|batch| RecordBatch::try_new(plain.clone(), batch.columns().to_vec())));
     let batches = batches.collect::<Result<Vec<_>, _>>().map_err(broken)?;
     Ok(OperatorState { summary, batches })
 }
@@ -165,7 +166,6 @@ fn decode_state(bytes: &[u8]) -> Result<OperatorState> {
 mod tests {
     use super::*;
     use arrow::array::{ArrayRef, Int64Array};
-    use arrow::record_batch::RecordBatch;
     use std::collections::BTreeMap;
 
     fn manifest(epoch: Epoch) -> Manifest {
