@@ -1,0 +1,4 @@
+//! All whole-engine tests, in one binary: one link, one place to look.
+
+mod errors;
+mod slt;
