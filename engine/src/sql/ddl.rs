@@ -313,11 +313,13 @@ impl Grammar<'_, '_> {
                     .hint("Choose another name, and select ROWTIME into it where it is needed."),
             );
         }
+        let start = self.cursor.next;
         let sql_type = match sql_type(&mut self.cursor) {
             Ok(sql_type) => sql_type,
             Err(problem) => {
                 // Go on with the next column, to find all wrong types at once.
                 self.problems.push(*problem);
+                self.cursor.next = start;
                 self.skip_column();
                 SqlType::Integer
             }

@@ -1,12 +1,57 @@
 //! What sqlparser is told about the dialect.
 //!
 //! Little: everything that only this dialect has is rewritten in the tokens before sqlparser sees them (module `query`),
-//! and words that mean nothing here reach it as plain identifiers. What remains are the differences in expressions and
-//! aliases.
+//! and words that mean nothing here reach it as plain identifiers. What remains is which words cannot be names.
 
+use sqlparser::ast::Expr;
 use sqlparser::dialect::Dialect;
 use sqlparser::keywords::Keyword;
-use sqlparser::parser::Parser;
+use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::Token;
+
+/// Words that cannot begin an expression.
+const FRAME: &[Keyword] = &[
+    Keyword::ALTER,
+    Keyword::AND,
+    Keyword::AS,
+    Keyword::BETWEEN,
+    Keyword::BY,
+    Keyword::CREATE,
+    Keyword::DROP,
+    Keyword::ELSE,
+    Keyword::END,
+    Keyword::ESCAPE,
+    Keyword::EXCEPT,
+    Keyword::FETCH,
+    Keyword::FROM,
+    Keyword::GROUP,
+    Keyword::HAVING,
+    Keyword::IN,
+    Keyword::INSERT,
+    Keyword::INTERSECT,
+    Keyword::INTO,
+    Keyword::IS,
+    Keyword::JOIN,
+    Keyword::LIKE,
+    Keyword::LIMIT,
+    Keyword::ON,
+    Keyword::OR,
+    Keyword::ORDER,
+    Keyword::OVER,
+    Keyword::SELECT,
+    Keyword::THEN,
+    Keyword::UNION,
+    Keyword::USING,
+    Keyword::WHEN,
+    Keyword::WHERE,
+    Keyword::WINDOW,
+    Keyword::WITH,
+];
+
+/// True for a word in upper case that is part of a query's frame, so that it names no relation.
+pub(crate) fn is_frame_word(word: &str) -> bool {
+    matches!(Token::make_word(word, None), Token::Word(word) if FRAME.contains(&word.keyword))
+}
 
 /// The dialect that queries are parsed with.
 #[derive(Debug)]
@@ -35,6 +80,15 @@ impl Dialect for KdaDialect {
 
     fn supports_parens_around_table_factor(&self) -> bool {
         true
+    }
+
+    /// Words of the query's frame are no columns: `SELECT a, FROM t` would be a column FROM named T.
+    fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
+        let next = parser.peek_token_ref();
+        match &next.token {
+            Token::Word(word) if FRAME.contains(&word.keyword) => Some(parser.expected_ref("an expression", next)),
+            _ => None,
+        }
     }
 
     /// After a faulty `CAST(…`, sqlparser would try a function named CAST, at every level of nesting: an error far from

@@ -153,12 +153,12 @@ pub(crate) fn one_of(words: &[&str]) -> String {
 }
 
 /// Months or milliseconds of `text`; the problem lacks its place.
-fn interval_value(text: &str, leading: usize, trailing: usize) -> Result<i64, Diagnostic> {
+fn interval_value(text: &str, leading: usize, trailing: usize) -> Parsed<i64> {
     let mismatch = || {
         let qualifier =
             if leading == trailing { UNITS[leading].to_owned() } else { format!("{} TO {}", UNITS[leading], UNITS[trailing]) };
-        Diagnostic::error(format!("interval value '{text}' does not match {qualifier}"))
-            .label(format!("expected '{}'", shape(leading, trailing)))
+        let problem = Diagnostic::error(format!("interval value '{text}' does not match {qualifier}"));
+        Box::new(problem.label(format!("expected '{}'", shape(leading, trailing))))
     };
     let (negative, mut rest) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
@@ -167,11 +167,11 @@ fn interval_value(text: &str, leading: usize, trailing: usize) -> Result<i64, Di
     };
     let max = if leading <= MONTH { MONTHS_MAX } else { MILLISECONDS_MAX };
     let too_long = || {
-        Diagnostic::error("interval is too long").label(if leading <= MONTH {
+        Box::new(Diagnostic::error("interval is too long").label(if leading <= MONTH {
             format!("at most {MONTHS_MAX} months")
         } else {
             format!("at most {} days", MILLISECONDS_MAX / UNIT_SIZES[DAY])
-        })
+        }))
     };
     let mut total: i64 = 0;
     for field in leading..=trailing {
@@ -187,8 +187,8 @@ fn interval_value(text: &str, leading: usize, trailing: usize) -> Result<i64, Di
         }
         let value: i64 = rest[..digits].parse().map_err(|_| too_long())?;
         if field > leading && value >= UNIT_LIMITS[field] {
-            return Err(Diagnostic::error(format!("{} of an interval cannot be {value}", UNITS[field]))
-                .label(format!("expected 0 to {}", UNIT_LIMITS[field] - 1)));
+            let problem = Diagnostic::error(format!("{} of an interval cannot be {value}", UNITS[field]));
+            return Err(Box::new(problem.label(format!("expected 0 to {}", UNIT_LIMITS[field] - 1))));
         }
         rest = &rest[digits..];
         total = value.checked_mul(UNIT_SIZES[field]).and_then(|size| total.checked_add(size)).ok_or_else(too_long)?;
@@ -200,8 +200,8 @@ fn interval_value(text: &str, leading: usize, trailing: usize) -> Result<i64, Di
             return Err(mismatch());
         }
         if fraction.len() > 3 && fraction[3..].bytes().any(|digit| digit != b'0') {
-            return Err(Diagnostic::error(format!("interval value '{text}' is finer than a millisecond"))
-                .label("expected at most three digits after the point"));
+            let problem = Diagnostic::error(format!("interval value '{text}' is finer than a millisecond"));
+            return Err(Box::new(problem.label("expected at most three digits after the point")));
         }
         let milliseconds: i64 = format!("{fraction:0<3}")[..3].parse().map_err(|_| mismatch())?;
         total = total.checked_add(milliseconds).ok_or_else(too_long)?;
@@ -228,24 +228,25 @@ fn separator(field: usize) -> char {
 /// `days hours:minutes` and its like.
 fn shape(leading: usize, trailing: usize) -> String {
     let mut shape = String::new();
-    for field in leading..=trailing {
+    for (field, unit) in UNITS.iter().enumerate().take(trailing + 1).skip(leading) {
         if field > leading {
             shape.push(separator(field));
         }
-        shape.push_str(&UNITS[field].to_lowercase());
+        shape.push_str(&unit.to_lowercase());
         shape.push('s');
     }
     shape
 }
 
 /// Checks the text of `DATE '…'`, `TIME '…'` or `TIMESTAMP '…'` (§1.4); the problem lacks its place.
-pub(crate) fn check_datetime(kind: &str, text: &str) -> Result<(), Diagnostic> {
+pub(crate) fn check_datetime(kind: &str, text: &str) -> Parsed<()> {
     let illegal = |expected: &str| {
-        Diagnostic::error(format!("illegal {kind} literal '{text}'")).label(expected.to_owned()).hint(match kind {
+        let problem = Diagnostic::error(format!("illegal {kind} literal '{text}'")).label(expected.to_owned());
+        Box::new(problem.hint(match kind {
             "DATE" => "Write it as DATE '2024-01-31'.",
             "TIME" => "Write it as TIME '23:59:59'; up to three digits of a fraction may follow.",
             _ => "Write it as TIMESTAMP '2024-01-31 23:59:59'; up to three digits of a fraction may follow.",
-        })
+        }))
     };
     // `chrono` is milder than the dialect about digits and blanks, so the shape is checked first.
     let pattern = match kind {
@@ -331,7 +332,7 @@ fn unknown_type(cursor: &Cursor<'_>, word: &str) -> Box<Diagnostic> {
         Diagnostic::error(format!("unknown type {}", cursor.peek().map_or_else(String::new, |token| cursor.quote(token))))
             .at(cursor.span());
     Box::new(match word {
-        "INTERVAL" => Diagnostic::error("INTERVAL cannot be the type of a column or of a CAST")
+        "INTERVAL" => Diagnostic::error("type INTERVAL is not supported")
             .at(cursor.span())
             .hint("Keep a span of time as a number, for example of milliseconds in a BIGINT."),
         "STRING" | "TEXT" | "NVARCHAR" | "VARCHAR2" | "NCHAR" | "CLOB" => problem.hint("Texts are VARCHAR(n)."),

@@ -21,7 +21,6 @@ mod statement;
 mod tests;
 mod token;
 
-use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -43,7 +42,7 @@ pub struct Parsed {
 /// Parses a script. After an error it goes on with the next statement.
 pub fn parse_script(script: &Arc<Script>) -> Parsed {
     let (tokens, mut problems) = token::scan(&script.text);
-    let faults: HashSet<_> = problems.iter().filter_map(|problem| problem.span.map(|span| span.start)).collect();
+    let faults: Vec<_> = problems.iter().filter_map(|problem| problem.span.map(|span| span.start)).collect();
     let mut statements = Vec::new();
     for chunk in tokens.split(|token| token.is_symbol(";")) {
         for (tokens, missing_semicolon) in split_at_create(chunk) {
@@ -51,7 +50,13 @@ pub fn parse_script(script: &Arc<Script>) -> Parsed {
                 problems.push(problem);
             }
             // What else a statement with a faulty token says is guesswork.
-            if !tokens.iter().any(|token| faults.contains(&token.span.start)) {
+            let spoilt = match tokens {
+                [first, ..] => {
+                    faults.iter().any(|at| tokens.last().is_some_and(|last| (first.span.start..last.span.end).contains(at)))
+                }
+                [] => true,
+            };
+            if !spoilt {
                 statements.extend(ddl::statement(tokens, script, &mut problems));
             }
         }
@@ -88,6 +93,23 @@ fn split_at_create(chunk: &[Token]) -> Vec<(&[Token], Option<Diagnostic>)> {
         parts.push((&chunk[start..], problem));
     }
     parts
+}
+
+/// Runs `run` on a stack that suffices to parse, plan and drop the deepest query that [`parse_script`] lets through;
+/// None if there is no such stack to be had.
+///
+/// Callers usually have 2 MB. In a build without optimisation sqlparser needs some 130 KB of it per parenthesised relation
+/// behind JOIN, and DataFusion's planner as much per derived table; both check for 128 KB only.
+pub fn on_large_stack<T: Send>(run: impl FnOnce() -> T + Send) -> Option<T> {
+    // Address space: memory is used only as far as the stack grows.
+    const BYTES: usize = 64 << 20;
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(BYTES).spawn_scoped(scope, run).ok()?;
+        match thread.join() {
+            Ok(result) => Some(result),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
 }
 
 /// True if `text` ends a statement: its last token is a semicolon outside literals and comments. For prompts that read

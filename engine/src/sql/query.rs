@@ -34,7 +34,7 @@ use sqlparser::tokenizer::{Location, Token as SqlToken, TokenWithSpan, Word};
 
 use super::cursor::{Cursor, behind, quote};
 use super::ddl::ERROR_STREAM;
-use super::dialect::KdaDialect;
+use super::dialect::{KdaDialect, is_frame_word};
 use super::keywords::{self, UNITS};
 use super::literal::{canonical_type, check_datetime, interval, sql_type, unknown_unit};
 use super::statement::Query;
@@ -42,10 +42,11 @@ use super::token::{Token, TokenKind};
 use crate::diagnostic::{Diagnostic, Position, Span};
 
 /// Parentheses and CASEs inside each other.
-const DEPTH_MAX: usize = 60;
-/// How often sqlparser may call itself, so that it stays within a stack of 2 MB in a build without optimisation. One
-/// parenthesis costs it up to three calls.
+const DEPTH_MAX: usize = 50;
+/// How often sqlparser may call itself; one parenthesis costs up to three calls.
 const RECURSION_MAX: usize = 200;
+/// Queries that are nested deeper than this are parsed on a large stack.
+const INLINE_DEPTH_MAX: usize = 6;
 /// Height of an expression's tree: `a + b + c` has two operators above `a`. Dropping a tree needs stack in proportion.
 const HEIGHT_MAX: usize = 500;
 
@@ -60,13 +61,19 @@ pub(crate) fn parse(tokens: &[Token], stream: bool, text: &str) -> Result<Query,
     };
     let stream = stream || tokens.windows(2).any(|pair| pair[0].is_word("SELECT") && pair[1].is_word("STREAM"));
     let mut rewriter =
-        Rewriter { tokens, text, stream, at: 0, out: Vec::new(), problems: Vec::new(), levels: vec![Level::root()] };
+        Rewriter { tokens, text, stream, at: 0, out: Vec::new(), problems: Vec::new(), levels: vec![Level::root()], depth: 0 };
     rewriter.run();
-    let Rewriter { out, mut problems, .. } = rewriter;
+    let Rewriter { out, mut problems, depth, .. } = rewriter;
     if !problems.is_empty() {
         return Err(problems);
     }
-    let mut ast = parse_tokens(out, tokens, text).map_err(|problem| vec![*problem])?;
+    let parsed = if depth <= INLINE_DEPTH_MAX {
+        parse_tokens(out, tokens, text)
+    } else {
+        super::on_large_stack(|| parse_tokens(out, tokens, text))
+            .unwrap_or_else(|| Err(Box::new(Diagnostic::error("the query is nested too deeply to parse it").at(first.span))))
+    };
+    let mut ast = parsed.map_err(|problem| vec![*problem])?;
     let span = first.span.union(last.span);
     let mut finish = Finish { stream, span, problems: &mut problems };
     // The visitor never breaks off.
@@ -85,6 +92,8 @@ struct Rewriter<'a> {
     problems: Vec<Diagnostic>,
     /// The parentheses and CASEs around the current token.
     levels: Vec<Level>,
+    /// The most that there were.
+    depth: usize,
 }
 
 /// One open parenthesis or CASE.
@@ -148,7 +157,8 @@ impl<'a> Rewriter<'a> {
                 // Neither reaches the grammar.
                 TokenKind::Unicode(_) | TokenKind::Comment | TokenKind::Bad(_) => {}
             }
-            if self.levels.len() > DEPTH_MAX {
+            self.depth = self.depth.max(self.levels.len() - 1);
+            if self.depth > DEPTH_MAX {
                 self.problems.push(
                     Diagnostic::error("the query is nested too deeply")
                         .at(token.span)
@@ -282,7 +292,7 @@ impl<'a> Rewriter<'a> {
                 }
                 self.close();
                 self.push(SqlToken::RParen, token);
-                self.after_group(token);
+                self.after_group();
                 return;
             }
             "," => self.end_expression(),
@@ -310,7 +320,7 @@ impl<'a> Rewriter<'a> {
             // Statements are split at semicolons.
             _ => SqlToken::SemiColon,
         };
-        if matches!(sql, SqlToken::LBrace | SqlToken::RBrace) {
+        if symbol == "{" || (symbol == "}" && self.problems.is_empty()) {
             self.report(
                 Diagnostic::error(format!("unexpected \"{symbol}\""))
                     .at(token.span)
@@ -321,7 +331,7 @@ impl<'a> Rewriter<'a> {
     }
 
     /// What may follow a parenthesis in this dialect and would be read as an alias.
-    fn after_group(&mut self, close: &Token) {
+    fn after_group(&mut self) {
         let Some(next) = self.peek(0) else { return };
         let Some(word) = next.word() else { return };
         if UNITS.contains(&word) {
@@ -330,7 +340,7 @@ impl<'a> Rewriter<'a> {
                 span = span.union(last.span);
             }
             self.not_yet(
-                &format!("{word} after a parenthesis, which makes a difference an interval,"),
+                &format!("the interval qualifier {word} after a parenthesis"),
                 span,
                 &format!("TSDIFF(a, b) is a difference in milliseconds. To name a column {word}, write AS \"{word}\"."),
             );
@@ -351,15 +361,15 @@ impl<'a> Rewriter<'a> {
                     })
         });
         if PREDICATES.contains(&predicate) && (strict || has_operand) {
-            self.temporal_predicate(predicate, close.span.union(next.span));
+            let last = self.peek(usize::from(strict)).unwrap_or(next);
+            self.temporal_predicate(predicate, next.span.union(last.span));
         }
     }
 
     fn temporal_predicate(&mut self, predicate: &str, span: Span) {
         self.not_yet(
             &format!("the temporal predicate {predicate}"),
-            // The parenthesis before it may be on another line.
-            Span { start: if span.start.line == span.end.line { span.start } else { span.end }, ..span },
+            span,
             "Compare the ends of the periods: (s1, e1) overlaps (s2, e2) where s1 < e2 AND s2 < e1.",
         );
     }
@@ -506,7 +516,9 @@ impl<'a> Rewriter<'a> {
         match word {
             "OVER" => {
                 let windowed_item = match self.previous().map(|previous| &previous.kind) {
-                    Some(TokenKind::Word(_) | TokenKind::Quoted(_)) => true,
+                    // `f(x) IGNORE NULLS OVER …` is a function.
+                    Some(TokenKind::Word(word)) => word != "NULLS",
+                    Some(TokenKind::Quoted(_)) => true,
                     Some(TokenKind::Symbol(")")) => self.group_is_query(self.at - 2),
                     _ => false,
                 };
@@ -597,14 +609,6 @@ impl<'a> Rewriter<'a> {
                 self.skip_group();
                 true
             }
-            "PERIOD" if called => {
-                self.not_yet(
-                    "PERIOD(…)",
-                    token.span,
-                    "Compare the ends of the periods: (s1, e1) overlaps (s2, e2) where s1 < e2 AND s2 < e1.",
-                );
-                false
-            }
             "OVERLAPS" => {
                 self.temporal_predicate(word, token.span);
                 true
@@ -613,6 +617,10 @@ impl<'a> Rewriter<'a> {
                 let span = self.peek(0).map_or(token.span, |to| token.span.union(to.span));
                 self.at += 1;
                 self.not_yet("SIMILAR TO", span, "LIKE compares with % and _.");
+                true
+            }
+            "SIMILAR" => {
+                self.not_yet("SUBSTRING(… SIMILAR …)", token.span, "SUBSTRING(text FROM 'pattern') finds a regular expression.");
                 true
             }
             "TABLESAMPLE" => {
@@ -700,7 +708,13 @@ impl<'a> Rewriter<'a> {
                     self.push(sql, &at);
                 }
             }
-            Err(problem) => self.report(*problem),
+            Err(problem) => {
+                self.report(*problem);
+                // What is left of the type would only raise more questions.
+                while cursor.peek().is_some_and(|token| !token.is_symbol(")")) {
+                    cursor.next += 1;
+                }
+            }
         }
         self.at = cursor.next;
     }
@@ -782,13 +796,9 @@ fn describe(error: ParserError, tokens: &[Token], text: &str, end: Span) -> Diag
     let (message, position) = split_location(&message);
     let token = position.and_then(|position| tokens.iter().find(|token| token.span.start == position));
     let expected = message.strip_prefix("Expected: ").and_then(|rest| rest.split_once(", found: ")).map(|(expected, _)| expected);
-    let Some(token) = token else {
-        let in_text = tokens.iter().find(|token| token.span.start == end.start);
-        let problem = match in_text {
-            Some(token) => Diagnostic::error(format!("unexpected {}", quote(text, token))),
-            None => Diagnostic::error("the query ends too early"),
-        };
-        let problem = problem.at(position.map_or(end, |start| behind(Span { start, end: start })));
+    // Without a position it is at the end: of the text, or at the parenthesis that closes a query inside.
+    let Some(token) = token.or_else(|| tokens.iter().find(|token| token.span.start == end.start)) else {
+        let problem = Diagnostic::error("the query ends too early").at(end);
         return match expected {
             Some(expected) => problem.label(format!("expected {}", plain_expectation(expected))),
             None => problem,
@@ -904,10 +914,14 @@ impl VisitorMut for Finish<'_> {
     }
 
     fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<()> {
+        let [ObjectNamePart::Identifier(name)] = relation.0.as_mut_slice() else { return ControlFlow::Continue(()) };
+        // sqlparser takes any word for a table: `FROM WHERE x` would be a table WHERE named X.
+        if name.quote_style.is_none() && is_frame_word(&name.value) {
+            let problem = Diagnostic::error(format!("unexpected \"{}\"", name.value)).at(name.span).label("expected a name");
+            self.problems.push(problem);
+        }
         // No stream of the user can have this name, whatever its case.
-        if let [ObjectNamePart::Identifier(name)] = relation.0.as_mut_slice()
-            && name.value.eq_ignore_ascii_case(ERROR_STREAM)
-        {
+        if name.value.eq_ignore_ascii_case(ERROR_STREAM) {
             name.value = ERROR_STREAM.to_owned();
         }
         ControlFlow::Continue(())

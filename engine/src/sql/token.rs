@@ -82,6 +82,8 @@ const SYMBOLS: &[&str] =
 pub(crate) fn lex(text: &str) -> Vec<Token> {
     let mut lexer = Lexer { text, at: 0, position: Position { line: 1, column: 1 } };
     let mut tokens = Vec::new();
+    // Editors leave a byte order mark at the start.
+    lexer.accept("\u{feff}");
     loop {
         lexer.take_while(char::is_whitespace);
         let (start, from) = (lexer.at, lexer.position);
@@ -242,24 +244,36 @@ fn is_word_part(c: char) -> bool {
 /// so that the statement it spoils is known.
 pub(crate) fn scan(text: &str) -> (Vec<Token>, Vec<Diagnostic>) {
     let mut problems = Vec::new();
+    let mut of_earlier_statements = 0;
     let mut tokens: Vec<Token> = Vec::new();
     let mut lexed = lex(text).into_iter().filter(|token| token.kind != TokenKind::Comment).peekable();
     while let Some(mut token) = lexed.next() {
         match &token.kind {
-            TokenKind::Bad(fault) => problems.push(describe(*fault, &text[token.range.clone()]).at(token.span)),
+            TokenKind::Bad(fault) => {
+                let mut span = token.span;
+                if let Fault::UnterminatedText | Fault::UnterminatedQuoted | Fault::UnterminatedComment = fault {
+                    // What follows is probably not meant to be part of it.
+                    span.end = Position { column: span.start.column + 1, ..span.start };
+                }
+                let problem = describe(*fault, &text[token.range.clone()]).at(span);
+                // `a` and x::y are one mistake each.
+                let in_statement: &[Diagnostic] = &problems[of_earlier_statements..];
+                let repeated = in_statement.last().is_some_and(|last| {
+                    last.message == problem.message && last.span.is_some_and(|last| last.start.line == span.start.line)
+                });
+                if !repeated {
+                    problems.push(problem);
+                }
+            }
             TokenKind::Quoted(name) => problems.extend(check_quoted(name).map(|problem| problem.at(token.span))),
             TokenKind::Word(name) if name.chars().count() > IDENTIFIER_LENGTH_MAX => {
                 problems.push(too_long(name.chars().count()).at(token.span));
             }
-            TokenKind::Hex(digits) => {
-                if !digits.len().is_multiple_of(2) || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-                    problems.push(
-                        Diagnostic::error("malformed binary literal")
-                            .at(token.span)
-                            .label("expected an even number of hexadecimal digits"),
-                    );
-                }
+            TokenKind::Hex(digits) if !is_hexadecimal(digits) => {
+                let problem = Diagnostic::error("malformed binary literal").at(token.span);
+                problems.push(problem.label("expected an even number of hexadecimal digits"));
             }
+            TokenKind::Symbol(";") => of_earlier_statements = problems.len(),
             TokenKind::Unicode(raw) => {
                 let raw = raw.clone();
                 let mut escape = '\\';
@@ -332,6 +346,10 @@ fn reduce_escape(tokens: &mut Vec<Token>) {
     tokens.push(text);
 }
 
+fn is_hexadecimal(digits: &str) -> bool {
+    digits.len().is_multiple_of(2) && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+}
+
 fn check_quoted(name: &str) -> Option<Diagnostic> {
     let length = name.chars().count();
     if length == 0 {
@@ -379,7 +397,7 @@ fn describe(fault: Fault, text: &str) -> Diagnostic {
 }
 
 /// Undoes `\XXXX` and `\+XXXXXX`; a doubled escape character is itself.
-fn decode_unicode(raw: &str, escape: char) -> Result<String, Diagnostic> {
+fn decode_unicode(raw: &str, escape: char) -> Result<String, Box<Diagnostic>> {
     let mut value = String::new();
     let mut rest = raw;
     while let Some(c) = rest.chars().next() {
@@ -397,9 +415,9 @@ fn decode_unicode(raw: &str, escape: char) -> Result<String, Diagnostic> {
                 char::from_u32(u32::from_str_radix(code, 16).ok()?)
             });
             let Some(decoded) = decoded else {
-                return Err(Diagnostic::error("malformed Unicode escape")
-                    .label(format!("expected {escape}XXXX with four hexadecimal digits"))
-                    .hint(format!("A {escape} that is no escape is written twice.")));
+                let problem = Diagnostic::error("malformed Unicode escape")
+                    .label(format!("expected {escape}XXXX with four hexadecimal digits"));
+                return Err(Box::new(problem.hint(format!("A {escape} that is no escape is written twice."))));
             };
             value.push(decoded);
             rest = &digits[length..];
