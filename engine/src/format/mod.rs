@@ -3,14 +3,23 @@
 //! A decoder takes whole records and never fails for a bad one: it goes to `rejected` with the reason, the others
 //! become rows (kda-sql-reference.md §6.7, §6.8). An encoder writes records as §6.13 says.
 
+mod cells;
+mod column;
 pub mod csv;
+mod infer;
 pub mod json;
+mod number;
+#[cfg(test)]
+mod testing;
+mod text;
 pub mod timestamp;
 
 use arrow::datatypes::{FieldRef, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+
+pub use infer::infer_schema;
 
 /// A format with its options.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +99,14 @@ pub struct Rejected {
 /// Longest raw record kept in a [`Rejected`].
 pub const REJECTED_RAW_MAX: usize = 24_576;
 
+impl Rejected {
+    /// Keeps as much of `record`, which starts at `position`, as [`REJECTED_RAW_MAX`] allows.
+    pub fn new(record: &[u8], position: usize, reason: RejectReason, message: String) -> Self {
+        let raw = record[..record.len().min(REJECTED_RAW_MAX)].to_vec();
+        Self { raw, position: position as u64, reason, message }
+    }
+}
+
 /// Decodes whole records into rows.
 pub trait Decoder: Send {
     /// Schema of the produced batches: the decoder's columns in order.
@@ -104,5 +121,27 @@ pub trait Encoder: Send {
     /// Appends the rows of `batch` to `out`, each record followed by a newline.
     fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()>;
 }
-pub fn decoder(_s: &FormatSpec, _c: Vec<DecodeColumn>) -> Result<Box<dyn Decoder>> { unimplemented!() }
-pub fn infer_schema(_s: &FormatSpec, _b: &[u8]) -> Result<SchemaRef> { unimplemented!() }
+
+/// A decoder for `columns`. Each split needs its own: see [`csv::CsvDecoder`] about the header.
+/// Fails with [`crate::ErrorKind::Config`] if a column's path or type, or an option, cannot be used.
+pub fn decoder(spec: &FormatSpec, columns: Vec<DecodeColumn>) -> Result<Box<dyn Decoder>> {
+    match spec {
+        FormatSpec::Json => Ok(Box::new(json::JsonDecoder::try_new(columns)?)),
+        FormatSpec::Csv(options) => Ok(Box::new(csv::CsvDecoder::try_new(columns, options.clone())?)),
+        FormatSpec::Parquet | FormatSpec::Table => {
+            Err(Error::config(format!("{} cannot be read as a stream of records: it is a format of sinks", spec.name())))
+        }
+    }
+}
+
+/// An encoder for rows of `schema`.
+/// Fails with [`crate::ErrorKind::Config`] if a column's type or an option cannot be used.
+pub fn encoder(spec: &FormatSpec, schema: &SchemaRef) -> Result<Box<dyn Encoder>> {
+    match spec {
+        FormatSpec::Json => Ok(Box::new(json::JsonEncoder::try_new(schema)?)),
+        FormatSpec::Csv(options) => Ok(Box::new(csv::CsvEncoder::try_new(schema, options.clone())?)),
+        FormatSpec::Parquet | FormatSpec::Table => {
+            Err(Error::config(format!("{} is not written record by record: not every sink takes it", spec.name())))
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Delimited records to rows.
+//!
+//! Input:  RFC 4180 with any delimiter: one record per line (LF or CRLF), fields in double quotes may hold delimiters, line
+//!         breaks and doubled quotes. Blanks belong to the field. A quote within an unquoted field is an ordinary character.
+//!         Empty lines and a byte order mark at the very beginning are skipped.
+//! Output: one row per record, the columns in the order given, each from the field of its index. Too few fields give NULL,
+//!         extra ones are ignored; an empty field is the empty string in character columns and NULL in others.
+//! Header: with `header` the first record of the first call is skipped, so each split needs a decoder of its own, and one
+//!         that resumes within a split must be made without.
+//! Errors: none for bad records. `Parse`: not UTF-8, a quoted field that does not end or has text behind its end; only the
+//!         line where the record starts is lost. `Coercion`: a value that does not fit its column (format/column.rs).
+//! Speed:  a line without quotes is cut at its delimiters in place; csv-core takes the others apart.
+//! See:    kda-sql-reference.md §6.8, §8.8.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::RecordBatchOptions;
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
+
+use super::check;
+use crate::error::Result;
+use crate::format::column::{ColumnBuilder, Value};
+use crate::format::{CsvOptions, DecodeColumn, Decoder, RejectReason, Rejected};
+use crate::types::SqlType;
+
+/// Decodes delimited records.
+pub struct CsvDecoder {
+    schema: SchemaRef,
+    columns: Vec<ColumnBuilder>,
+    /// Field of each column.
+    indices: Vec<usize>,
+    rows: usize,
+    fields: Fields,
+    header_ahead: bool,
+    at_start: bool,
+}
+
+/// Cuts records into fields.
+pub(in crate::format) struct Fields {
+    delimiter: u8,
+    reader: Reader,
+    /// Text of the fields of a record with quotes, quotes removed.
+    text: Vec<u8>,
+    ends: Vec<usize>,
+    /// The fields of the last record.
+    ranges: Vec<Range<usize>>,
+    /// Fields that are wanted.
+    count_max: usize,
+}
+
+impl CsvDecoder {
+    /// Fails with `Config` if a column's type is not an SQL type or the delimiter cannot be one.
+    pub fn try_new(columns: Vec<DecodeColumn>, options: CsvOptions) -> Result<Self> {
+        check(&options)?;
+        let builders = columns.iter().map(|column| ColumnBuilder::try_new(&column.field)).collect::<Result<Vec<_>>>()?;
+        let schema = Schema::new(columns.iter().map(|column| Arc::clone(&column.field)).collect::<Vec<_>>());
+        let count_max = columns.iter().map(|column| column.index + 1).max().unwrap_or(0);
+        Ok(Self {
+            schema: Arc::new(schema),
+            columns: builders,
+            indices: columns.iter().map(|column| column.index).collect(),
+            rows: 0,
+            fields: Fields::new(&options, count_max),
+            header_ahead: options.header,
+            at_start: true,
+        })
+    }
+
+    /// Adds a row; says why not.
+    fn record(&mut self, record: &[u8]) -> Result<(), String> {
+        let (text, ranges) = self.fields.split(record);
+        for (column, &index) in self.columns.iter_mut().zip(&self.indices) {
+            let field = ranges.get(index).map(|range| &text[range.clone()]);
+            let value = match field {
+                None => Value::Null,
+                Some([]) if !matches!(column.sql_type, SqlType::Char(_) | SqlType::Varchar(_)) => Value::Null,
+                Some(field) => Value::Text(field),
+            };
+            if let Err(refusal) = column.push(value) {
+                let message = column.explain(value, refusal);
+                for column in &mut self.columns {
+                    column.truncate(self.rows);
+                }
+                return Err(message);
+            }
+        }
+        self.rows += 1;
+        Ok(())
+    }
+}
+
+impl Decoder for CsvDecoder {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn decode(&mut self, bytes: &[u8], rejected: &mut Vec<Rejected>) -> Result<RecordBatch> {
+        let is_utf8 = std::str::from_utf8(bytes).is_ok();
+        let mut start = if std::mem::take(&mut self.at_start) && bytes.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
+        while let Some(record) = next_record(bytes, start, self.fields.delimiter) {
+            let position = start;
+            start = record.next;
+            let text = &bytes[record.text];
+            if text.is_empty() || std::mem::take(&mut self.header_ahead) {
+                continue;
+            }
+            let refusal = if !is_utf8 && std::str::from_utf8(text).is_err() {
+                Some((RejectReason::Parse, "the record is not UTF-8".to_owned()))
+            } else if let Some(problem) = record.problem {
+                Some((RejectReason::Parse, problem.to_owned()))
+            } else {
+                self.record(text).err().map(|message| (RejectReason::Coercion, message))
+            };
+            if let Some((reason, message)) = refusal {
+                rejected.push(Rejected::new(text, position, reason, message));
+            }
+        }
+        let rows = std::mem::take(&mut self.rows);
+        let arrays = self.columns.iter_mut().map(ColumnBuilder::finish).collect::<Result<Vec<_>>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options)?)
+    }
+}
+
+/// A record as it stands in the bytes.
+pub(in crate::format) struct RawRecord {
+    /// The record without its line break.
+    pub(in crate::format) text: Range<usize>,
+    /// Where the next one starts.
+    pub(in crate::format) next: usize,
+    /// Why it is none; then it is just a line.
+    pub(in crate::format) problem: Option<&'static str>,
+}
+
+/// The record that starts at `start`, or None at the end.
+pub(in crate::format) fn next_record(bytes: &[u8], start: usize, delimiter: u8) -> Option<RawRecord> {
+    if start >= bytes.len() {
+        return None;
+    }
+    let line_end = memchr::memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |length| start + length);
+    let (end, problem) = if memchr::memchr(b'"', &bytes[start..line_end]).is_none() {
+        (line_end, None)
+    } else {
+        match quoted_record_end(bytes, start, delimiter) {
+            Ok(end) => (end, None),
+            Err(problem) => (line_end, Some(problem)),
+        }
+    };
+    let text_end = if end > start && bytes[end - 1] == b'\r' { end - 1 } else { end };
+    Some(RawRecord { text: start..text_end, next: end + 1, problem })
+}
+
+/// Where a record with quotes ends: at a line break outside of them, or at the end of the bytes.
+fn quoted_record_end(bytes: &[u8], start: usize, delimiter: u8) -> Result<usize, &'static str> {
+    let mut at = start;
+    loop {
+        if bytes.get(at) == Some(&b'"') {
+            at += 1;
+            loop {
+                at += memchr::memchr(b'"', &bytes[at..]).ok_or("the record has a quoted field that does not end")? + 1;
+                if bytes.get(at) != Some(&b'"') {
+                    break;
+                }
+                at += 1;
+            }
+            match &bytes[at..] {
+                [] | [b'\n', ..] | [b'\r', b'\n', ..] | [b'\r'] => {}
+                [next, ..] if *next == delimiter => {}
+                _ => return Err("the record has text behind the end of a quoted field"),
+            }
+        }
+        match memchr::memchr2(delimiter, b'\n', &bytes[at..]) {
+            Some(length) if bytes[at + length] == delimiter => at += length + 1,
+            Some(length) => return Ok(at + length),
+            None => return Ok(bytes.len()),
+        }
+    }
+}
+
+impl Fields {
+    pub(in crate::format) fn new(options: &CsvOptions, count_max: usize) -> Self {
+        let reader = ReaderBuilder::new().delimiter(options.delimiter).terminator(Terminator::Any(b'\n')).build();
+        let (text, ends) = (vec![0; 1024], vec![0; 64]);
+        Self { delimiter: options.delimiter, reader, text, ends, ranges: Vec::new(), count_max }
+    }
+
+    /// The fields of a record as ranges of a text; those beyond the wanted ones may be missing.
+    pub(in crate::format) fn split<'a>(&'a mut self, record: &'a [u8]) -> (&'a [u8], &'a [Range<usize>]) {
+        self.ranges.clear();
+        if memchr::memchr(b'"', record).is_none() {
+            let mut start = 0;
+            for end in memchr::memchr_iter(self.delimiter, record).chain([record.len()]).take(self.count_max) {
+                self.ranges.push(start..end);
+                start = end + 1;
+            }
+            return (record, &self.ranges);
+        }
+        self.reader.reset();
+        let (mut read, mut written, mut fields) = (0, 0, 0);
+        loop {
+            let (result, bytes_read, bytes_written, ends) =
+                self.reader.read_record(&record[read..], &mut self.text[written..], &mut self.ends[fields..]);
+            read += bytes_read;
+            written += bytes_written;
+            fields += ends;
+            match result {
+                // The whole record was given: asking again with nothing left tells the reader that it ends here.
+                ReadRecordResult::InputEmpty => {}
+                ReadRecordResult::OutputFull => self.text.resize(self.text.len() * 2, 0),
+                ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2, 0),
+                ReadRecordResult::Record | ReadRecordResult::End => break,
+            }
+        }
+        let mut start = 0;
+        for &end in &self.ends[..fields] {
+            self.ranges.push(start..end);
+            start = end;
+        }
+        (&self.text, &self.ranges)
+    }
+}
