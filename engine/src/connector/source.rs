@@ -35,6 +35,13 @@ pub enum Read {
         /// The place after the last row.
         offset: Offset,
     },
+    /// The source knows that no row earlier than this follows on the split.
+    Watermark {
+        /// The watermark.
+        time: EventTime,
+        /// The place after it.
+        offset: Offset,
+    },
     /// A bounded split is read to its end; the reader is not called again.
     End {
         /// The place of the end, from which a later run finds nothing, or what was appended meanwhile.
