@@ -1,1 +1,4 @@
-//! Placeholder.
+//! Sources and sinks of kinesql.
+
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
