@@ -1,4 +1,19 @@
 //! Sources and sinks of kinesql.
+//!
+//! | Connector | Source | Sink |
+//! | --- | --- | --- |
+//! | `file` | [`file::FileSourceFactory`] | |
 
+use std::sync::Arc;
+
+use kinesql_engine::connector::ConnectorRegistry;
+
+mod blocking;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
+pub mod file;
+
+/// Registers every connector of this crate: the only list of them.
+pub fn register_all(registry: &mut ConnectorRegistry) {
+    registry.register_source(Arc::new(file::FileSourceFactory));
+}
