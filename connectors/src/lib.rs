@@ -3,6 +3,7 @@
 //! | Connector | Source | Sink |
 //! | --- | --- | --- |
 //! | `file` | [`file::FileSourceFactory`] | |
+//! | `generator` | [`generator::GeneratorSourceFactory`] | |
 //! | `stdin` | [`stdin::StdinSourceFactory`] | |
 
 use std::sync::Arc;
@@ -13,10 +14,12 @@ mod blocking;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 pub mod file;
+pub mod generator;
 pub mod stdin;
 
 /// Registers every connector of this crate: the only list of them.
 pub fn register_all(registry: &mut ConnectorRegistry) {
     registry.register_source(Arc::new(file::FileSourceFactory));
+    registry.register_source(Arc::new(generator::GeneratorSourceFactory));
     registry.register_source(Arc::new(stdin::StdinSourceFactory));
 }
