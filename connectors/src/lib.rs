@@ -5,6 +5,7 @@
 //! | `file` | [`file::FileSourceFactory`] | |
 //! | `generator` | [`generator::GeneratorSourceFactory`] | |
 //! | `stdin` | [`stdin::StdinSourceFactory`] | |
+//! | `stdout` | | [`stdout::StdoutSinkFactory`] |
 
 use std::sync::Arc;
 
@@ -16,10 +17,12 @@ pub mod conformance;
 pub mod file;
 pub mod generator;
 pub mod stdin;
+pub mod stdout;
 
 /// Registers every connector of this crate: the only list of them.
 pub fn register_all(registry: &mut ConnectorRegistry) {
     registry.register_source(Arc::new(file::FileSourceFactory));
     registry.register_source(Arc::new(generator::GeneratorSourceFactory));
     registry.register_source(Arc::new(stdin::StdinSourceFactory));
+    registry.register_sink(Arc::new(stdout::StdoutSinkFactory));
 }
