@@ -1,9 +1,9 @@
 //! Blocking work away from the threads that run tasks: files and standard streams have no asynchronous calls.
 //!
 //! [`ReadAhead`] reads the next piece on a blocking thread while the current one is decoded, and may be cancelled at
-//! any await: what it was reading is kept for the next call.
+//! any await: what it was reading is kept for the next call. [`Offload`] runs single calls for the sinks.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -79,6 +79,22 @@ impl<R: BlockingReader> SplitReader for ReadAhead<R> {
                 }
             }
         }
+    }
+}
+
+/// A value that is used on blocking threads only, by one call after the other.
+pub(crate) struct Offload<T>(Arc<Mutex<T>>);
+
+impl<T: Send + 'static> Offload<T> {
+    /// Wraps `value`.
+    pub(crate) fn new(value: T) -> Self {
+        Self(Arc::new(Mutex::new(value)))
+    }
+
+    /// Runs `work` on a blocking thread.
+    pub(crate) async fn run<U: Send + 'static>(&self, work: impl FnOnce(&mut T) -> Result<U> + Send + 'static) -> Result<U> {
+        let value = Arc::clone(&self.0);
+        unblock(move || work(&mut value.lock().unwrap_or_else(PoisonError::into_inner))).await
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! | Connector | Source | Sink |
 //! | --- | --- | --- |
-//! | `file` | [`file::FileSourceFactory`] | |
+//! | `file` | [`file::FileSourceFactory`] | [`file::FileSinkFactory`] |
 //! | `generator` | [`generator::GeneratorSourceFactory`] | |
 //! | `stdin` | [`stdin::StdinSourceFactory`] | |
 //! | `stdout` | | [`stdout::StdoutSinkFactory`] |
@@ -24,5 +24,6 @@ pub fn register_all(registry: &mut ConnectorRegistry) {
     registry.register_source(Arc::new(file::FileSourceFactory));
     registry.register_source(Arc::new(generator::GeneratorSourceFactory));
     registry.register_source(Arc::new(stdin::StdinSourceFactory));
+    registry.register_sink(Arc::new(file::FileSinkFactory));
     registry.register_sink(Arc::new(stdout::StdoutSinkFactory));
 }

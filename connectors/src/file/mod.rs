@@ -1,4 +1,4 @@
-//! Files as source.
+//! Files as source and as sink.
 //!
 //! | Module | What it does |
 //! | --- | --- |
@@ -7,13 +7,21 @@
 //! | `ranges` | reads every n-th range of a file, so that several readers share it |
 //! | `framing` | bytes to whole records |
 //! | `fingerprint` | recognises a file again after a restart |
+//! | `sink` | options, which of the writers below |
+//! | `single` | one text file, cut back after a restart |
+//! | `parts` | a folder with one file per checkpoint |
+//! | `output` | rows to bytes: encode, compress, Parquet |
 //!
 //! See: docs/connectors/file.md
 
 mod fingerprint;
 pub(crate) mod framing;
+mod output;
+mod parts;
 mod ranges;
 mod reader;
+mod single;
+mod sink;
 mod source;
 
 use std::io;
@@ -22,6 +30,7 @@ use std::path::Path;
 use kinesql_engine::connector::{OptionKind, OptionSpec, Options};
 use kinesql_engine::{Error, ErrorKind};
 
+pub use sink::FileSinkFactory;
 pub use source::FileSourceFactory;
 
 /// How a file's bytes are compressed.
@@ -52,6 +61,15 @@ impl Compression {
                 "zst" | "zstd" => Compression::Zstd,
                 _ => Compression::None,
             },
+        }
+    }
+
+    /// What it adds to a file's name.
+    fn suffix(self) -> &'static str {
+        match self {
+            Compression::None => "",
+            Compression::Gzip => ".gz",
+            Compression::Zstd => ".zst",
         }
     }
 }
