@@ -1,0 +1,229 @@
+//! Checks that every source and every sink must pass, for the connectors here and for those of others.
+//!
+//! They run a connector through its trait only, against a service or a fake that the caller has filled, and panic with
+//! what is wrong. [`check_source`] reads everything at several degrees of parallelism and resumes after every piece;
+//! [`check_sink`] crashes after every call that a checkpoint makes and compares what a restart leaves behind.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::record_batch::RecordBatch;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use kinesql_engine::Result;
+use kinesql_engine::connector::{Offset, Read, Sink, SinkContext, SinkState, SinkWriter, Source, SourceContext};
+use kinesql_engine::format::FormatSpec;
+use kinesql_engine::runtime::clock::{Clock, ManualClock, SystemClock};
+
+/// What a source is read with: JSON lines on a clock that stands still.
+pub fn source_context() -> SourceContext {
+    SourceContext { clock: ManualClock::starting_at(0), format: FormatSpec::Json }
+}
+
+/// What a sink is opened with.
+pub fn sink_context(checkpointed: bool) -> SinkContext {
+    SinkContext { clock: SystemClock::shared() as Arc<dyn Clock>, checkpointed }
+}
+
+/// What was read from a split after one call of `next`.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// Records: lines without their line break, rows as `a|b|c`, refused records as `rejected: …` with their first bytes.
+    pub records: Vec<String>,
+    /// The offset that came with them, having been through JSON as in a checkpoint.
+    pub offset: Offset,
+}
+
+/// Reads a bounded split to its end; the last item is the end, without records.
+pub async fn read_split(source: &dyn Source, split: &str, offset: Option<&Offset>, context: &SourceContext) -> Result<Vec<Seen>> {
+    let mut reader = source.open(split, offset, context).await?;
+    let mut seen = Vec::new();
+    loop {
+        let (records, offset, end) = match reader.next().await? {
+            Read::Records(read) => {
+                let mut records = lines(&read.bytes);
+                for rejected in &read.rejected {
+                    let raw = String::from_utf8_lossy(&rejected.raw[..rejected.raw.len().min(16)]).into_owned();
+                    records.push(format!("rejected: {raw}"));
+                }
+                (records, read.offset, false)
+            }
+            Read::Batch { batch, offset } => (rows(&batch), offset, false),
+            Read::Watermark { offset, .. } => (Vec::new(), offset, false),
+            Read::End { offset } => (Vec::new(), offset, true),
+        };
+        let text = offset.0.to_string();
+        let offset = Offset(serde_json::from_str(&text).expect("an offset is written as JSON and read again"));
+        seen.push(Seen { records, offset });
+        if end {
+            return Ok(seen);
+        }
+    }
+}
+
+/// Lines as records, without line breaks; blank lines are no records.
+pub fn lines(bytes: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(bytes);
+    text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect()
+}
+
+/// Rows as text, their values separated by `|`.
+pub fn rows(batch: &RecordBatch) -> Vec<String> {
+    let options = FormatOptions::default();
+    let columns = batch.columns().iter();
+    let columns: Vec<_> =
+        columns.map(|column| ArrayFormatter::try_new(column.as_ref(), &options).expect("every SQL type can be shown")).collect();
+    (0..batch.num_rows())
+        .map(|row| columns.iter().map(|column| column.value(row).to_string()).collect::<Vec<_>>().join("|"))
+        .collect()
+}
+
+/// Checks a bounded, resumable source. `make` binds it anew, as a restarted process does; `expected` are its records in
+/// order, as [`Seen::records`] shows them.
+///
+/// - At any parallelism the splits have distinct names and together hold every record once; a single split is in order.
+/// - Resumed after any piece, a split yields exactly the rest; resumed at its end, nothing.
+/// - A sample starts with the first record and loses nothing.
+pub async fn check_source(make: impl Fn() -> Arc<dyn Source>, context: &SourceContext, expected: &[String]) {
+    let mut sorted = expected.to_vec();
+    sorted.sort();
+    for parallelism in [1, 2, 3, 4, 7] {
+        let source = make();
+        assert!(source.is_bounded(), "this check reads a source to its end");
+        let splits = source.splits(parallelism).await.expect("splits");
+        let distinct: std::collections::BTreeSet<_> = splits.iter().collect();
+        assert_eq!(distinct.len(), splits.len(), "splits have distinct names: {splits:?}");
+
+        let mut all = Vec::new();
+        for split in &splits {
+            let seen = read_split(source.as_ref(), split, None, context).await.expect("reading a split");
+            let records: Vec<_> = seen.iter().flat_map(|seen| seen.records.clone()).collect();
+            if splits.len() == 1 {
+                assert_eq!(records, expected, "a single split holds the records in order");
+            }
+            let mut read = 0;
+            for piece in &seen {
+                read += piece.records.len();
+                let rest = read_split(make().as_ref(), split, Some(&piece.offset), context).await.expect("resuming");
+                let rest: Vec<_> = rest.into_iter().flat_map(|seen| seen.records).collect();
+                assert_eq!(rest, records[read..], "split {split} resumed after {read} records, at {:?}", piece.offset);
+            }
+            all.extend(records);
+        }
+        all.sort();
+        assert_eq!(all, sorted, "{} splits hold every record once", splits.len());
+    }
+
+    let source = make();
+    let sample = source.sample(64, context).await.expect("a sample");
+    if let Some(first) = lines(&sample).first() {
+        assert_eq!(Some(first), expected.first(), "a sample starts with the first record");
+    }
+    let splits = source.splits(1).await.expect("splits");
+    let mut all = Vec::new();
+    for split in &splits {
+        let seen = read_split(source.as_ref(), split, None, context).await.expect("reading after a sample");
+        all.extend(seen.into_iter().flat_map(|seen| seen.records));
+    }
+    all.sort();
+    assert_eq!(all, sorted, "a sample loses nothing");
+}
+
+/// A sink under test, with a place of its own that can be looked at.
+pub trait SinkHarness {
+    /// Binds the sink anew, as a restarted process does.
+    fn sink(&self) -> Arc<dyn Sink>;
+
+    /// What a reader of the destination sees, by name of the object: only what is final.
+    fn output(&self) -> BTreeMap<String, Vec<u8>>;
+}
+
+/// Checks an exactly-once sink. `make` gives a harness with an empty place; each batch of `epochs` is one checkpoint's.
+///
+/// However a run is interrupted, a restart from the newest manifest ends with the same bytes as a run without
+/// interruption: while writing, after a flush, between prepare and manifest, between manifest and commit, after commit.
+pub async fn check_sink<H: SinkHarness>(make: impl Fn() -> H, epochs: &[RecordBatch]) {
+    let expected = {
+        let harness = make();
+        let mut writer = harness.sink().open(None, &sink_context(true)).await.expect("opening");
+        run(writer.as_mut(), epochs, 0).await;
+        writer.close().await.expect("closing");
+        harness.output()
+    };
+    for crash in 0..epochs.len() {
+        for how in [Crash::Writing, Crash::Flushed, Crash::Prepared, Crash::Manifest, Crash::Committed] {
+            let harness = make();
+            let mut state = None;
+            {
+                let mut writer = harness.sink().open(None, &sink_context(true)).await.expect("opening");
+                if let Some(done) = run(writer.as_mut(), &epochs[..crash], 0).await {
+                    state = Some((done, crash));
+                }
+                let epoch = crash as u64 + 1;
+                writer.write(&epochs[crash]).await.expect("writing");
+                if how >= Crash::Flushed {
+                    writer.flush().await.expect("flushing");
+                }
+                if how >= Crash::Prepared {
+                    let prepared = writer.prepare(epoch).await.expect("preparing");
+                    if how >= Crash::Manifest {
+                        state = Some((prepared, crash + 1));
+                    }
+                }
+                if how >= Crash::Committed {
+                    writer.commit(epoch).await.expect("committing");
+                }
+                // Rows of the next epoch, which the restart must undo.
+                writer.write(&epochs[0]).await.expect("writing");
+                if how == Crash::Flushed {
+                    writer.flush().await.expect("flushing");
+                }
+            }
+            let from = state.as_ref().map_or(0, |(_, epoch)| *epoch);
+            let state = state.map(|(state, _)| through_json(&state));
+            let mut writer = harness.sink().open(state.as_ref(), &sink_context(true)).await.expect("reopening");
+            run(writer.as_mut(), &epochs[from..], from as u64).await;
+            writer.close().await.expect("closing");
+            let output = harness.output();
+            assert_eq!(names(&output), names(&expected), "objects after a crash in epoch {}: {how:?}", crash + 1);
+            assert!(output == expected, "bytes differ after a crash in epoch {}: {how:?}", crash + 1);
+        }
+    }
+}
+
+/// Runs a sink in a job without checkpoints: everything is there after `close`. Returns what is there.
+pub async fn run_without_checkpoints<H: SinkHarness>(harness: &H, batches: &[RecordBatch]) -> BTreeMap<String, Vec<u8>> {
+    let mut writer = harness.sink().open(None, &sink_context(false)).await.expect("opening");
+    for batch in batches {
+        writer.write(batch).await.expect("writing");
+        writer.flush().await.expect("flushing");
+    }
+    writer.close().await.expect("closing");
+    harness.output()
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Crash {
+    Writing,
+    Flushed,
+    Prepared,
+    Manifest,
+    Committed,
+}
+
+async fn run(writer: &mut dyn SinkWriter, batches: &[RecordBatch], done: u64) -> Option<SinkState> {
+    let mut state = None;
+    for (batch, epoch) in batches.iter().zip(done + 1..) {
+        writer.write(batch).await.expect("writing");
+        state = Some(writer.prepare(epoch).await.expect("preparing"));
+        writer.commit(epoch).await.expect("committing");
+    }
+    state
+}
+
+fn through_json(state: &SinkState) -> SinkState {
+    SinkState(serde_json::from_str(&state.0.to_string()).expect("a state is written as JSON and read again"))
+}
+
+fn names(output: &BTreeMap<String, Vec<u8>>) -> Vec<(&str, usize)> {
+    output.iter().map(|(name, bytes)| (name.as_str(), bytes.len())).collect()
+}
