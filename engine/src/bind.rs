@@ -330,6 +330,8 @@ impl Binder<'_> {
                 if columns.is_empty() {
                     columns = self.infer_columns(source.as_ref(), &format).await.map_err(failed)?;
                 }
+                // Paths and types that the format cannot take are wrong now, not when a job starts.
+                format::decoder(&format, columns.clone()).map_err(failed)?;
             }
             Payload::Batches(schema) => {
                 if value_span(options, "format").is_some() || options.iter().any(|option| option.key == "format") {

@@ -215,7 +215,7 @@ impl Engine {
         let mut shared = self.shared().clone();
         let mut outcomes = Vec::new();
         // A statement that refers to a stream whose own statement is wrong has no problem of its own.
-        let mut failed_names: Vec<String> = Vec::new();
+        let mut failed_names: Vec<String> = parsed.unparsed_streams;
         for statement in &parsed.statements {
             match self.bind(&mut shared, statement).await {
                 Ok((warnings, bound)) => {

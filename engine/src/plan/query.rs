@@ -98,7 +98,7 @@ impl QueryPlan {
             let what = if list.is_some() { "the column list has" } else { "the stream has" };
             let names = declared.iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ");
             problems.push(
-                Diagnostic::error(format!("the query gives {} columns, {what} {}", self.columns.len(), targets.len()))
+                Diagnostic::error(format!("the query gives {}, {what} {}", count(self.columns.len(), "column"), targets.len()))
                     .at(self.span)
                     .label(format!("columns of \"{}\" are {names}", target.value))
                     .hint("Give one expression per column, or name the columns: INSERT INTO stream (column, …) SELECT STREAM …"),
@@ -154,6 +154,10 @@ impl QueryPlan {
         let operator = OperatorSpec::Select { indices: self.columns, schema: Arc::new(Schema::new(fields)) };
         PlanNode::Unary { input: Box::new(self.node), operator }
     }
+}
+
+fn count(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
 enum Assignable {
@@ -284,7 +288,12 @@ pub(crate) fn explain_error(error: &DataFusionError, streams: &StreamSchemas) ->
     let diagnostic = match error.find_root() {
         DataFusionError::SchemaError(schema_error, _) => match schema_error.as_ref() {
             SchemaError::FieldNotFound { field, valid_fields } => {
-                let relation = field.relation.as_ref().map(|relation| relation.table().to_owned());
+                // A name without a qualifier is looked up in the only stream there is.
+                let relations = valid_fields.iter().filter_map(|column| column.relation.as_ref());
+                let mut relations: Vec<_> = relations.map(|relation| relation.table().to_owned()).collect();
+                relations.dedup();
+                let only = relations.pop().filter(|_| relations.is_empty());
+                let relation = field.relation.as_ref().map(|relation| relation.table().to_owned()).or(only);
                 let valid: Vec<_> = valid_fields.iter().map(|column| column.name.as_str()).collect();
                 let owner = match relation {
                     Some(relation) if streams.contains_key(&relation) => format!("stream \"{relation}\""),

@@ -37,13 +37,15 @@ pub struct Parsed {
     pub statements: Vec<Statement>,
     /// What is wrong, in order; the script can run only if there is no error among them.
     pub diagnostics: Vec<Diagnostic>,
+    /// Streams and sources whose own statement is wrong: what refers to them has no problem of its own.
+    pub unparsed_streams: Vec<String>,
 }
 
 /// Parses a script. After an error it goes on with the next statement.
 pub fn parse_script(script: &Arc<Script>) -> Parsed {
     let (tokens, mut problems) = token::scan(&script.text);
     let faults: Vec<_> = problems.iter().filter_map(|problem| problem.span.map(|span| span.start)).collect();
-    let mut statements = Vec::new();
+    let (mut statements, mut unparsed_streams) = (Vec::new(), Vec::new());
     for chunk in tokens.split(|token| token.is_symbol(";")) {
         for (tokens, missing_semicolon) in split_at_create(chunk) {
             if let Some(problem) = missing_semicolon {
@@ -56,13 +58,25 @@ pub fn parse_script(script: &Arc<Script>) -> Parsed {
                 }
                 [] => true,
             };
-            if !spoilt {
-                statements.extend(ddl::statement(tokens, script, &mut problems));
+            let statement = if spoilt { None } else { ddl::statement(tokens, script, &mut problems) };
+            if statement.is_none() {
+                unparsed_streams.extend(created_stream(tokens));
             }
+            statements.extend(statement);
         }
     }
     problems.sort_by_key(|problem| problem.span.map(|span| span.start));
-    Parsed { statements, diagnostics: problems.into_iter().map(|problem| problem.in_script(script)).collect() }
+    let diagnostics = problems.into_iter().map(|problem| problem.in_script(script)).collect();
+    Parsed { statements, diagnostics, unparsed_streams }
+}
+
+/// The name in `CREATE [OR REPLACE] STREAM|SOURCE name`, whatever follows.
+fn created_stream(tokens: &[Token]) -> Option<String> {
+    let place = tokens.iter().take(4).position(|token| token.is_word("STREAM") || token.is_word("SOURCE"))?;
+    match &tokens.get(place + 1)?.kind {
+        TokenKind::Word(name) | TokenKind::Quoted(name) if tokens[0].is_word("CREATE") => Some(name.clone()),
+        _ => None,
+    }
 }
 
 /// Splits where a CREATE begins without a semicolon before it; the second part comes with the problem.

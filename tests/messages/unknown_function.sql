@@ -1,0 +1,1 @@
+CREATE PUMP "P" AS INSERT INTO "OUT" SELECT STREAM uper("ticker"), 1 FROM "S";
