@@ -1,4 +1,5 @@
 //! All whole-engine tests, in one binary: one link, one place to look.
 
 mod errors;
+mod property;
 mod slt;

@@ -16,7 +16,7 @@ fn parse(sql: &str) -> Parsed {
 
 /// The statements of a script without mistakes.
 fn statements(sql: &str) -> Vec<Statement> {
-    let Parsed { statements, diagnostics } = parse(sql);
+    let Parsed { statements, diagnostics, .. } = parse(sql);
     let problems: Vec<_> = diagnostics.iter().map(ToString::to_string).collect();
     assert!(problems.is_empty(), "{sql}\n{}", problems.join("\n"));
     statements
