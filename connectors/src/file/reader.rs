@@ -76,7 +76,7 @@ impl FileReader {
             compression => {
                 let mut decoder = decompress(compression, file).map_err(|error| file_error("read", path, error))?;
                 let skipped = io::copy(&mut decoder.by_ref().take(position), &mut io::sink());
-                skipped.map_err(|error| file_error("read", path, error))?;
+                skipped.map_err(|error| file_error("read", path, damaged(error)))?;
                 Input::Compressed(decoder)
             }
         };
@@ -94,7 +94,7 @@ impl FileReader {
         while length < portion.len() {
             let read = match &mut self.input {
                 Input::Plain(file) => file.read(&mut portion[length..]),
-                Input::Compressed(decoder) => decoder.read(&mut portion[length..]),
+                Input::Compressed(decoder) => decoder.read(&mut portion[length..]).map_err(damaged),
             };
             match read {
                 Ok(0) => break,
@@ -240,14 +240,26 @@ pub(super) fn read_head(file: &mut File) -> io::Result<Vec<u8>> {
 }
 
 /// A reader of what a compressed file holds, all members and frames of it.
-pub(super) fn decompress(compression: Compression, file: File) -> io::Result<Box<dyn io::Read + Send>> {
+fn decompress(compression: Compression, file: File) -> io::Result<Box<dyn io::Read + Send>> {
     let mut file = file;
     file.rewind()?;
+    // No rows were written: such a file lacks even the header of an empty one.
+    if file.metadata()?.len() == 0 {
+        return Ok(Box::new(io::empty()));
+    }
     Ok(match compression {
         Compression::None => Box::new(file),
         Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file))),
         Compression::Zstd => Box::new(zstd::stream::read::Decoder::new(file)?),
     })
+}
+
+/// Tells damaged content from a failing disk: only the latter has a code of the operating system.
+fn damaged(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        None if error.kind() != io::ErrorKind::Interrupted => io::Error::new(io::ErrorKind::InvalidData, error),
+        _ => error,
+    }
 }
 
 fn ends_line(file: &mut File, position: u64) -> io::Result<bool> {

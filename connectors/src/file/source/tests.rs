@@ -112,8 +112,10 @@ async fn csv_is_read_by_one_reader_and_its_names_are_skipped() {
 #[tokio::test]
 async fn an_empty_file_has_no_records() {
     let folder = TempDir::new().expect("a folder");
-    let path = file(&folder, "empty.json", "");
-    check_source(|| source(&path, &[]), &source_context(), &[]).await;
+    for name in ["empty.json", "empty.json.gz", "empty.json.zst"] {
+        let path = file(&folder, name, "");
+        check_source(|| source(&path, &[]), &source_context(), &[]).await;
+    }
 }
 
 #[tokio::test]
@@ -234,12 +236,18 @@ async fn a_replaced_or_shortened_file_is_not_resumed() {
 #[tokio::test]
 async fn damaged_compression_is_a_data_error() {
     let folder = TempDir::new().expect("a folder");
-    let whole = gzip(&numbered(1000));
-    let path = file(&folder, "a.json.gz", &whole[..whole.len() / 2]);
-    let source = source(&path, &[]);
-    let error = read_split(source.as_ref(), "0/1", None, &source_context()).await.expect_err("damaged");
-    assert_eq!(error.kind(), ErrorKind::Data);
-    assert_eq!(error.message(), format!("cannot read '{}': its content is damaged", path.display()));
+    let gz = gzip(&numbered(1000));
+    let zst = zstd::encode_all(numbered(1000).as_bytes(), 3).expect("in memory");
+    let no_zst = b"not compressed at all".to_vec();
+    for (name, content) in
+        [("a.gz", &gz[..gz.len() / 2]), ("b.gz", &zst[..]), ("a.zst", &zst[..zst.len() / 2]), ("b.zst", &no_zst[..])]
+    {
+        let path = file(&folder, name, content);
+        let source = source(&path, &[]);
+        let error = read_split(source.as_ref(), "0/1", None, &source_context()).await.expect_err("damaged");
+        assert_eq!(error.kind(), ErrorKind::Data, "{name}");
+        assert_eq!(error.message(), format!("cannot read '{}': its content is damaged", path.display()));
+    }
 }
 
 /// Follows a file; every read moves the clock until something comes.
