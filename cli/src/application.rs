@@ -1,0 +1,269 @@
+//! An application: its scripts, and an engine with the sources and sinks that the command line adds to them.
+//!
+//! Names on the command line are taken as SQL takes them: `ticks` is `TICKS` unless a script writes `"ticks"` in double
+//! quotes somewhere, or the argument itself does.
+
+use std::collections::BTreeSet;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kinesql_engine::connector::OptionEntry;
+use kinesql_engine::diagnostic::{Diagnostic, Script, closest};
+use kinesql_engine::sql::{TokenClass, highlight_tokens};
+use kinesql_engine::{CheckpointOptions, Engine, Error, ErrorKind, Result};
+
+use crate::args::{ApplicationArgs, Assignment, JobArgs};
+use crate::params::Params;
+use crate::uri::{self, Direction};
+
+/// Scripts that are not executed yet, and the engine that is to run them.
+pub struct Application {
+    /// Knows the sources of the command line, nothing of the scripts.
+    pub engine: Engine,
+    /// The scripts with parameters replaced, in order.
+    pub scripts: Vec<Arc<Script>>,
+    /// Sinks of the command line.
+    sinks: Vec<SinkArgument>,
+}
+
+struct SinkArgument {
+    argument: Assignment,
+    options: Vec<OptionEntry>,
+}
+
+impl Application {
+    /// Replaces parameters and binds the sources. Columns of sources may be inferred, so files can be read.
+    pub async fn prepare(scripts: Vec<Arc<Script>>, args: &ApplicationArgs, job: &JobArgs) -> Result<Self> {
+        let mut params = Params::try_new(&args.params)?;
+        let scripts = scripts.iter().map(|script| params.apply(script)).collect::<Result<Vec<_>>>()?;
+        for name in params.unused().filter(|_| !scripts.is_empty()) {
+            crate::report::warning(&Diagnostic::warning(format!("parameter \"{name}\" is not used")));
+        }
+        let engine = engine(args, job)?;
+        let formats: Vec<_> = args.formats.iter().map(|format| (resolve(&format.name, &scripts), format)).collect();
+        let mut rowtimes: Vec<_> = args.rowtimes.iter().map(|rowtime| (resolve(&rowtime.name, &scripts), rowtime)).collect();
+        let options = |argument: &Assignment, direction: Direction| {
+            let mut options = uri::options(&argument.value, direction, engine.connectors())
+                .map_err(|error| in_argument(direction, argument, error))?;
+            let name = resolve(&argument.name, &scripts);
+            let formats = formats.iter().filter(|(stream, _)| *stream == name);
+            options.extend(formats.map(|(_, format)| OptionEntry::new("format", format.value.as_str())));
+            Ok::<_, Error>(options)
+        };
+
+        for argument in &args.sources {
+            let name = resolve(&argument.name, &scripts);
+            if argument.value == "-" && scripts.iter().any(|script| script.name == STDIN) {
+                return Err(Error::config(format!("--source {argument}: standard input holds the script already"))
+                    .with_hint("Put the script into a file."));
+            }
+            let options = options(argument, Direction::Source)?;
+            let found = rowtimes.iter().position(|(source, _)| *source == name);
+            let rowtime = found.map(|index| rowtimes.remove(index).1);
+            let bound = engine.bind_source(&name, options, rowtime.map(|rowtime| rowtime.value.as_str())).await;
+            bound.map_err(|error| in_argument(Direction::Source, argument, error))?;
+        }
+        let mut sinks = Vec::new();
+        for argument in &args.sinks {
+            sinks.push(SinkArgument { argument: argument.clone(), options: options(argument, Direction::Sink)? });
+        }
+        if let Some((_, rowtime)) = rowtimes.first() {
+            return Err(Error::config(format!("--rowtime {rowtime}: there is no --source {}", rowtime.name))
+                .with_hint("In a CREATE SOURCE write WATERMARK FOR column AS column instead."));
+        }
+        if let Some((stream, format)) = formats.iter().find(|(stream, _)| !uses(stream, args, &scripts)) {
+            return Err(Error::config(format!("--format {format}: there is no --source or --sink {stream}"))
+                .with_hint("In CREATE SOURCE and CREATE SINK write the option format = '…'."));
+        }
+        Ok(Self { engine, scripts, sinks })
+    }
+
+    /// Adds the sinks of the command line. To be called once the scripts are executed, so that their streams are known.
+    pub fn bind_sinks(&self) -> Result<()> {
+        let streams: Vec<_> =
+            self.engine.objects().into_iter().filter(|object| matches!(object.kind, "source" | "stream")).collect();
+        let mut found = Vec::new();
+        for SinkArgument { argument, options } in &self.sinks {
+            let name = resolve(&argument.name, &self.scripts);
+            let exact = streams.iter().find(|stream| stream.name == name);
+            let Some(stream) = exact.or_else(|| streams.iter().find(|stream| stream.name.eq_ignore_ascii_case(&name))) else {
+                let missing = Error::config(format!("--sink {argument}: stream \"{name}\" does not exist"));
+                let names: BTreeSet<_> = streams.iter().map(|stream| stream.name.as_str()).collect();
+                return Err(match closest(&name, names.iter().copied()) {
+                    Some(candidate) => missing.with_hint(format!("Did you mean \"{candidate}\"?")),
+                    None => missing.with_hint(format!("Streams are {}.", names.into_iter().collect::<Vec<_>>().join(", "))),
+                });
+            };
+            found.push((&stream.name, options));
+        }
+        found.into_iter().try_for_each(|(stream, options)| self.engine.bind_sink(stream, options.clone()))
+    }
+
+    /// True if anything writes the rows of a stream somewhere.
+    pub fn has_sinks(&self) -> bool {
+        !self.sinks.is_empty() || self.engine.objects().iter().any(|object| object.kind == "sink")
+    }
+
+    /// True if rows are printed to standard output while the job runs.
+    pub fn prints_rows(&self) -> bool {
+        // The detail of a sink is "STREAM → connector".
+        let printing = |object: &kinesql_engine::Object| object.kind == "sink" && object.detail.ends_with(" stdout");
+        self.sinks.iter().any(|sink| sink.options.iter().any(|option| option.key == "connector" && option.value == "stdout"))
+            || self.engine.objects().iter().any(printing)
+    }
+
+    /// Adds the argument to an error about sinks of the command line, which have no place in a script.
+    pub fn explain_sink_error(&self, error: Error) -> Error {
+        let placed = error.diagnostics().iter().any(|problem| problem.span.is_some());
+        match self.sinks.as_slice() {
+            [only] if error.kind() == ErrorKind::Sql && !placed => in_argument(Direction::Sink, &only.argument, error),
+            _ => error,
+        }
+    }
+}
+
+/// The script that standard input holds.
+pub const STDIN: &str = "<stdin>";
+
+/// Reads scripts; `-` is standard input.
+pub fn read_scripts(files: &[PathBuf]) -> Result<Vec<Arc<Script>>> {
+    files.iter().map(|file| if file == Path::new("-") { read_stdin() } else { read_script(file) }).collect()
+}
+
+/// Reads the script on standard input.
+pub fn read_stdin() -> Result<Arc<Script>> {
+    let mut bytes = Vec::new();
+    let read = std::io::stdin().read_to_end(&mut bytes);
+    read.map_err(|error| Error::config("cannot read the script from standard input").with_cause(error))?;
+    script(STDIN, bytes)
+}
+
+/// Reads a script from a file.
+pub fn read_script(file: &Path) -> Result<Arc<Script>> {
+    let name = file.display().to_string();
+    let bytes = std::fs::read(file).map_err(|error| Error::config(format!("cannot read script '{name}'")).with_cause(error))?;
+    script(&name, bytes)
+}
+
+fn script(name: &str, bytes: Vec<u8>) -> Result<Arc<Script>> {
+    match String::from_utf8(bytes) {
+        // A byte order mark, as some Windows editors write it.
+        Ok(text) => Ok(Script::new(name, text.strip_prefix('\u{feff}').unwrap_or(&text))),
+        Err(error) => Err(Error::config(format!(
+            "script '{name}' is not UTF-8 text: byte {} is {:#04x}",
+            error.utf8_error().valid_up_to(),
+            error.as_bytes()[error.utf8_error().valid_up_to()]
+        ))),
+    }
+}
+
+fn engine(args: &ApplicationArgs, job: &JobArgs) -> Result<Engine> {
+    let builder = Engine::builder()
+        .parallelism(args.parallelism.max(1).into())
+        .memory_limit(usize::try_from(args.memory_limit).unwrap_or(usize::MAX))
+        .connectors(kinesql_connectors::register_all);
+    let builder = match &job.checkpoint_dir {
+        Some(directory) => {
+            builder.checkpoints(CheckpointOptions { interval: job.checkpoint_interval, ..CheckpointOptions::new(directory) })
+        }
+        None => builder,
+    };
+    builder.build()
+}
+
+/// The name of a stream as a script means it.
+fn resolve(name: &str, scripts: &[Arc<Script>]) -> String {
+    if let Some(quoted) = name.strip_prefix('"').and_then(|name| name.strip_suffix('"')) {
+        return quoted.to_owned();
+    }
+    let written = format!("\"{name}\"");
+    let quoted_in = |script: &Arc<Script>| {
+        let mut tokens = highlight_tokens(&script.text).into_iter();
+        tokens.any(|(range, class)| class == TokenClass::QuotedIdentifier && script.text[range] == written)
+    };
+    if scripts.iter().any(quoted_in) { name.to_owned() } else { name.to_uppercase() }
+}
+
+fn uses(stream: &str, args: &ApplicationArgs, scripts: &[Arc<Script>]) -> bool {
+    args.sources.iter().chain(&args.sinks).any(|argument| resolve(&argument.name, scripts) == stream)
+}
+
+/// Says which argument an error is about.
+fn in_argument(direction: Direction, argument: &Assignment, error: Error) -> Error {
+    let prefix = format!("--{} {argument}: ", direction.name());
+    if !error.diagnostics().is_empty() {
+        let problems = error.diagnostics().iter().cloned();
+        return Error::sql(
+            problems.map(|problem| Diagnostic { message: format!("{prefix}{}", problem.message), ..problem }).collect(),
+        );
+    }
+    let named = Error::new(error.kind(), format!("{prefix}{}", error.message()));
+    match error.hint() {
+        Some(hint) => named.with_hint(hint),
+        None => named,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(sources: &[&str], rowtimes: &[&str], formats: &[&str], sinks: &[&str]) -> ApplicationArgs {
+        let assignments = |texts: &[&str]| {
+            let pairs = texts.iter().map(|text| text.split_once('=').expect("an assignment"));
+            pairs.map(|(name, value)| Assignment { name: name.to_owned(), value: value.to_owned() }).collect()
+        };
+        ApplicationArgs {
+            sources: assignments(sources),
+            rowtimes: assignments(rowtimes),
+            formats: assignments(formats),
+            sinks: assignments(sinks),
+            memory_limit: 1 << 20,
+            ..ApplicationArgs::default()
+        }
+    }
+
+    async fn prepare(sql: &str, args: ApplicationArgs) -> Result<Application, String> {
+        let prepared = Application::prepare(vec![Script::new("app.sql", sql)], &args, &JobArgs::default()).await;
+        let application = prepared.map_err(|error| error.to_string())?;
+        for script in &application.scripts {
+            application.engine.execute(script).await.map_err(|error| error.to_string())?;
+        }
+        application.bind_sinks().map_err(|error| error.to_string())?;
+        Ok(application)
+    }
+
+    #[test]
+    fn names_fold_as_in_sql() {
+        let scripts = [Script::new("app.sql", "SELECT STREAM * FROM ticks, \"Ticks\" -- \"bids\"")];
+        for (name, expected) in [("ticks", "TICKS"), ("Ticks", "Ticks"), ("bids", "BIDS"), ("\"bids\"", "bids")] {
+            assert_eq!(resolve(name, &scripts), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn sources_and_sinks_of_the_command_line_complete_a_script() {
+        let sql =
+            "CREATE STREAM out (ticker VARCHAR(4)); CREATE PUMP p AS INSERT INTO out SELECT STREAM ticker_symbol FROM ticks;";
+        let source = "ticks=generator:ticks?rows=10&rate=0";
+        let application = prepare(sql, args(&[source], &[], &["out=csv"], &["out=-"])).await.expect("valid");
+        assert!(application.has_sinks() && application.prints_rows());
+        let error = prepare(sql, args(&[source], &[], &[], &["outt=-"])).await.err().expect("no such stream");
+        assert_eq!(error, "--sink outt=-: stream \"OUTT\" does not exist\nhint: Did you mean \"OUT\"?");
+    }
+
+    #[tokio::test]
+    async fn errors_name_the_argument() {
+        for (args, expected) in [
+            (args(&["t=generator:tics"], &[], &[], &[]), "error: --source t=generator:tics: option \"kind\" cannot be 'tics'"),
+            (args(&["t=fiel:x"], &[], &[], &[]), "--source t=fiel:x: there is no source connector 'fiel'"),
+            (args(&[], &["t=AT"], &[], &[]), "--rowtime t=AT: there is no --source t"),
+            (args(&[], &[], &["t=csv"], &[]), "--format t=csv: there is no --source or --sink T"),
+            (args(&["t=generator:"], &["t=AT"], &[], &[]), "error: --source t=generator:: source \"T\" has no column \"AT\""),
+        ] {
+            let error = prepare("", args).await.err().expect(expected);
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Completion: keywords and functions of the dialect, names of objects and of their columns.
+//!
+//! Behind FROM, JOIN, INTO and `\d` only objects are offered, behind a dot only columns. Keywords follow the case of what
+//! is typed. Names that SQL would fold are offered in double quotes.
+
+use kinesql_engine::sql::keywords;
+use kinesql_engine::sql::{TokenClass, highlight_tokens};
+use kinesql_engine::{Engine, Object};
+use reedline::{Completer, CompletionResult, Span, Suggestion};
+
+use super::commands;
+
+/// Completes with what the engine knows when Tab is pressed.
+pub struct SqlCompleter {
+    engine: Engine,
+}
+
+impl SqlCompleter {
+    /// Completes names of `engine`.
+    pub fn new(engine: Engine) -> Self {
+        Self { engine }
+    }
+}
+
+impl Completer for SqlCompleter {
+    fn complete(&mut self, line: &str, position: usize) -> CompletionResult {
+        let (start, candidates) = candidates(line, position, &self.engine.objects());
+        let span = Span::new(start, position);
+        let suggestions = candidates.into_iter().map(|Candidate { text, description }| Suggestion {
+            append_whitespace: !text.starts_with('"'),
+            value: text,
+            description: Some(description),
+            span,
+            ..Suggestion::default()
+        });
+        CompletionResult::fresh(suggestions.collect::<Vec<_>>())
+    }
+}
+
+/// Something that may be typed.
+#[derive(Debug, PartialEq, Eq)]
+struct Candidate {
+    text: String,
+    description: String,
+}
+
+/// Where the word before `position` starts, and what it may become, best first.
+fn candidates(line: &str, position: usize, objects: &[Object]) -> (usize, Vec<Candidate>) {
+    let before = &line[..position];
+    if before.starts_with('\\') && !before.contains(char::is_whitespace) {
+        let names = commands::NAMES.iter().filter(|name| name.starts_with(before));
+        let candidate = |name: &&str| Candidate { text: (*name).to_owned(), description: "command".to_owned() };
+        return (0, names.map(candidate).collect());
+    }
+    let tokens = highlight_tokens(before);
+    let last = tokens.last().filter(|(range, _)| range.end == position);
+    let start = match last {
+        Some((_, TokenClass::String | TokenClass::Comment | TokenClass::Number)) => return (position, Vec::new()),
+        Some((range, TokenClass::Keyword | TokenClass::Identifier | TokenClass::QuotedIdentifier)) => range.start,
+        _ => position,
+    };
+    let typed = &before[start..];
+    let previous = tokens.iter().rfind(|(range, _)| range.end <= start).map(|(range, _)| &before[range.clone()]);
+    let place = match previous.map(str::to_ascii_uppercase).as_deref() {
+        Some("FROM" | "JOIN" | "INTO") => Place::Object,
+        Some(".") => Place::Column,
+        _ if before.starts_with("\\d") => Place::Object,
+        _ if typed.is_empty() => return (position, Vec::new()),
+        _ => Place::Anything,
+    };
+    let mut found = Vec::new();
+    let mut add = |text: String, description: &str| {
+        if !found.iter().any(|candidate: &Candidate| candidate.text == text) {
+            found.push(Candidate { text, description: description.to_owned() });
+        }
+    };
+    if place != Place::Object {
+        // Columns of objects that the statement names come before those of others.
+        let named = |object: &&Object| line.to_uppercase().contains(&object.name.to_uppercase());
+        let (near, far): (Vec<_>, Vec<_>) = objects.iter().partition(named);
+        for object in near.iter().chain(&far) {
+            for column in object.columns.iter().filter_map(|column| offer(column.name(), typed)) {
+                add(column, &format!("column of {}", object.name));
+            }
+        }
+    }
+    if place != Place::Column {
+        for object in objects.iter().filter(|object| place == Place::Anything || !object.columns.is_empty()) {
+            if let Some(name) = offer(&object.name, typed) {
+                add(name, object.kind);
+            }
+        }
+    }
+    if place == Place::Anything && !typed.starts_with('"') {
+        let upper = typed.to_uppercase();
+        let case = |word: &str| if typed == upper { word.to_owned() } else { word.to_lowercase() };
+        let words = [(keywords::RESERVED, "keyword"), (keywords::CONTEXTUAL, "keyword"), (keywords::FUNCTIONS, "function")];
+        for (words, description) in words {
+            for word in words.iter().filter(|word| word.starts_with(&upper)) {
+                add(case(word), description);
+            }
+        }
+    }
+    (start, found)
+}
+
+/// What may stand at the cursor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Object,
+    Column,
+    Anything,
+}
+
+/// How `name` is written if it may be what is `typed` so far.
+fn offer(name: &str, typed: &str) -> Option<String> {
+    let bare = typed.trim_start_matches('"');
+    let matches = name.get(..bare.len()).is_some_and(|start| start.eq_ignore_ascii_case(bare));
+    let folds = name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && !keywords::is_reserved(name);
+    match (matches, folds && !typed.starts_with('"')) {
+        (false, _) => None,
+        (true, true) if bare.chars().any(char::is_lowercase) => Some(name.to_lowercase()),
+        (true, true) => Some(name.to_owned()),
+        (true, false) => Some(format!("\"{}\"", name.replace('"', "\"\""))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kinesql_engine::types::SqlType;
+
+    use super::*;
+
+    fn complete(line: &str) -> String {
+        let object = |kind, name: &str, columns: &[&str]| Object {
+            kind,
+            name: name.to_owned(),
+            columns: columns.iter().map(|column| SqlType::Integer.field(column, true)).collect(),
+            detail: String::new(),
+        };
+        let objects = [
+            object("source", "TICKS", &["TICKER", "PRICE"]),
+            object("stream", "Trades", &["price", "DATE"]),
+            object("pump", "TICK_PUMP", &[]),
+        ];
+        let (start, found) = candidates(line, line.len(), &objects);
+        let texts: Vec<_> = found.into_iter().map(|candidate| candidate.text).collect();
+        format!("{}|{}", &line[..start], texts.join(" "))
+    }
+
+    #[test]
+    fn words_are_completed_by_place() {
+        for (line, expected) in [
+            ("\\", "|\\? \\clear \\d \\i \\q \\run \\timing"),
+            ("\\d ", "\\d |TICKS \"Trades\""),
+            ("SEL", "|SELECT"),
+            ("sel", "|select"),
+            ("SELECT STREAM * FROM ", "SELECT STREAM * FROM |TICKS \"Trades\""),
+            ("select stream * from t", "select stream * from |ticks \"Trades\""),
+            ("SELECT STREAM * FROM \"", "SELECT STREAM * FROM |\"TICKS\" \"Trades\""),
+            ("SELECT STREAM t.p", "SELECT STREAM t.|price \"price\""),
+            ("SELECT STREAM t.DA", "SELECT STREAM t.|\"DATE\""),
+            ("DROP PUMP TICK_", "DROP PUMP |TICK_PUMP"),
+            ("SELECT 'FRO", "SELECT 'FRO|"),
+            ("SELECT -- FRO", "SELECT -- FRO|"),
+            ("SELECT a, ", "SELECT a, |"),
+        ] {
+            assert_eq!(complete(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn columns_of_named_streams_come_first() {
+        let offered = complete("SELECT STREAM * FROM \"Trades\" WHERE p");
+        assert!(offered.contains("|\"price\" price "), "{offered}");
+    }
+}

@@ -1,0 +1,129 @@
+//! `kinesql run`, and everything else that runs scripts without a prompt: `kinesql -c`, `kinesql < script.sql`.
+//!
+//! Scripts are executed in order. If there is a sink then all pumps and sinks run as one job; queries in the scripts are
+//! printed one after the other at the same time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kinesql_engine::runtime::clock::Clock;
+use kinesql_engine::{Engine, Job, Outcome, QueryStream};
+
+use crate::application::Application;
+use crate::args::{JobArgs, Output};
+use crate::progress::{self, Progress};
+use crate::render::{print_rows, write};
+use crate::report::{self, Stop};
+use crate::signals::Interrupts;
+use crate::summary::summary;
+
+/// Runs an application to its end, or until it is interrupted.
+pub async fn run(application: &Application, args: &JobArgs, interrupts: &Interrupts) -> Result<(), Stop> {
+    let engine = &application.engine;
+    let mut queries = Vec::new();
+    let mut explained = false;
+    for script in &application.scripts {
+        for outcome in interrupts.abort_on_next(engine.execute(script)).await? {
+            match outcome {
+                Outcome::Query(query) => queries.push(query),
+                Outcome::Explained(text) => {
+                    explained = true;
+                    print_text(&text)?;
+                }
+                Outcome::Warning(warning) => report::warning(&warning),
+                Outcome::Created(_) | Outcome::Dropped(_) | Outcome::Altered(_) => {}
+            }
+        }
+    }
+    application.bind_sinks()?;
+    if !application.has_sinks() && (explained || !queries.is_empty()) {
+        return print_queries(queries, args.output, interrupts).await;
+    }
+    let prints_rows = application.prints_rows() || !queries.is_empty();
+    let started = engine.clock().now();
+    let job = interrupts.abort_on_next(engine.start()).await.map_err(|stop| match stop {
+        Stop::Error(error) => application.explain_sink_error(error).into(),
+        stop => stop,
+    })?;
+    let watch = JobWatch { engine, args, interrupts, prints_rows, base: 0 };
+    let ended = futures::join!(watch.run(&job), print_queries(queries, args.output, interrupts));
+    let elapsed = Duration::from_millis(u64::try_from(engine.clock().now() - started).unwrap_or(0));
+    if !args.quiet && !matches!(ended.0, Err(Stop::Closed | Stop::Aborted)) {
+        report::note(&summary(job.metrics(), elapsed));
+    }
+    ended.0.and(ended.1)
+}
+
+/// Prints text of several lines to standard output.
+pub fn print_text(text: &str) -> Result<(), Stop> {
+    write(format!("{}\n", text.trim_end_matches('\n')).as_bytes())
+}
+
+async fn print_queries(queries: Vec<QueryStream>, output: Option<Output>, interrupts: &Interrupts) -> Result<(), Stop> {
+    for query in queries {
+        if interrupts.count() > 0 {
+            break;
+        }
+        print_rows(query, output, interrupts.reached(1)).await?;
+    }
+    Ok(())
+}
+
+/// Waits for a job, shows its progress and lets the user stop it.
+pub struct JobWatch<'a> {
+    /// The engine of the job.
+    pub engine: &'a Engine,
+    /// What to show.
+    pub args: &'a JobArgs,
+    /// Where Ctrl-C arrives.
+    pub interrupts: &'a Interrupts,
+    /// True if rows are printed to standard output meanwhile.
+    pub prints_rows: bool,
+    /// Interrupts that came before the job.
+    pub base: u64,
+}
+
+impl JobWatch<'_> {
+    /// Returns when the job has ended. The first interrupt stops it, the second aborts it.
+    pub async fn run(&self, job: &Job) -> Result<(), Stop> {
+        let clock: &Arc<dyn Clock> = self.engine.clock();
+        let epoch = job.metrics().epoch.load(std::sync::atomic::Ordering::Relaxed);
+        if epoch > 0 && !self.args.quiet {
+            report::note(&format!("going on from checkpoint {epoch}"));
+        }
+        let shows_progress = !self.args.quiet && !self.args.no_progress;
+        let mut progress = shows_progress.then(|| Progress::start(job.metrics(), clock, self.prints_rows)).flatten();
+        let mut ended = std::pin::pin!(job.wait());
+        let mut stopping = false;
+        loop {
+            tokio::select! {
+                result = &mut ended => {
+                    drop(progress);
+                    return Ok(result?);
+                }
+                () = self.interrupts.reached(self.base + 1), if !stopping => {
+                    stopping = true;
+                    if let Some(shown) = progress.take() {
+                        drop(shown);
+                    }
+                    if !self.args.quiet {
+                        report::note(match self.args.checkpoint_dir {
+                            Some(_) => "stopping: processing what was read, then a last checkpoint (Ctrl-C again aborts)",
+                            None => "stopping: processing what was read (Ctrl-C again aborts)",
+                        });
+                    }
+                    job.stop();
+                }
+                () = self.interrupts.reached(self.base + 2), if stopping => {
+                    job.abort();
+                    return Err(Stop::Aborted);
+                }
+                () = clock.sleep(progress::REFRESH), if progress.is_some() => {
+                    if let Some(progress) = &mut progress {
+                        progress.update();
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! URIs of `--source` and `--sink`: a short way to write the options of a connector.
+//!
+//! | URI | Options |
+//! | --- | --- |
+//! | `-` | `connector = 'stdin'`, for a sink `'stdout'` |
+//! | `ticks.jsonl`, `out/`, `x.csv?csv.header=true` | `connector = 'file'`, `path = …` |
+//! | `generator:ticks?rate=1000&rows=100` | `connector = 'generator'`, its main option, the others |
+//!
+//! The main option of a connector is the first one that it requires, else its first one: `path` of `file`, `kind` of
+//! `generator`. In values behind the `?`, `%26` stands for `&` and so on.
+
+use kinesql_engine::connector::{ConnectorRegistry, OptionEntry, OptionSpec};
+use kinesql_engine::diagnostic::closest;
+use kinesql_engine::{Error, Result};
+
+/// Which connectors a URI can name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// `--source`.
+    Source,
+    /// `--sink`.
+    Sink,
+}
+
+impl Direction {
+    /// `source` or `sink`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Direction::Source => "source",
+            Direction::Sink => "sink",
+        }
+    }
+
+    fn options(self, registry: &ConnectorRegistry, connector: &str) -> Option<&'static [OptionSpec]> {
+        match self {
+            Direction::Source => registry.source(connector).map(|factory| factory.options()),
+            Direction::Sink => registry.sink(connector).map(|factory| factory.options()),
+        }
+    }
+
+    fn connectors(self, registry: &ConnectorRegistry) -> Vec<&'static str> {
+        match self {
+            Direction::Source => registry.sources().map(|factory| factory.name()).collect(),
+            Direction::Sink => registry.sinks().map(|factory| factory.name()).collect(),
+        }
+    }
+}
+
+/// The options that `uri` stands for. The connector checks them later; here only the URI itself can be wrong.
+pub fn options(uri: &str, direction: Direction, registry: &ConnectorRegistry) -> Result<Vec<OptionEntry>> {
+    if uri == "-" {
+        let connector = if direction == Direction::Source { "stdin" } else { "stdout" };
+        return Ok(vec![OptionEntry::new("connector", connector)]);
+    }
+    let (target, query) = split_query(uri);
+    let mut entries = Vec::new();
+    match connector_of(target) {
+        None => {
+            entries.push(OptionEntry::new("connector", "file"));
+            entries.push(OptionEntry::new("path", target));
+        }
+        Some((connector, rest)) => {
+            let Some(specs) = direction.options(registry, connector) else {
+                return Err(unknown_connector(connector, uri, direction, registry));
+            };
+            entries.push(OptionEntry::new("connector", connector));
+            let main = specs.iter().find(|spec| spec.required).or(specs.first());
+            match main {
+                _ if rest.is_empty() => {}
+                Some(main) => entries.push(OptionEntry::new(main.name, rest)),
+                None => {
+                    return Err(Error::config(format!(
+                        "connector '{connector}' takes nothing between ':' and '?', not '{rest}'"
+                    ))
+                    .with_hint(format!("Write '{connector}:' or '{connector}:?key=value'.")));
+                }
+            }
+        }
+    }
+    for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        let Some((key, value)) = pair.split_once('=').filter(|(key, _)| !key.is_empty()) else {
+            return Err(Error::config(format!("'{pair}' is not an option"))
+                .with_hint("Behind '?' options are written key=value, with '&' between two of them."));
+        };
+        entries.push(OptionEntry::new(key.to_ascii_lowercase(), decode_percent(value)?));
+    }
+    Ok(entries)
+}
+
+/// What stands before and behind the `?`. In a plain path a `?` belongs to the path unless `key=` follows.
+fn split_query(uri: &str) -> (&str, Option<&str>) {
+    let is_key = |key: &str| !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'));
+    match uri.split_once('?') {
+        Some((target, query)) if connector_of(uri).is_some() => (target, Some(query)),
+        Some((target, query)) if query.split_once('=').is_some_and(|(key, _)| is_key(key)) => (target, Some(query)),
+        _ => (uri, None),
+    }
+}
+
+/// `connector:rest`. A single letter is a Windows drive.
+fn connector_of(uri: &str) -> Option<(&str, &str)> {
+    let (connector, rest) = uri.split_once(':')?;
+    let is_name = connector.len() > 1
+        && connector.starts_with(|c: char| c.is_ascii_lowercase())
+        && connector.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-'));
+    is_name.then_some((connector, rest))
+}
+
+fn unknown_connector(connector: &str, uri: &str, direction: Direction, registry: &ConnectorRegistry) -> Error {
+    let known = direction.connectors(registry);
+    let hint = match closest(connector, known.iter().copied()) {
+        Some(candidate) => format!("Did you mean '{candidate}:'?"),
+        None => format!("Connectors are {}; a path with a colon is written './{uri}'.", known.join(", ")),
+    };
+    Error::config(format!("there is no {} connector '{connector}'", direction.name())).with_hint(hint)
+}
+
+fn decode_percent(text: &str) -> Result<String> {
+    let wrong = || {
+        Error::config(format!("'{text}' is not a value: '%' needs two hexadecimal digits that make up text"))
+            .with_hint("Write '%25' for a percent sign.")
+    };
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            decoded.push(byte);
+            continue;
+        }
+        let mut digit = || bytes.next().and_then(|digit| char::from(digit).to_digit(16));
+        let (high, low) = (digit().ok_or_else(wrong)?, digit().ok_or_else(wrong)?);
+        decoded.push((high * 16 + low) as u8);
+    }
+    String::from_utf8(decoded).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(uri: &str, direction: Direction) -> Result<String, String> {
+        let mut registry = ConnectorRegistry::default();
+        kinesql_connectors::register_all(&mut registry);
+        let entries = options(uri, direction, &registry).map_err(|error| error.to_string())?;
+        Ok(entries.iter().map(|entry| format!("{}={}", entry.key, entry.value)).collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn short_forms() {
+        use Direction::{Sink, Source};
+        for (uri, direction, expected) in [
+            ("-", Source, "connector=stdin"),
+            ("-", Sink, "connector=stdout"),
+            ("ticks.jsonl", Source, "connector=file path=ticks.jsonl"),
+            ("out/", Sink, "connector=file path=out/"),
+            ("x.csv?csv.header=true", Source, "connector=file path=x.csv csv.header=true"),
+            ("what?.json", Source, "connector=file path=what?.json"),
+            ("C:\\x.json", Source, "connector=file path=C:\\x.json"),
+            ("./a:b.json", Source, "connector=file path=./a:b.json"),
+            ("file:/tmp/x y.json?follow=true", Source, "connector=file path=/tmp/x y.json follow=true"),
+            ("generator:", Source, "connector=generator"),
+            ("generator:nexmark_bids?rate=1000&rows=100", Source, "connector=generator kind=nexmark_bids rate=1000 rows=100"),
+            ("generator:?Start=2024-01-01 00:00:00", Source, "connector=generator start=2024-01-01 00:00:00"),
+            ("stdout:?format=table", Sink, "connector=stdout format=table"),
+            ("file:x?csv.delimiter=%26&a=%C3%BC", Sink, "connector=file path=x csv.delimiter=& a=ü"),
+        ] {
+            assert_eq!(check(uri, direction).expect(uri), expected, "{uri}");
+        }
+    }
+
+    #[test]
+    fn wrong_forms_say_what_is_expected() {
+        use Direction::{Sink, Source};
+        for (uri, direction, expected) in [
+            ("fiel:x", Source, "there is no source connector 'fiel'\nhint: Did you mean 'file:'?"),
+            (
+                "stdout:x",
+                Sink,
+                "connector 'stdout' takes nothing between ':' and '?', not 'x'\nhint: Write 'stdout:' or 'stdout:?key=value'.",
+            ),
+            (
+                "file:x?follow",
+                Source,
+                "'follow' is not an option\nhint: Behind '?' options are written key=value, with '&' between two of them.",
+            ),
+            (
+                "file:x?a=%2",
+                Source,
+                "'%2' is not a value: '%' needs two hexadecimal digits that make up text\nhint: Write '%25' for a percent sign.",
+            ),
+        ] {
+            assert_eq!(check(uri, direction).expect_err(uri), expected, "{uri}");
+        }
+        let error = check("zzz:x", Sink).expect_err("unknown");
+        assert!(error.contains("a path with a colon is written './zzz:x'"), "{error}");
+    }
+}

@@ -1,0 +1,248 @@
+//! The built binary as a user runs it: files in, files and text out, exit codes, kill and resume.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// A folder with files for one test.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a folder"))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, text).expect("written");
+        path
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).expect("readable")
+    }
+
+    fn kinesql(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("started")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kinesql"));
+        command.current_dir(self.0.path()).args(arguments).stdin(Stdio::null());
+        command
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// An application as it ran in the service: the source and the output are configured elsewhere.
+const KDA: &str = r#"
+-- Ticks per minute.
+CREATE OR REPLACE STREAM "DESTINATION_SQL_STREAM" ("TICKER" VARCHAR(4), "N" INTEGER, "AVG_PRICE" DOUBLE);
+CREATE OR REPLACE PUMP "STREAM_PUMP" AS
+  INSERT INTO "DESTINATION_SQL_STREAM"
+    SELECT STREAM "TICKER", COUNT(*), AVG("PRICE")
+    FROM "SOURCE_SQL_STREAM_001"
+    GROUP BY "TICKER", STEP("SOURCE_SQL_STREAM_001".ROWTIME BY INTERVAL '60' SECOND);
+"#;
+
+fn ticks(rows: usize) -> String {
+    let mut text = String::new();
+    for row in 0..rows {
+        let time = chrono::DateTime::from_timestamp_millis(1_704_067_200_000 + 20 * row as i64).expect("in range");
+        let time = time.format("%Y-%m-%dT%H:%M:%S%.3fZ");
+        let (ticker, price) = (row % 7, (row % 113) as f64 * 1.37 + 0.01);
+        text += &format!("{{\"EVENT_TIME\":\"{time}\",\"TICKER\":\"T{ticker}\",\"PRICE\":{price:.2}}}\n");
+    }
+    text
+}
+
+const BOUND: [&str; 6] = [
+    "--source",
+    "SOURCE_SQL_STREAM_001=ticks.jsonl",
+    "--rowtime",
+    "SOURCE_SQL_STREAM_001=EVENT_TIME",
+    "--sink",
+    "DESTINATION_SQL_STREAM=-",
+];
+
+#[test]
+fn an_unchanged_application_runs_with_connectors_from_the_command_line() {
+    let folder = Folder::new();
+    folder.write("app.sql", KDA);
+    folder.write("ticks.jsonl", ticks(3_100));
+    let output = folder.kinesql(&[&["run", "app.sql"], &BOUND[..]].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let lines: Vec<_> = text(&output.stdout).lines().map(str::to_owned).collect();
+    assert_eq!(lines.len(), 14, "7 tickers in 2 minutes");
+    assert!(lines[0].starts_with(r#"{"TICKER":"T0","N":429,"AVG_PRICE":"#), "{}", lines[0]);
+}
+
+#[test]
+fn a_wrong_script_exits_with_2_and_shows_the_place() {
+    let folder = Folder::new();
+    folder.write("app.sql", KDA.replace("COUNT(*)", "COUNTT(*)"));
+    folder.write("ticks.jsonl", ticks(10));
+    for command in ["run", "check"] {
+        let output = folder.kinesql(&[&[command, "app.sql"], &BOUND[..]].concat());
+        assert_eq!(output.status.code(), Some(2));
+        let message = text(&output.stderr) + &text(&output.stdout);
+        assert!(message.contains("app.sql:6:29") && message.contains("Did you mean COUNT?"), "{message}");
+    }
+}
+
+#[test]
+fn a_missing_file_is_named_and_exits_with_2() {
+    let folder = Folder::new();
+    folder.write("app.sql", KDA);
+    let output = folder.kinesql(&[&["run", "app.sql"], &BOUND[..]].concat());
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("ticks.jsonl"), "{}", text(&output.stderr));
+    let output = folder.kinesql(&["run", "no-such.sql"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("no-such.sql"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_script_comes_from_standard_input_too() {
+    let folder = Folder::new();
+    let script = r#"
+        CREATE SOURCE "TICKS" WITH (connector = 'generator', rows = 50, rate = 0, start = '2024-01-01 00:00:00');
+        CREATE STREAM "OUT" ("symbol" VARCHAR(8));
+        CREATE PUMP "P" AS INSERT INTO "OUT" SELECT STREAM TICKER_SYMBOL FROM "TICKS";
+        CREATE SINK "K" FROM "OUT" WITH (connector = 'stdout', format = 'csv');
+    "#;
+    let mut child = folder.command(&[]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+    child.stdin.take().expect("piped").write_all(script.as_bytes()).expect("written");
+    let output = child.wait_with_output().expect("ended");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout).lines().count(), 50);
+}
+
+#[test]
+fn bad_records_go_to_error_stream_and_the_others_go_on() {
+    let folder = Folder::new();
+    let long = format!("{{\"a\":\"{}\"}}", "x".repeat(50_000_000));
+    let mut data: Vec<u8> = b"{\"a\":1}\r\n\n{\"a\":\"x\"}\nnot json\n{\"b\":2}\n{\"a\":null,\"c\":{\"d\":[1]}}\n\xff\xfe\n".to_vec();
+    data.extend(long.as_bytes());
+    data.extend(b"\n{\"a\":7}\n{\"a\":8");
+    folder.write("in.json", data);
+    folder.write(
+        "app.sql",
+        r#"
+        CREATE SOURCE "S" ("a" INTEGER) WITH (connector = 'file', path = 'in.json');
+        CREATE STREAM "OUT" ("a" INTEGER);
+        CREATE PUMP "P" AS INSERT INTO "OUT" SELECT STREAM "a" FROM "S";
+        CREATE STREAM "FAILED" ("name" VARCHAR(32), "message" VARCHAR(4096));
+        CREATE PUMP "Q" AS INSERT INTO "FAILED" SELECT STREAM ERROR_NAME, MESSAGE FROM error_stream;
+        CREATE SINK "K" FROM "OUT" WITH (connector = 'file', path = 'out.json');
+        CREATE SINK "E" FROM "FAILED" WITH (connector = 'file', path = 'errors.json');
+        "#,
+    );
+    let output = folder.kinesql(&["run", "app.sql"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(folder.read("out.json"), "{\"a\":1}\n{\"a\":null}\n{\"a\":null}\n{\"a\":7}\n");
+    let errors = folder.read("errors.json");
+    let names: Vec<_> = errors.lines().filter_map(|line| line.split('"').nth(3)).collect();
+    assert_eq!(names.iter().filter(|name| **name == "PARSE_ERROR").count(), 4, "{errors}");
+    assert_eq!(names.iter().filter(|name| **name == "COERCION_ERROR").count(), 1, "{errors}");
+    assert!(errors.contains("in.json, byte "), "{errors}");
+}
+
+#[test]
+fn an_empty_file_is_a_run_without_rows() {
+    let folder = Folder::new();
+    folder.write("app.sql", KDA);
+    folder.write("ticks.jsonl", "");
+    folder.write("source.sql", r#"CREATE SOURCE "SOURCE_SQL_STREAM_001" ("TICKER" VARCHAR(4), "PRICE" DOUBLE) WITH (connector = 'file', path = 'ticks.jsonl');"#);
+    let output = folder.kinesql(&["run", "source.sql", "app.sql", "--sink", "DESTINATION_SQL_STREAM=-"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), "");
+}
+
+fn manifests(folder: &Path) -> usize {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("manifest-")).count()
+}
+
+/// Kills a run again and again, once it has taken a new checkpoint; the output of the last, complete run is to the byte
+/// that of a run that nobody killed.
+#[test]
+fn kill_9_and_resume_gives_the_same_bytes() {
+    let folder = Folder::new();
+    folder.write("app.sql", KDA);
+    folder.write("ticks.jsonl", ticks(400_000));
+    let run = |out: &str, checkpoints: Option<&str>| {
+        let sink = format!("DESTINATION_SQL_STREAM={out}");
+        let mut arguments = vec!["run", "app.sql", BOUND[0], BOUND[1], BOUND[2], BOUND[3], "--sink", &sink];
+        if let Some(checkpoints) = checkpoints {
+            arguments.extend(["--checkpoint-dir", checkpoints, "--checkpoint-interval", "20ms"]);
+        }
+        folder.command(&arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("started")
+    };
+    assert!(run("straight.json", None).wait().expect("ended").success());
+    let mut kills = 0;
+    let output = loop {
+        let before = manifests(&folder.path("checkpoints"));
+        let newest = |folder: &Folder| {
+            let entries = std::fs::read_dir(folder.path("checkpoints")).into_iter().flatten().flatten();
+            entries.map(|entry| entry.file_name()).filter(|name| name.to_string_lossy().starts_with("manifest-")).max()
+        };
+        let newest_before = newest(&folder);
+        let mut child = run("resumed.json", Some("checkpoints"));
+        let status = loop {
+            if let Some(status) = child.try_wait().expect("asked") {
+                break Some(status);
+            }
+            if kills < 5 && (manifests(&folder.path("checkpoints")) > before || newest(&folder) != newest_before) {
+                child.kill().expect("killed");
+                child.wait().expect("ended");
+                break None;
+            }
+            std::thread::yield_now();
+        };
+        match status {
+            None => kills += 1,
+            Some(status) => {
+                let output = child.wait_with_output().expect("ended");
+                assert!(status.success(), "{}", text(&output.stderr));
+                break output;
+            }
+        }
+    };
+    assert!(kills > 0, "the run was over before its first checkpoint: {}", text(&output.stderr));
+    assert!(folder.read("straight.json") == folder.read("resumed.json"), "outputs differ after {kills} kills");
+    assert_eq!(folder.read("resumed.json").lines().count(), 7 * 134);
+}
+
+#[test]
+fn a_checkpoint_of_another_script_is_refused() {
+    let folder = Folder::new();
+    folder.write("app.sql", KDA);
+    folder.write("ticks.jsonl", ticks(100));
+    let arguments = [&["run", "app.sql", "--checkpoint-dir", "checkpoints"], &BOUND[..]].concat();
+    assert!(folder.kinesql(&arguments).status.success());
+    folder.write("app.sql", KDA.replace("'60'", "'30'"));
+    let output = folder.kinesql(&arguments);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("pump STREAM_PUMP has changed"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn params_are_replaced_and_unknown_ones_named() {
+    let folder = Folder::new();
+    folder.write("app.sql", KDA.replace("'60'", "'${seconds}'"));
+    folder.write("ticks.jsonl", ticks(100));
+    let output = folder.kinesql(&[&["run", "app.sql", "--param", "seconds=1"], &BOUND[..]].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout).lines().count(), 14);
+    let output = folder.kinesql(&[&["run", "app.sql"], &BOUND[..]].concat());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("seconds"), "{}", text(&output.stderr));
+}
