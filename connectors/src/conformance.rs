@@ -141,53 +141,74 @@ pub trait SinkHarness {
 ///
 /// However a run is interrupted, a restart from the newest manifest ends with the same bytes as a run without
 /// interruption: while writing, after a flush, between prepare and manifest, between manifest and commit, after commit.
+/// The same holds for a restart from an older manifest, when later epochs are committed already. Once it is reopened, what
+/// came after its checkpoint is gone.
 pub async fn check_sink<H: SinkHarness>(make: impl Fn() -> H, epochs: &[RecordBatch]) {
+    // What is there after each epoch, and at the end.
+    let (mut committed, mut states) = (Vec::new(), vec![None]);
     let expected = {
         let harness = make();
-        let mut writer = harness.sink().open(None, &sink_context(true)).await.expect("opening");
-        run(writer.as_mut(), epochs, 0).await;
+        let mut writer = open(&harness, None).await;
+        committed.push(harness.output());
+        for epoch in 0..epochs.len() {
+            states.push(run(writer.as_mut(), &epochs[epoch..=epoch], epoch as u64).await);
+            committed.push(harness.output());
+        }
         writer.close().await.expect("closing");
         harness.output()
     };
-    for crash in 0..epochs.len() {
+    let check = async |harness: &H, state: Option<&SinkState>, done: usize, when: &str| {
+        let mut writer = open(harness, state).await;
+        compare(&harness.output(), &committed[done], &format!("reopened {when}"));
+        run(writer.as_mut(), &epochs[done..], done as u64).await;
+        writer.close().await.expect("closing");
+        compare(&harness.output(), &expected, &format!("ended {when}"));
+    };
+    for done in 0..epochs.len() {
         for how in [Crash::Writing, Crash::Flushed, Crash::Prepared, Crash::Manifest, Crash::Committed] {
             let harness = make();
-            let mut state = None;
-            {
-                let mut writer = harness.sink().open(None, &sink_context(true)).await.expect("opening");
-                if let Some(done) = run(writer.as_mut(), &epochs[..crash], 0).await {
-                    state = Some((done, crash));
-                }
-                let epoch = crash as u64 + 1;
-                writer.write(&epochs[crash]).await.expect("writing");
-                if how >= Crash::Flushed {
-                    writer.flush().await.expect("flushing");
-                }
-                if how >= Crash::Prepared {
-                    let prepared = writer.prepare(epoch).await.expect("preparing");
-                    if how >= Crash::Manifest {
-                        state = Some((prepared, crash + 1));
-                    }
-                }
-                if how >= Crash::Committed {
-                    writer.commit(epoch).await.expect("committing");
-                }
-                // Rows of the next epoch, which the restart must undo.
-                writer.write(&epochs[0]).await.expect("writing");
-                if how == Crash::Flushed {
-                    writer.flush().await.expect("flushing");
+            let mut writer = open(&harness, None).await;
+            let mut newest = (run(writer.as_mut(), &epochs[..done], 0).await, done);
+            let epoch = done as u64 + 1;
+            writer.write(&epochs[done]).await.expect("writing");
+            if how >= Crash::Flushed {
+                writer.flush().await.expect("flushing");
+            }
+            if how >= Crash::Prepared {
+                let prepared = writer.prepare(epoch).await.expect("preparing");
+                if how >= Crash::Manifest {
+                    newest = (Some(prepared), done + 1);
                 }
             }
-            let from = state.as_ref().map_or(0, |(_, epoch)| *epoch);
-            let state = state.map(|(state, _)| through_json(&state));
-            let mut writer = harness.sink().open(state.as_ref(), &sink_context(true)).await.expect("reopening");
-            run(writer.as_mut(), &epochs[from..], from as u64).await;
-            writer.close().await.expect("closing");
-            let output = harness.output();
-            assert_eq!(names(&output), names(&expected), "objects after a crash in epoch {}: {how:?}", crash + 1);
-            assert!(output == expected, "bytes differ after a crash in epoch {}: {how:?}", crash + 1);
+            if how >= Crash::Committed {
+                writer.commit(epoch).await.expect("committing");
+            }
+            // Rows of the next epoch, which the restart must undo.
+            writer.write(&epochs[0]).await.expect("writing");
+            writer.flush().await.expect("flushing");
+            drop(writer);
+            check(&harness, newest.0.as_ref(), newest.1, &format!("after a crash in epoch {epoch}, {how:?}")).await;
         }
     }
+    for (older, state) in states.iter().enumerate().skip(1) {
+        let harness = make();
+        run(open(&harness, None).await.as_mut(), epochs, 0).await;
+        check(&harness, state.as_ref(), older, &format!("from epoch {older}, when all were committed")).await;
+    }
+}
+
+async fn open<H: SinkHarness>(harness: &H, state: Option<&SinkState>) -> Box<dyn SinkWriter> {
+    let through_json = |state: &SinkState| serde_json::from_str(&state.0.to_string()).map(SinkState);
+    let state = state.map(|state| through_json(state).expect("a state is written as JSON and read again"));
+    harness.sink().open(state.as_ref(), &sink_context(true)).await.expect("opening")
+}
+
+fn compare(output: &BTreeMap<String, Vec<u8>>, expected: &BTreeMap<String, Vec<u8>>, when: &str) {
+    let lengths = |output: &BTreeMap<String, Vec<u8>>| -> Vec<_> {
+        output.iter().map(|(name, bytes)| (name.clone(), bytes.len())).collect()
+    };
+    assert_eq!(lengths(output), lengths(expected), "objects, {when}");
+    assert!(output == expected, "bytes differ, {when}");
 }
 
 /// Runs a sink in a job without checkpoints: everything is there after `close`. Returns what is there.
@@ -218,12 +239,4 @@ async fn run(writer: &mut dyn SinkWriter, batches: &[RecordBatch], done: u64) ->
         writer.commit(epoch).await.expect("committing");
     }
     state
-}
-
-fn through_json(state: &SinkState) -> SinkState {
-    SinkState(serde_json::from_str(&state.0.to_string()).expect("a state is written as JSON and read again"))
-}
-
-fn names(output: &BTreeMap<String, Vec<u8>>) -> Vec<(&str, usize)> {
-    output.iter().map(|(name, bytes)| (name.as_str(), bytes.len())).collect()
 }

@@ -2,6 +2,7 @@
 //!
 //! Half of the bids go to one hot auction, which changes every `HOT_ROWS` rows; four fifths of the bidders are few.
 
+use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -29,7 +30,12 @@ const CHANNELS: [&str; 4] = ["Google", "Facebook", "Baidu", "Apple"];
 pub(super) struct Bids {
     schema: SchemaRef,
     auctions: u64,
+    /// Made once and pointed into: making text letter by letter would take longer than most queries.
+    letters: String,
 }
+
+/// Letters to choose texts from.
+const LETTERS: u64 = 8_192;
 
 impl Bids {
     /// Bids for this many auctions.
@@ -43,7 +49,16 @@ impl Bids {
             SqlType::Timestamp.field("date_time", true),
             SqlType::Varchar(128).field("extra", true),
         ]));
-        Self { schema, auctions }
+        let random = Random::seeded(0);
+        let letters = (0..LETTERS).map(|i| char::from(b'a' + random.below(i, 26) as u8)).collect();
+        Self { schema, auctions, letters }
+    }
+}
+
+impl Bids {
+    fn letters(&self, bits: u64, count: usize) -> &str {
+        let start = bits as usize % (self.letters.len() - count);
+        &self.letters[start..start + count]
     }
 }
 
@@ -59,11 +74,10 @@ impl Rows for Bids {
         let mut channel = StringBuilder::with_capacity(count, count * 9);
         let mut url = StringBuilder::with_capacity(count, count * 48);
         let mut extra = StringBuilder::with_capacity(count, count * 40);
-        let (people, prices, texts) = (random.lane(2), random.lane(3), random.lane(4));
-        let mut text = String::new();
+        let (people, prices, texts, hot_auctions) = (random.lane(2), random.lane(3), random.lane(4), random.lane(5));
         for row in rows {
             let bits = random.of(row);
-            let hot = random.lane(5).below(row / HOT_ROWS, self.auctions);
+            let hot = hot_auctions.below(row / HOT_ROWS, self.auctions);
             auction.push(FIRST_ID + if bits & 1 == 0 { hot } else { scale(bits, self.auctions) } as i64);
             let person = people.of(row);
             let few = if person.is_multiple_of(5) { self.auctions * 10 } else { self.auctions.div_ceil(10) };
@@ -73,23 +87,18 @@ impl Rows for Bids {
             let power = 10_u64.pow((money % 6) as u32) * 100;
             price.push((power + scale(money, power * 9)) as i64);
 
-            let words = texts.of(row);
-            text.clear();
-            letters(&mut text, words, 5);
-            text.push('/');
-            letters(&mut text, words >> 25, 5);
-            let number = scale(words, 1_000);
-            if words & 1 == 0 {
-                channel.append_value(CHANNELS[((words >> 1) & 3) as usize]);
-            } else {
-                channel.append_value(format!("channel-{number}"));
-            }
-            url.append_value(format!("https://www.nexmark.com/{text}/item.htm?query={number}"));
-            text.clear();
-            for part in 0..2 + words % 3 {
-                letters(&mut text, texts.lane(part).of(row), 12);
-            }
-            extra.append_value(&text);
+            let text = texts.of(row);
+            let number = scale(text, 1_000);
+            // Writing to a builder cannot fail.
+            let _ = match text & 7 {
+                hot @ 0..4 => channel.write_str(CHANNELS[hot as usize]),
+                _ => write!(channel, "channel-{number}"),
+            };
+            channel.append_value("");
+            let (folder, page) = (self.letters(text >> 3, 5), self.letters(text >> 16, 5));
+            let _ = write!(url, "https://www.nexmark.com/{folder}/{page}/item.htm?query={number}");
+            url.append_value("");
+            extra.append_value(self.letters(text >> 29, 24 + (text >> 42) as usize % 32));
         }
         let columns: Vec<ArrayRef> = vec![
             Arc::new(Int64Array::from(auction)),
@@ -102,9 +111,4 @@ impl Rows for Bids {
         ];
         Ok(RecordBatch::try_new(self.schema(), columns)?)
     }
-}
-
-/// Appends up to 12 letters, five bits of `bits` each.
-fn letters(text: &mut String, bits: u64, count: u32) {
-    text.extend((0..count).map(|letter| char::from(b'a' + ((bits >> (5 * letter)) & 31) as u8 % 26)));
 }

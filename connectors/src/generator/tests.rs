@@ -44,10 +44,10 @@ async fn bids_are_the_same_in_every_run() {
     assert_eq!(
         bids,
         [
-            "1697|6819|78890|Google|https://www.nexmark.com/inekn/kxaiq/item.htm?query=615|2024-01-01T00:00:00|\
-             kgwovqbcadcbejbayfymbzpfkaarkhoizrkeiadwqianuemu",
-            "1323|8972|39767558|Baidu|https://www.nexmark.com/mxqcd/xczkb/item.htm?query=512|2024-01-01T00:00:00.001|\
-             pzrdzjeibefyfdtedltdwxab",
+            "1697|6819|78890|Google|https://www.nexmark.com/aoyoz/rfzue/item.htm?query=615|2024-01-01T00:00:00|\
+             edfoniqniyhmopiyzzzvhuvhua",
+            "1323|8972|39767558|channel-512|https://www.nexmark.com/utmrh/ucxrk/item.htm?query=512|\
+             2024-01-01T00:00:00.001|jgslbptznoblzkeadnltolbbnyroenpowg",
         ]
     );
 }

@@ -3,13 +3,14 @@ use std::io::Write as _;
 
 use kinesql_engine::ErrorKind;
 use kinesql_engine::connector::{OptionEntry, Read};
-use kinesql_engine::format::{CsvOptions, REJECTED_RAW_MAX, RejectReason};
+use kinesql_engine::format::{CsvOptions, DecodeColumn, REJECTED_RAW_MAX, RejectReason, decoder};
 use kinesql_engine::runtime::clock::{Clock, ManualClock};
+use kinesql_engine::types::SqlType;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::conformance::{check_source, lines, read_split, source_context};
+use crate::conformance::{check_source, lines, read_split, rows, source_context};
 
 fn source_of(format: FormatSpec, path: &Path, options: &[(&str, &str)]) -> Result<Arc<dyn Source>> {
     let mut entries = vec![OptionEntry::new("path", path.display().to_string())];
@@ -107,6 +108,27 @@ async fn csv_is_read_by_one_reader_and_its_names_are_skipped() {
     let make = || source_of(csv(false), &path, &[("chunk_bytes", "4")]).expect("a source");
     let context = SourceContext { format: csv(false), ..source_context() };
     check_source(make, &context, &["id,text", "1,\"two", "lines\"", "2,b", "3,c"].map(str::to_owned)).await;
+}
+
+#[tokio::test]
+async fn whole_records_of_a_csv_file_decode_to_its_rows_at_any_chunk_size() {
+    let folder = TempDir::new().expect("a folder");
+    let path = file(&folder, "a.csv", "id,text\r\n1,\"two\nlines, \"\"quoted\"\"\"\r\n2,5\" pipe\r\n3,\"\"\r\n4,last");
+    let context = SourceContext { format: csv(true), ..source_context() };
+    let field = |index, field| DecodeColumn { field, path: None, index };
+    for chunk in 1..60 {
+        let source = source_of(csv(true), &path, &[("chunk_bytes", &chunk.to_string())]).expect("a source");
+        let mut reader = source.open("0/1", None, &context).await.expect("open");
+        // The reader has skipped the names: a decoder that did so too would lose the first row.
+        let columns = vec![field(0, SqlType::Integer.field("id", true)), field(1, SqlType::Varchar(30).field("text", true))];
+        let mut decoder = decoder(&csv(false), columns).expect("a decoder");
+        let (mut records, mut rejected) = (Vec::new(), Vec::new());
+        while let Read::Records(piece) = reader.next().await.expect("read") {
+            records.extend(rows(&decoder.decode(&piece.bytes, &mut rejected).expect("decode")));
+        }
+        assert_eq!(rejected, [], "chunks of {chunk}");
+        assert_eq!(records, ["1|two\nlines, \"quoted\"", "2|5\" pipe", "3|", "4|last"], "chunks of {chunk}");
+    }
 }
 
 #[tokio::test]
