@@ -11,13 +11,21 @@
 
 pub mod scalar;
 
+use std::sync::Arc;
+
 use datafusion::common::Result;
+use datafusion::logical_expr::ScalarUDF;
 use datafusion::prelude::SessionContext;
 
 /// Registers every function; one of DataFusion's of the same name is replaced.
 pub fn register_all(session: &SessionContext) -> Result<()> {
-    for function in scalar::all() {
+    for function in all_scalar() {
         session.register_udf(function.as_ref().clone());
     }
     Ok(())
+}
+
+/// Every scalar function.
+pub fn all_scalar() -> Vec<Arc<ScalarUDF>> {
+    scalar::all()
 }

@@ -1,5 +1,7 @@
 //! Scalar functions, one per file.
 
+mod calendar;
+mod decimal;
 pub mod floor_to;
 pub mod nonzero;
 pub mod step;
@@ -9,9 +11,37 @@ mod time_bucket;
 
 use std::sync::Arc;
 
-use datafusion::logical_expr::ScalarUDF;
+use arrow::array::ArrayRef;
+use arrow::datatypes::FieldRef;
+use datafusion::common::{Result, ScalarValue};
+use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
+use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
 
 /// All scalar functions.
 pub fn all() -> Vec<Arc<ScalarUDF>> {
     vec![step::udf(), floor_to::floor_udf(), floor_to::ceil_udf(), nonzero::udf()]
+}
+
+/// Applies `function` to an argument that is a column or one value, and gives back the same of the two.
+fn map_column(argument: &ColumnarValue, function: impl FnOnce(&ArrayRef) -> Result<ArrayRef>) -> Result<ColumnarValue> {
+    match argument {
+        ColumnarValue::Array(column) => Ok(ColumnarValue::Array(function(column)?)),
+        ColumnarValue::Scalar(value) => {
+            Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&function(&value.to_array()?)?, 0)?))
+        }
+    }
+}
+
+fn any_nullable(fields: &[FieldRef]) -> bool {
+    fields.iter().any(|field| field.is_nullable())
+}
+
+/// The order of a function that rises with its first argument while the others are constant.
+fn order_of_first(inputs: &[ExprProperties]) -> SortProperties {
+    match inputs.split_first() {
+        Some((first, others)) if others.iter().all(|other| other.sort_properties == SortProperties::Singleton) => {
+            first.sort_properties
+        }
+        _ => SortProperties::Unordered,
+    }
 }
