@@ -145,8 +145,8 @@ mod tests {
 
     #[tokio::test]
     async fn later_scripts_see_earlier_ones() {
-        let application = application(&["CREATE STREAM a (x INT)", "SELECT STREAM x FROM a"]).await;
-        check(&application).await.expect("nothing wrong");
-        explain(&application).await.expect("a plan");
+        let texts = ["CREATE STREAM a (x INT)", "SELECT STREAM x FROM a"];
+        check(&application(&texts).await).await.expect("nothing wrong");
+        explain(&application(&texts).await).await.expect("a plan");
     }
 }

@@ -50,7 +50,7 @@ fn write_options(options: &[OptionSpec], text: &mut String) {
 }
 
 /// A longer list of words does not widen the column.
-const KIND_WIDTH_MAX: usize = 24;
+const KIND_WIDTH_MAX: usize = 32;
 
 fn kind(option: &OptionSpec) -> String {
     let kind = match option.kind {

@@ -118,7 +118,8 @@ fn a_script_comes_from_standard_input_too() {
         CREATE PUMP "P" AS INSERT INTO "OUT" SELECT STREAM TICKER_SYMBOL FROM "TICKS";
         CREATE SINK "K" FROM "OUT" WITH (connector = 'stdout', format = 'csv');
     "#;
-    let mut child = folder.command(&[]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+    let mut child =
+        folder.command(&[]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
     child.stdin.take().expect("piped").write_all(script.as_bytes()).expect("written");
     let output = child.wait_with_output().expect("ended");
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -129,7 +130,8 @@ fn a_script_comes_from_standard_input_too() {
 fn bad_records_go_to_error_stream_and_the_others_go_on() {
     let folder = Folder::new();
     let long = format!("{{\"a\":\"{}\"}}", "x".repeat(50_000_000));
-    let mut data: Vec<u8> = b"{\"a\":1}\r\n\n{\"a\":\"x\"}\nnot json\n{\"b\":2}\n{\"a\":null,\"c\":{\"d\":[1]}}\n\xff\xfe\n".to_vec();
+    let mut data: Vec<u8> =
+        b"{\"a\":1}\r\n\n{\"a\":\"x\"}\nnot json\n{\"b\":2}\n{\"a\":null,\"c\":{\"d\":[1]}}\n\xff\xfe\n".to_vec();
     data.extend(long.as_bytes());
     data.extend(b"\n{\"a\":7}\n{\"a\":8");
     folder.write("in.json", data);

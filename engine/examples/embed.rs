@@ -136,11 +136,18 @@ fn engine(checkpoints: Option<CheckpointOptions>) -> Result<Engine> {
     };
     let engine = builder.build()?;
     // Functions, tables and object stores of the DataFusion session are there for every query.
-    let fahrenheit = create_udf("fahrenheit", vec![DataType::Float64], DataType::Float64, Volatility::Immutable, Arc::new(|arguments| {
-        let values = ColumnarValue::values_to_arrays(arguments)?;
-        let result: ArrayRef = Arc::new(values[0].as_primitive::<Float64Type>().unary::<_, Float64Type>(|celsius| celsius * 1.8 + 32.0));
-        Ok(ColumnarValue::Array(result))
-    }));
+    let fahrenheit = create_udf(
+        "fahrenheit",
+        vec![DataType::Float64],
+        DataType::Float64,
+        Volatility::Immutable,
+        Arc::new(|arguments| {
+            let values = ColumnarValue::values_to_arrays(arguments)?;
+            let result: ArrayRef =
+                Arc::new(values[0].as_primitive::<Float64Type>().unary::<_, Float64Type>(|celsius| celsius * 1.8 + 32.0));
+            Ok(ColumnarValue::Array(result))
+        }),
+    );
     engine.session_context().register_udf(fahrenheit);
     Ok(engine)
 }

@@ -9,7 +9,8 @@ use datafusion::execution::SessionState;
 
 use crate::catalog::{Catalog, PumpEntry, Rowtime, SinkEntry, SourceBinding, SourceEntry, StreamEntry, TableEntry};
 use crate::connector::{
-    ConnectorRegistry, OptionEntry, OptionKind, OptionSpec, Options, Payload, Read, SinkDefinition, Source, SourceContext, SourceDefinition,
+    ConnectorRegistry, OptionEntry, OptionKind, OptionSpec, Options, Payload, Read, SinkDefinition, Source, SourceContext,
+    SourceDefinition,
 };
 use crate::diagnostic::{Diagnostic, Span};
 use crate::error::Error;
@@ -19,8 +20,8 @@ use crate::plan::{PlanNode, QueryPlan, plan_stream_query};
 use crate::runtime::clock::Clock;
 use crate::runtime::error_rows::ERROR_STREAM;
 use crate::sql::{
-    AlterPump, CreatePump, CreateSink, CreateSource, CreateStream, CreateTable, Drop as DropStatement, Name, ObjectKind, Query, SourceColumn,
-    Watermark,
+    AlterPump, CreatePump, CreateSink, CreateSource, CreateStream, CreateTable, Drop as DropStatement, Name, ObjectKind, Query,
+    SourceColumn, Watermark,
 };
 use crate::types::{ROWTIME, SqlType};
 
@@ -28,8 +29,13 @@ use crate::types::{ROWTIME, SqlType};
 type Problems = Vec<Diagnostic>;
 
 /// Options of every source and every sink, besides the connector's own.
-const CONNECTOR: OptionSpec =
-    OptionSpec { name: "connector", kind: OptionKind::Text, required: true, default: None, help: "What to read from or write to." };
+const CONNECTOR: OptionSpec = OptionSpec {
+    name: "connector",
+    kind: OptionKind::Text,
+    required: true,
+    default: None,
+    help: "What to read from or write to.",
+};
 const FORMAT: OptionSpec = OptionSpec {
     name: "format",
     kind: OptionKind::OneOf(&["json", "csv", "parquet", "table"]),
@@ -37,8 +43,13 @@ const FORMAT: OptionSpec = OptionSpec {
     default: None,
     help: "How records are encoded; by the path's extension, else json.",
 };
-const CSV_DELIMITER: OptionSpec =
-    OptionSpec { name: "csv.delimiter", kind: OptionKind::Text, required: false, default: Some(","), help: "One character between two fields." };
+const CSV_DELIMITER: OptionSpec = OptionSpec {
+    name: "csv.delimiter",
+    kind: OptionKind::Text,
+    required: false,
+    default: Some(","),
+    help: "One character between two fields.",
+};
 const CSV_HEADER: OptionSpec = OptionSpec {
     name: "csv.header",
     kind: OptionKind::Boolean,
@@ -83,7 +94,10 @@ impl Binder<'_> {
         let schema = match &plan {
             Some(plan) if statement.columns.is_empty() => stream_schema_of(plan),
             _ => {
-                let columns = statement.columns.iter().map(|column| (&column.name, column.sql_type.field(&column.name.value, !column.not_null)));
+                let columns = statement
+                    .columns
+                    .iter()
+                    .map(|column| (&column.name, column.sql_type.field(&column.name.value, !column.not_null)));
                 let columns = distinct(columns)?;
                 Arc::new(Schema::new(columns.into_iter().chain([SqlType::Timestamp.field(ROWTIME, false)]).collect::<Vec<_>>()))
             }
@@ -122,7 +136,8 @@ impl Binder<'_> {
         self.catalog.pumps.retain(|other| other.name != name.value);
         for input in Catalog::inputs(&pump.plan) {
             if let Some(path) = self.catalog.path(&target.value, &input) {
-                let path = path.iter().chain([&target.value]).map(|stream| format!("\"{stream}\"")).collect::<Vec<_>>().join(" → ");
+                let path =
+                    path.iter().chain([&target.value]).map(|stream| format!("\"{stream}\"")).collect::<Vec<_>>().join(" → ");
                 let problem = Diagnostic::error(format!("pump \"{}\" closes a cycle: {path}", name.value)).at(target.span);
                 return Err(vec![problem.hint("A pump may not feed a stream that it reads, directly or through other pumps.")]);
             }
@@ -172,7 +187,13 @@ impl Binder<'_> {
     }
 
     /// Binds a sink without adding it.
-    pub(crate) fn bind_sink(&self, name: &str, from: &Name, options: &[OptionEntry], span: Option<Span>) -> Result<SinkEntry, Problems> {
+    pub(crate) fn bind_sink(
+        &self,
+        name: &str,
+        from: &Name,
+        options: &[OptionEntry],
+        span: Option<Span>,
+    ) -> Result<SinkEntry, Problems> {
         let at = |diagnostic: Diagnostic| if from.span == Span::default() { diagnostic } else { diagnostic.at(from.span) };
         // error_stream is written in any case in configurations; its own name is lower case.
         let stream = if from.value.eq_ignore_ascii_case(ERROR_STREAM) { ERROR_STREAM } else { from.value.as_str() };
@@ -194,7 +215,9 @@ impl Binder<'_> {
             None => None,
             Some(word) if !factory.formats().contains(&word) => {
                 let problem = Diagnostic::error(format!("connector '{}' does not write format '{word}'", factory.name()));
-                return Err(vec![place(problem, value_span(options, "format")).label(format!("formats are {}", factory.formats().join(", ")))]);
+                return Err(vec![
+                    place(problem, value_span(options, "format")).label(format!("formats are {}", factory.formats().join(", "))),
+                ]);
             }
             Some(word) => Some(format_spec(word, &checked, options)?),
         };
@@ -205,7 +228,10 @@ impl Binder<'_> {
     }
 
     /// Reads a reference table as a whole; returns its rows for the session.
-    pub(crate) async fn create_table(&mut self, statement: &CreateTable) -> Result<(String, SchemaRef, Vec<RecordBatch>), Problems> {
+    pub(crate) async fn create_table(
+        &mut self,
+        statement: &CreateTable,
+    ) -> Result<(String, SchemaRef, Vec<RecordBatch>), Problems> {
         let CreateTable { name, columns, options, options_span, or_replace } = statement;
         if !or_replace && (self.catalog.tables.contains_key(&name.value) || self.catalog.streams.contains_key(&name.value)) {
             return Err(vec![already_exists("table", name)]);
@@ -221,7 +247,11 @@ impl Binder<'_> {
         let schema: SchemaRef = Arc::new(Schema::new(fields));
         let (batches, rejected) = self.read_all(&entry, &schema).await.map_err(at_name)?;
         if let Some(first) = rejected.first() {
-            let what = format!("{} records of table \"{}\" cannot be used and are left out; the first: {first}", rejected.len(), name.value);
+            let what = format!(
+                "{} records of table \"{}\" cannot be used and are left out; the first: {first}",
+                rejected.len(),
+                name.value
+            );
             self.warnings.push(Diagnostic::warning(what).at(name.span));
         }
         let rows = batches.iter().map(RecordBatch::num_rows).sum();
@@ -246,7 +276,8 @@ impl Binder<'_> {
             ObjectKind::Table => ("table", self.catalog.tables.remove(&name.value).is_some()),
         };
         if !existed && !if_exists {
-            let names: Vec<_> = self.catalog.objects().into_iter().filter(|object| object.kind == word).map(|object| object.name).collect();
+            let names: Vec<_> =
+                self.catalog.objects().into_iter().filter(|object| object.kind == word).map(|object| object.name).collect();
             let problem = Diagnostic::error(format!("{word} \"{}\" does not exist", name.value)).at(name.span);
             return Err(vec![problem.did_you_mean(&name.value, names.iter().map(String::as_str))]);
         }
@@ -260,7 +291,11 @@ impl Binder<'_> {
                 Some(pump) => pump.started = statement.start,
                 None => {
                     let names = self.catalog.pumps.iter().map(|pump| pump.name.as_str());
-                    problems.push(Diagnostic::error(format!("pump \"{}\" does not exist", name.value)).at(name.span).did_you_mean(&name.value, names));
+                    problems.push(
+                        Diagnostic::error(format!("pump \"{}\" does not exist", name.value))
+                            .at(name.span)
+                            .did_you_mean(&name.value, names),
+                    );
                 }
             }
         }
@@ -290,7 +325,12 @@ impl Binder<'_> {
     }
 
     async fn bind_source(
-        &self, name: &str, declared: &[&SourceColumn], watermark: Option<&Watermark>, rowtime_column: Option<&str>, options: &[OptionEntry],
+        &self,
+        name: &str,
+        declared: &[&SourceColumn],
+        watermark: Option<&Watermark>,
+        rowtime_column: Option<&str>,
+        options: &[OptionEntry],
         span: Option<Span>,
     ) -> Result<SourceEntry, Problems> {
         let known: Vec<_> = self.connectors.sources().map(|factory| factory.name()).collect();
@@ -308,7 +348,8 @@ impl Binder<'_> {
             }
             Some(word) => format_spec(word, &checked, options)?,
             None => {
-                let path = checked.text("path").unwrap_or_default().trim_end_matches(".gz").trim_end_matches(".zst").to_lowercase();
+                let path =
+                    checked.text("path").unwrap_or_default().trim_end_matches(".gz").trim_end_matches(".zst").to_lowercase();
                 format_spec(if path.ends_with(".csv") { "csv" } else { "json" }, &checked, options)?
             }
         };
@@ -321,7 +362,8 @@ impl Binder<'_> {
                 index,
             })
             .collect();
-        let fields = (!columns.is_empty()).then(|| Arc::new(Schema::new(columns.iter().map(|column| column.field.clone()).collect::<Vec<_>>())));
+        let fields = (!columns.is_empty())
+            .then(|| Arc::new(Schema::new(columns.iter().map(|column| column.field.clone()).collect::<Vec<_>>())));
         let definition = SourceDefinition { name: name.to_owned(), schema: fields, format: format.clone() };
         let failed = |error: Error| vec![place(from_error(&error), span)];
         let source = factory.create(&definition, &checked).map_err(failed)?;
@@ -343,10 +385,15 @@ impl Binder<'_> {
         }
         let rowtime = match (rowtime_column, watermark, checked.text("rowtime")) {
             (Some(column), ..) => Rowtime::Column { name: column.to_owned(), delay_ms: 0 },
-            (None, Some(watermark), None) => Rowtime::Column { name: watermark.column.value.clone(), delay_ms: watermark.delay_ms },
+            (None, Some(watermark), None) => {
+                Rowtime::Column { name: watermark.column.value.clone(), delay_ms: watermark.delay_ms }
+            }
             (None, Some(_), Some(_)) => {
                 let problem = Diagnostic::error("a source has either a WATERMARK clause or the option \"rowtime\"");
-                return Err(vec![place(problem, options.iter().find(|option| option.key == "rowtime").and_then(|option| option.key_span))]);
+                return Err(vec![place(
+                    problem,
+                    options.iter().find(|option| option.key == "rowtime").and_then(|option| option.key_span),
+                )]);
             }
             (None, None, Some("arrival")) => Rowtime::Arrival,
             (None, None, _) => Rowtime::Processing,
@@ -394,11 +441,17 @@ impl Binder<'_> {
                             batches.push(decoder.decode(&records.bytes, &mut records.rejected)?);
                         }
                         let position = records.position;
-                        let message = |record: &format::Rejected| format!("{}, byte {}: {}", records.origin, position + record.position, record.message);
+                        let message = |record: &format::Rejected| {
+                            format!("{}, byte {}: {}", records.origin, position + record.position, record.message)
+                        };
                         rejected.extend(records.rejected.iter().map(message));
                     }
                     Read::Batch { batch, .. } => {
-                        let indices = schema.fields().iter().map(|field| batch.schema_ref().index_of(field.name())).collect::<Result<Vec<_>, _>>()?;
+                        let indices = schema
+                            .fields()
+                            .iter()
+                            .map(|field| batch.schema_ref().index_of(field.name()))
+                            .collect::<Result<Vec<_>, _>>()?;
                         batches.push(batch.project(&indices)?.with_schema(schema.clone())?);
                     }
                     Read::Watermark { .. } => {}
@@ -438,7 +491,10 @@ fn match_columns(schema: &SchemaRef, declared: &[&SourceColumn]) -> Result<Vec<D
         let existing = schema.field(index);
         if existing.data_type() != &column.sql_type.data_type() {
             let is = crate::types::sql_type_name(existing);
-            problems.push(Diagnostic::error(format!("column \"{name}\" of the source is {is}, not {}", column.sql_type)).at(column.name.span));
+            problems.push(
+                Diagnostic::error(format!("column \"{name}\" of the source is {is}, not {}", column.sql_type))
+                    .at(column.name.span),
+            );
         }
         columns.push(DecodeColumn { field: column.sql_type.field(name, !column.not_null), path: None, index });
     }
@@ -449,7 +505,8 @@ fn match_columns(schema: &SchemaRef, declared: &[&SourceColumn]) -> Result<Vec<D
 fn check_event_time(source: &str, column: &str, columns: &mut [DecodeColumn], inferred: bool) -> Result<(), Diagnostic> {
     let names: Vec<_> = columns.iter().map(|column| column.field.name().clone()).collect();
     let Some(found) = columns.iter_mut().find(|candidate| candidate.field.name() == column) else {
-        let problem = Diagnostic::error(format!("source \"{source}\" has no column \"{column}\"")).label(format!("columns are {}", names.join(", ")));
+        let problem = Diagnostic::error(format!("source \"{source}\" has no column \"{column}\""))
+            .label(format!("columns are {}", names.join(", ")));
         return Err(problem.did_you_mean(column, names.iter().map(String::as_str)));
     };
     match found.field.data_type() {
@@ -458,7 +515,10 @@ fn check_event_time(source: &str, column: &str, columns: &mut [DecodeColumn], in
             found.field = SqlType::Timestamp.field(column, true);
             Ok(())
         }
-        _ => Err(Diagnostic::error(format!("column \"{column}\" is {}: ROWTIME needs a TIMESTAMP", crate::types::sql_type_name(&found.field)))),
+        _ => Err(Diagnostic::error(format!(
+            "column \"{column}\" is {}: ROWTIME needs a TIMESTAMP",
+            crate::types::sql_type_name(&found.field)
+        ))),
     }
 }
 
@@ -468,7 +528,8 @@ fn format_spec(word: &str, checked: &Options, options: &[OptionEntry]) -> Result
             let delimiter = checked.text("csv.delimiter").unwrap_or(",");
             let delimiter = if delimiter == "\\t" { "\t" } else { delimiter };
             let &[delimiter] = delimiter.as_bytes() else {
-                let problem = Diagnostic::error(format!("option \"csv.delimiter\" cannot be '{delimiter}'")).label("expected one ASCII character");
+                let problem = Diagnostic::error(format!("option \"csv.delimiter\" cannot be '{delimiter}'"))
+                    .label("expected one ASCII character");
                 return Err(vec![place(problem, value_span(options, "csv.delimiter"))]);
             };
             Ok(FormatSpec::Csv(CsvOptions { delimiter, header: checked.flag("csv.header") }))
@@ -479,15 +540,22 @@ fn format_spec(word: &str, checked: &Options, options: &[OptionEntry]) -> Result
     }
 }
 
-fn connector_name<'a>(kind: &str, options: &'a [OptionEntry], span: Option<Span>, known: &[&str]) -> Result<&'a OptionEntry, Problems> {
+fn connector_name<'a>(
+    kind: &str,
+    options: &'a [OptionEntry],
+    span: Option<Span>,
+    known: &[&str],
+) -> Result<&'a OptionEntry, Problems> {
     options.iter().find(|option| option.key == "connector").ok_or_else(|| {
-        let problem = Diagnostic::error(format!("the {kind} needs option \"connector\"")).label(format!("connectors are {}", known.join(", ")));
+        let problem = Diagnostic::error(format!("the {kind} needs option \"connector\""))
+            .label(format!("connectors are {}", known.join(", ")));
         vec![place(problem, span).hint("Add connector = '…' to the WITH clause.")]
     })
 }
 
 fn unknown_connector(kind: &str, entry: &OptionEntry, known: &[&str]) -> Diagnostic {
-    let problem = Diagnostic::error(format!("unknown {kind} connector '{}'", entry.value)).label(format!("connectors are {}", known.join(", ")));
+    let problem = Diagnostic::error(format!("unknown {kind} connector '{}'", entry.value))
+        .label(format!("connectors are {}", known.join(", ")));
     place(problem, entry.value_span).did_you_mean(&entry.value, known.iter().copied())
 }
 
@@ -538,4 +606,3 @@ fn remove<T>(entries: &mut Vec<T>, is: impl Fn(&T) -> bool) -> bool {
     entries.retain(|entry| !is(entry));
     entries.len() < before
 }
-

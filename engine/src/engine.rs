@@ -272,13 +272,24 @@ impl Engine {
             return Err(Error::config(format!("sink \"{name}\" reads stream \"{stream}\", which does not exist")));
         };
         let plan = declared_columns(stream, &entry.schema);
-        shared.catalog.sinks.push(SinkEntry { name: name.to_owned(), stream: stream.to_owned(), plan, connector: CUSTOM.to_owned(), sink });
+        shared.catalog.sinks.push(SinkEntry {
+            name: name.to_owned(),
+            stream: stream.to_owned(),
+            plan,
+            connector: CUSTOM.to_owned(),
+            sink,
+        });
         Ok(())
     }
 
     /// Adds a source that is not a registered connector, for example a [`crate::connector::memory::MemorySource`].
     /// Its ROWTIME is the clock's, or the column `rowtime` with rows at most `delay` late.
-    pub fn add_source(&self, name: &str, source: Arc<dyn crate::connector::Source>, rowtime: Option<(&str, Duration)>) -> Result<()> {
+    pub fn add_source(
+        &self,
+        name: &str,
+        source: Arc<dyn crate::connector::Source>,
+        rowtime: Option<(&str, Duration)>,
+    ) -> Result<()> {
         use crate::catalog::{Rowtime, SourceEntry};
         use crate::connector::Payload;
         use crate::format::{DecodeColumn, FormatSpec};
@@ -297,7 +308,8 @@ impl Engine {
                 _ => return Err(Error::config(format!("source \"{name}\" has no TIMESTAMP column \"{column}\""))),
             },
         };
-        let entry = SourceEntry { connector: CUSTOM.to_owned(), source, format: FormatSpec::Json, columns, rowtime, idle_timeout: None };
+        let entry =
+            SourceEntry { connector: CUSTOM.to_owned(), source, format: FormatSpec::Json, columns, rowtime, idle_timeout: None };
         let stream = StreamEntry { schema: SourceEntry::stream_schema(&entry.columns), source: Some(entry) };
         self.shared().catalog.streams.insert(name.to_owned(), stream);
         Ok(())
@@ -313,8 +325,9 @@ impl Engine {
     pub async fn start(&self) -> Result<Job> {
         let (catalog, sinks) = self.complete()?;
         if sinks.is_empty() {
-            return Err(Error::config("there is no sink: nothing would be written")
-                .with_hint("Add CREATE SINK … FROM stream WITH (connector = 'stdout'), or --sink STREAM=- on the command line."));
+            return Err(Error::config("there is no sink: nothing would be written").with_hint(
+                "Add CREATE SINK … FROM stream WITH (connector = 'stdout'), or --sink STREAM=- on the command line.",
+            ));
         }
         let pumps: Vec<_> = catalog.pumps.iter().filter(|pump| pump.started).collect();
         Job::start(&catalog, &pumps, &sinks, self.job_options(true)).await
@@ -348,7 +361,10 @@ impl Engine {
     }
 
     fn binder<'a>(
-        &'a self, catalog: &'a mut Catalog, bindings: &'a BTreeMap<String, SourceBinding>, state: &'a datafusion::execution::SessionState,
+        &'a self,
+        catalog: &'a mut Catalog,
+        bindings: &'a BTreeMap<String, SourceBinding>,
+        state: &'a datafusion::execution::SessionState,
     ) -> Binder<'a> {
         Binder { catalog, state, connectors: &self.inner.connectors, bindings, clock: &self.inner.clock, warnings: Vec::new() }
     }
@@ -485,7 +501,9 @@ impl Engine {
         datafusion::catalog::CatalogProvider::register_schema(catalog.as_ref(), &options.default_schema, schema)?;
         datafusion::catalog::CatalogProviderList::register_catalog(list.as_ref(), options.default_catalog.clone(), catalog);
         let copy = SessionContext::new_with_state(state.with_catalog_list(list).build());
-        if let Some(tables) = session.catalog(&options.default_catalog).and_then(|catalog| catalog.schema(&options.default_schema)) {
+        if let Some(tables) =
+            session.catalog(&options.default_catalog).and_then(|catalog| catalog.schema(&options.default_schema))
+        {
             for name in tables.table_names() {
                 if let Some(table) = tables.table(&name).await? {
                     copy.register_table(TableReference::bare(name), table)?;
@@ -493,7 +511,14 @@ impl Engine {
             }
         }
         let shared = Mutex::new(self.shared().clone());
-        let inner = Inner { session: copy, clock: clock.clone(), parallelism: *parallelism, checkpoints: None, connectors: connectors.clone(), shared };
+        let inner = Inner {
+            session: copy,
+            clock: clock.clone(),
+            parallelism: *parallelism,
+            checkpoints: None,
+            connectors: connectors.clone(),
+            shared,
+        };
         Ok(Engine { inner: Arc::new(inner) })
     }
 }
@@ -520,7 +545,13 @@ enum Bound {
 
 /// The sink that hands the rows of `plan` to the reader of a query.
 fn query_sink(plan: PlanNode, rows: mpsc::Sender<RecordBatch>) -> SinkEntry {
-    SinkEntry { name: QUERY.to_owned(), stream: String::new(), plan, connector: "query".to_owned(), sink: Arc::new(ChannelSink(rows)) }
+    SinkEntry {
+        name: QUERY.to_owned(),
+        stream: String::new(),
+        plan,
+        connector: "query".to_owned(),
+        sink: Arc::new(ChannelSink(rows)),
+    }
 }
 
 fn created_name(kind: &StatementKind) -> Option<&str> {

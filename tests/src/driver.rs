@@ -101,7 +101,8 @@ impl Driver {
         let Some(directive) = text.strip_prefix('\\') else { return self.statement(text).await };
         let (head, body) = directive.split_once('\n').unwrap_or((directive, ""));
         let mut words = head.splitn(3, ' ');
-        let (name, subject, rest) = (words.next().unwrap_or_default(), words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let (name, subject, rest) =
+            (words.next().unwrap_or_default(), words.next().unwrap_or_default(), words.next().unwrap_or_default());
         self.start().await?;
         match name {
             "feed" => {
@@ -235,7 +236,12 @@ fn time(text: &str) -> Result<i64, Failure> {
 fn show(batch: &arrow::record_batch::RecordBatch) -> Result<Vec<Vec<String>>, Failure> {
     let failed = |error: arrow::error::ArrowError| Failure(error.to_string());
     let options = FormatOptions::new().with_null("NULL").with_timestamp_format(Some("%Y-%m-%dT%H:%M:%S%.3f"));
-    let columns = batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options)).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    let columns = batch
+        .columns()
+        .iter()
+        .map(|column| ArrayFormatter::try_new(column, &options))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(failed)?;
     let cell = |column: &ArrayFormatter<'_>, row: usize| match column.value(row).to_string() {
         empty if empty.is_empty() => "(empty)".to_owned(),
         text => text,

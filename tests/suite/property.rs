@@ -110,7 +110,12 @@ async fn run(rows: &[Row], cuts: &[usize], splits: usize, restarts: &[usize]) ->
 
 /// Rows in order of time, shaken by less than the delay; some times are equal, some windows are empty.
 fn rows() -> impl Strategy<Value = Vec<Row>> {
-    let row = (prop::option::weighted(0.9, 0u8..4), prop::option::weighted(0.8, -100i32..100), prop_oneof![Just(0i64), 0i64..50, 0i64..3_000], 0..DELAY_MS);
+    let row = (
+        prop::option::weighted(0.9, 0u8..4),
+        prop::option::weighted(0.8, -100i32..100),
+        prop_oneof![Just(0i64), 0i64..50, 0i64..3_000],
+        0..DELAY_MS,
+    );
     prop::collection::vec(row, 0..60).prop_map(|rows| {
         let mut time = 0;
         rows.into_iter()

@@ -147,7 +147,9 @@ impl Coordinator {
                 }
             }
             // A stop goes out once no epoch is under way, with an epoch of its own.
-            if let Some(complete) = pending.take_if(|pending| self.tasks.iter().all(|task| pending.passed.contains_key(task) || finished.contains_key(task))) {
+            if let Some(complete) = pending
+                .take_if(|pending| self.tasks.iter().all(|task| pending.passed.contains_key(task) || finished.contains_key(task)))
+            {
                 self.complete(complete, &finished).await?;
                 due = self.next_due();
             }
@@ -219,8 +221,14 @@ impl Coordinator {
 
 async fn write_checkpoint(plan: &CheckpointPlan, epoch: Epoch, states: impl Iterator<Item = &TaskState>) -> Result<()> {
     let definitions = plan.definitions.clone();
-    let mut manifest =
-        Manifest { version: FORMAT_VERSION, epoch, definitions, sources: BTreeMap::new(), sinks: BTreeMap::new(), states: BTreeMap::new() };
+    let mut manifest = Manifest {
+        version: FORMAT_VERSION,
+        epoch,
+        definitions,
+        sources: BTreeMap::new(),
+        sinks: BTreeMap::new(),
+        states: BTreeMap::new(),
+    };
     for state in states {
         for (name, operator) in &state.operators {
             let file = plan.store.write_state(epoch, manifest.states.len(), operator).await?;

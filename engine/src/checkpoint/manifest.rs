@@ -49,7 +49,8 @@ impl Manifest {
                 Some(_) => {}
             }
         }
-        differences.extend(self.definitions.keys().filter(|name| !current.contains_key(*name)).map(|name| format!("{name} is gone")));
+        differences
+            .extend(self.definitions.keys().filter(|name| !current.contains_key(*name)).map(|name| format!("{name} is gone")));
         if differences.is_empty() {
             return Ok(());
         }

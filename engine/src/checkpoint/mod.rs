@@ -4,8 +4,6 @@ pub mod coordinator;
 pub mod manifest;
 pub mod store;
 
-
-
 use arrow::record_batch::RecordBatch;
 use serde::de::DeserializeOwned;
 

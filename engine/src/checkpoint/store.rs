@@ -37,7 +37,8 @@ impl CheckpointStore {
     pub fn local(directory: &FilePath) -> Result<Self> {
         let shown = directory.display().to_string();
         let unusable = |error: Box<dyn std::error::Error + Send + Sync>| {
-            Error::state(format!("cannot use checkpoint folder {shown}: {error}")).with_hint("Check that it is a folder you may write to.")
+            Error::state(format!("cannot use checkpoint folder {shown}: {error}"))
+                .with_hint("Check that it is a folder you may write to.")
         };
         std::fs::create_dir_all(directory).map_err(|error| unusable(error.into()))?;
         let store = LocalFileSystem::new_with_prefix(directory).map_err(|error| unusable(error.into()))?;
@@ -48,9 +49,13 @@ impl CheckpointStore {
     pub async fn newest(&self) -> Result<Option<Manifest>> {
         let Some(epoch) = self.epochs().await?.into_iter().max() else { return Ok(None) };
         let bytes = self.read(&manifest_path(epoch)).await?;
-        let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| self.unreadable(epoch).with_cause(error))?;
+        let value: serde_json::Value =
+            serde_json::from_slice(&bytes).map_err(|error| self.unreadable(epoch).with_cause(error))?;
         if value["version"] != FORMAT_VERSION {
-            return Err(Error::state(format!("checkpoint {epoch} in {} has format {}, this version reads {FORMAT_VERSION}", self.shown, value["version"])));
+            return Err(Error::state(format!(
+                "checkpoint {epoch} in {} has format {}, this version reads {FORMAT_VERSION}",
+                self.shown, value["version"]
+            )));
         }
         Ok(Some(serde_json::from_value(value).map_err(|error| self.unreadable(epoch).with_cause(error))?))
     }
@@ -70,7 +75,8 @@ impl CheckpointStore {
 
     /// Makes `manifest` the newest checkpoint. Fails if its epoch exists: another process writes to the same folder.
     pub async fn commit(&self, manifest: &Manifest) -> Result<()> {
-        let bytes = serde_json::to_vec_pretty(manifest).map_err(|error| Error::internal("a manifest is not JSON").with_cause(error))?;
+        let bytes =
+            serde_json::to_vec_pretty(manifest).map_err(|error| Error::internal("a manifest is not JSON").with_cause(error))?;
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         match self.store.put_opts(&manifest_path(manifest.epoch), bytes.into(), options).await {
             Ok(_) => Ok(()),
@@ -86,7 +92,9 @@ impl CheckpointStore {
     pub async fn clean(&self, retain: usize) {
         let Ok(mut epochs) = self.epochs().await else { return };
         epochs.sort_unstable();
-        let Some(oldest_kept) = epochs.len().checked_sub(retain.max(1)).and_then(|first| epochs.get(first)).copied() else { return };
+        let Some(oldest_kept) = epochs.len().checked_sub(retain.max(1)).and_then(|first| epochs.get(first)).copied() else {
+            return;
+        };
         for epoch in epochs.into_iter().filter(|epoch| *epoch < oldest_kept) {
             // The manifest goes first: a checkpoint without it does not exist, one without its states is broken.
             if self.store.delete(&manifest_path(epoch)).await.is_err() {
@@ -95,7 +103,12 @@ impl CheckpointStore {
         }
         let Ok(files) = self.store.list(None).try_collect::<Vec<_>>().await else { return };
         for file in files {
-            let epoch = file.location.as_ref().strip_prefix("state-").and_then(|rest| rest.get(..20)).and_then(|digits| digits.parse::<Epoch>().ok());
+            let epoch = file
+                .location
+                .as_ref()
+                .strip_prefix("state-")
+                .and_then(|rest| rest.get(..20))
+                .and_then(|digits| digits.parse::<Epoch>().ok());
             if epoch.is_some_and(|epoch| epoch < oldest_kept) {
                 let _ = self.store.delete(&file.location).await;
             }
@@ -104,13 +117,15 @@ impl CheckpointStore {
 
     async fn epochs(&self) -> Result<Vec<Epoch>> {
         let listed = self.store.list_with_delimiter(None).await;
-        let listed = listed.map_err(|error| Error::state(format!("cannot list checkpoint folder {}", self.shown)).with_cause(error))?;
+        let listed =
+            listed.map_err(|error| Error::state(format!("cannot list checkpoint folder {}", self.shown)).with_cause(error))?;
         let names = listed.objects.iter().filter_map(|object| object.location.filename());
         Ok(names.filter_map(|name| name.strip_prefix("manifest-")?.strip_suffix(".json")?.parse().ok()).collect())
     }
 
     async fn read(&self, path: &Path) -> Result<Bytes> {
-        let unreadable = |error| Error::state(format!("cannot read {path} of checkpoint folder {}", self.shown)).with_cause(error);
+        let unreadable =
+            |error| Error::state(format!("cannot read {path} of checkpoint folder {}", self.shown)).with_cause(error);
         self.store.get(path).await.map_err(unreadable)?.bytes().await.map_err(unreadable)
     }
 

@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use tokio::sync::{Notify, mpsc};
 
 use super::{
-    ConnectorRegistry, Offset, OptionSpec, Options, Payload, Read, Sink, SinkContext, SinkDefinition, SinkFactory, SinkState, SinkWriter, Source,
-    SourceContext, SourceDefinition, SourceFactory, SplitReader,
+    ConnectorRegistry, Offset, OptionSpec, Options, Payload, Read, Sink, SinkContext, SinkDefinition, SinkFactory, SinkState,
+    SinkWriter, Source, SourceContext, SourceDefinition, SourceFactory, SplitReader,
 };
 use crate::checkpoint::Epoch;
 use crate::error::{Error, Result};
@@ -94,7 +94,12 @@ impl MemorySource {
 
     fn of_split<'a>(&self, queue: &'a Queue, split: usize) -> impl Iterator<Item = &'a Pushed> {
         let splits = self.splits;
-        queue.pushed.iter().enumerate().filter(move |(i, piece)| matches!(piece, Pushed::Watermark(_)) || i % splits == split).map(|(_, piece)| piece)
+        queue
+            .pushed
+            .iter()
+            .enumerate()
+            .filter(move |(i, piece)| matches!(piece, Pushed::Watermark(_)) || i % splits == split)
+            .map(|(_, piece)| piece)
     }
 }
 
@@ -293,7 +298,8 @@ impl SourceFactory for MemoryConnector {
             return Err(Error::config(format!("memory source \"{}\" needs its columns declared", definition.name)));
         };
         let mut sources = lock(&self.sources);
-        let source = sources.entry(definition.name.clone()).or_insert_with(|| MemorySource::with_splits(schema.clone(), self.splits));
+        let source =
+            sources.entry(definition.name.clone()).or_insert_with(|| MemorySource::with_splits(schema.clone(), self.splits));
         Ok(Arc::new(source.clone()))
     }
 }

@@ -24,7 +24,9 @@ pub fn infer_schema(spec: &FormatSpec, sample: &[u8]) -> Result<SchemaRef> {
     let columns = match spec {
         FormatSpec::Json => json_columns(sample),
         FormatSpec::Csv(options) => csv_columns(options, sample)?,
-        FormatSpec::Parquet | FormatSpec::Table => return Err(Error::config("columns cannot be inferred from parquet: it is a format of sinks")),
+        FormatSpec::Parquet | FormatSpec::Table => {
+            return Err(Error::config("columns cannot be inferred from parquet: it is a format of sinks"));
+        }
     };
     if columns.is_empty() {
         return Err(Error::data(format!("no column can be inferred: none of the sample's records is {}", spec.name()))

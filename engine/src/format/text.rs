@@ -1,4 +1,4 @@
-//! Scanning text eight bytes at a time, in portable code.
+//! Scanning and comparing text eight bytes at a time, in portable code.
 
 /// How many bytes come before the first quote, backslash or control character: what a JSON string holds unescaped.
 #[inline]
@@ -21,6 +21,20 @@ pub(super) fn plain_length(bytes: &[u8]) -> usize {
     at + bytes[at..].iter().position(stop).unwrap_or(bytes.len() - at)
 }
 
+/// `bytes.starts_with(prefix)` for prefixes that are short and mostly longer than eight bytes: comparing words in place
+/// costs less than calling memcmp.
+#[inline(always)]
+pub(super) fn starts_with(bytes: &[u8], prefix: &[u8]) -> bool {
+    let Some(bytes) = bytes.get(..prefix.len()) else { return false };
+    let (Some(bytes_last), Some(prefix_last)) = (bytes.last_chunk::<8>(), prefix.last_chunk::<8>()) else {
+        return bytes.iter().zip(prefix).all(|(a, b)| a == b);
+    };
+    let (words, _) = bytes.as_chunks::<8>();
+    let (prefix_words, _) = prefix.as_chunks::<8>();
+    // The last eight bytes overlap with the word before.
+    words.iter().zip(prefix_words).all(|(a, b)| a == b) && bytes_last == prefix_last
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -32,6 +46,18 @@ mod tests {
         fn stops_where_a_byte_by_byte_search_does(bytes in proptest::collection::vec(prop_oneof![0u8..=255, 0x1Eu8..0x24, 0x5Bu8..0x5E], 0..40)) {
             let expected = bytes.iter().position(|byte| matches!(byte, 0..0x20 | b'"' | b'\\')).unwrap_or(bytes.len());
             prop_assert_eq!(plain_length(&bytes), expected);
+        }
+
+        #[test]
+        fn compares_as_the_standard_library_does(bytes in "[ab]{0,30}", length in 0usize..32, flip in 0usize..64) {
+            let mut prefix = bytes.as_bytes()[..length.min(bytes.len())].to_vec();
+            prop_assert!(starts_with(bytes.as_bytes(), &prefix));
+            if let Some(byte) = prefix.get_mut(flip) {
+                *byte = b'c';
+                prop_assert!(!starts_with(bytes.as_bytes(), &prefix));
+            }
+            prefix.resize(bytes.len() + 1, b'a');
+            prop_assert!(!starts_with(bytes.as_bytes(), &prefix));
         }
     }
 }

@@ -10,17 +10,7 @@ pub(crate) const DAY_MS: i64 = 86_400_000;
 
 /// Milliseconds since the Unix epoch; None if `text` is neither a timestamp nor a date.
 pub fn parse(text: &[u8]) -> Option<i64> {
-    let Some((head, rest)) = text.split_first_chunk::<19>() else {
-        return parse_date(text).map(|days| i64::from(days) * DAY_MS);
-    };
-    let date = date_head(head.first_chunk()?)?;
-    if head[10] != b' ' && head[10] != b'T' {
-        return None;
-    }
-    let seconds = time_head(head.last_chunk()?)?;
-    let (fraction_ms, zone) = fraction(rest)?;
-    let offset_minutes = offset(zone)?;
-    Some(i64::from(date) * DAY_MS + i64::from(seconds) * 1000 + i64::from(fraction_ms) - i64::from(offset_minutes) * 60_000)
+    TimestampParser::default().parse(text)
 }
 
 /// Days since the Unix epoch of `yyyy-MM-dd`.
@@ -51,6 +41,50 @@ pub fn format_date(days: i32, out: &mut Vec<u8>) {
 /// Appends `HH:mm:ss.SSS` of the milliseconds since midnight.
 pub fn format_time(ms: i32, out: &mut Vec<u8>) {
     out.extend_from_slice(&time_text(ms.rem_euclid(DAY_MS as i32) as u32));
+}
+
+/// Parses timestamps one after the other and keeps the last date, which most often is the next one's too.
+#[derive(Debug)]
+pub struct TimestampParser {
+    date: [u8; 10],
+    /// `date` in milliseconds since the epoch.
+    date_ms: i64,
+}
+
+impl Default for TimestampParser {
+    fn default() -> Self {
+        Self { date: *b"1970-01-01", date_ms: 0 }
+    }
+}
+
+impl TimestampParser {
+    /// Milliseconds since the Unix epoch; None if `text` is neither a timestamp nor a date.
+    #[inline]
+    pub fn parse(&mut self, text: &[u8]) -> Option<i64> {
+        match self.parse_leading(text) {
+            Some((ms, length)) if length == text.len() => Some(ms),
+            _ => parse_date(text).map(|days| i64::from(days) * DAY_MS),
+        }
+    }
+
+    /// The timestamp (not just a date) that `text` starts with, and its length.
+    #[inline]
+    pub(super) fn parse_leading(&mut self, text: &[u8]) -> Option<(i64, usize)> {
+        let (head, rest) = text.split_first_chunk::<19>()?;
+        let date: &[u8; 10] = head.first_chunk()?;
+        if *date != self.date {
+            self.date_ms = i64::from(date_head(date)?) * DAY_MS;
+            self.date = *date;
+        }
+        if head[10] != b' ' && head[10] != b'T' {
+            return None;
+        }
+        let seconds = time_head(head.last_chunk()?)?;
+        let (fraction_ms, zone) = fraction(rest)?;
+        let (offset_minutes, rest) = offset(zone)?;
+        let ms = self.date_ms + i64::from(seconds) * 1000 + i64::from(fraction_ms) - i64::from(offset_minutes) * 60_000;
+        Some((ms, text.len() - rest.len()))
+    }
 }
 
 /// Formats timestamps one after the other and keeps the text of the last day, which most often is the next one's too.
@@ -122,24 +156,26 @@ fn fraction(text: &[u8]) -> Option<(i32, &[u8])> {
     }
 }
 
-/// Minutes east of UTC.
+/// Minutes east of UTC, zero if no zone follows, and what stands behind it.
 #[inline]
-fn offset(zone: &[u8]) -> Option<i32> {
-    let (sign, hour, minute) = match *zone {
-        [] | [b'Z'] => return Some(0),
-        [sign, h1, h2, b':', m1, m2] | [sign, h1, h2, m1, m2] => (sign, [h1, h2], [m1, m2]),
-        [sign, h1, h2] => (sign, [h1, h2], *b"00"),
-        _ => return None,
+fn offset(text: &[u8]) -> Option<(i32, &[u8])> {
+    let (sign, rest) = match text {
+        [b'Z', rest @ ..] => return Some((0, rest)),
+        [sign @ (b'+' | b'-'), rest @ ..] => (*sign, rest),
+        rest => return Some((0, rest)),
     };
-    let two = |text: [u8; 2]| text.iter().all(u8::is_ascii_digit).then(|| (digit(text[0]) * 10 + digit(text[1])) as i32);
-    let (hour, minute) = (two(hour)?, two(minute)?);
+    let two = |text: &[u8; 2]| text.iter().all(u8::is_ascii_digit).then(|| (digit(text[0]) * 10 + digit(text[1])) as i32);
+    let (hour, rest) = rest.split_first_chunk()?;
+    let hour = two(hour)?;
+    let after_colon = rest.strip_prefix(b":");
+    let (minute, rest) = match after_colon.unwrap_or(rest).split_first_chunk().map(|(minute, rest)| (two(minute), rest)) {
+        Some((Some(minute), rest)) => (minute, rest),
+        _ if after_colon.is_some() => return None,
+        _ => (0, rest),
+    };
     // ISO 8601 knows no larger offset than a day; the widest in use is +14:00.
     let minutes = (hour < 24 && minute < 60).then_some(hour * 60 + minute)?;
-    match sign {
-        b'+' => Some(minutes),
-        b'-' => Some(-minutes),
-        _ => None,
-    }
+    Some((if sign == b'-' { -minutes } else { minutes }, rest))
 }
 
 fn is_leap_year(year: u32) -> bool {
@@ -251,6 +287,11 @@ mod tests {
             ("2024/01/01 00:00:00", None),
             ("2024-01-01T00:00:00z", None),
             ("2024-01-01T00:00:00+1", None),
+            ("2024-01-01T00:00:00+01:", None),
+            ("2024-01-01T00:00:00+01:0", None),
+            ("2024-01-01T00:00:00+010", None),
+            ("2024-01-01T00:00:00+01:00Z", None),
+            ("\0\0\0\0\0\0\0\0\0\0T00:00:00", None),
             ("2024-01-01T00:00:00+25:00", None),
             ("2024-01-01T00:00:00*01:00", None),
             ("2024-01-01T00:00:00Zx", None),
@@ -259,6 +300,14 @@ mod tests {
             ("\u{661}\u{662}\u{663}\u{664}-01-01", None),
         ] {
             assert_eq!(parse(text.as_bytes()), expected, "{text}");
+        }
+        let mut parser = TimestampParser::default();
+        for (text, expected) in [
+            ("2024-02-29T00:00:01", Some(1_709_164_801_000)),
+            ("2023-02-29T00:00:01", None),
+            ("2024-02-29T00:00:02", Some(1_709_164_802_000)),
+        ] {
+            assert_eq!(parser.parse(text.as_bytes()), expected, "whatever came before");
         }
         assert_eq!(parse_time(b"23:59:59.9"), Some(86_399_900));
         assert_eq!(parse_time(b"00:00:00"), Some(0));

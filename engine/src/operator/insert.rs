@@ -76,7 +76,8 @@ fn fit(column: &ArrayRef, field: &FieldRef) -> Result<ArrayRef> {
     } else {
         cast_with_options(column, field.data_type(), &STRICT).map_err(|error| {
             let error = Error::from(error);
-            Error::data(format!("column \"{}\" of type {}: {}", field.name(), sql_type_name(field), error.message())).named(error.name())
+            Error::data(format!("column \"{}\" of type {}: {}", field.name(), sql_type_name(field), error.message()))
+                .named(error.name())
         })?
     };
     if !field.is_nullable() && column.null_count() > 0 {
@@ -99,7 +100,8 @@ fn fit_characters(column: &ArrayRef, field: &FieldRef, length: usize, fixed: boo
         for text in texts.iter().flatten() {
             let characters = text.chars().count();
             if characters > length {
-                let message = format!("{characters} characters do not fit column \"{}\" of type {}", field.name(), sql_type_name(field));
+                let message =
+                    format!("{characters} characters do not fit column \"{}\" of type {}", field.name(), sql_type_name(field));
                 return Err(Error::data(message).named("COERCION_ERROR"));
             }
         }

@@ -111,7 +111,11 @@ impl Chain {
 }
 
 fn run(
-    operators: &mut [Box<dyn Operator>], input: usize, event: Event, events: &mut Vec<Event>, errors: &mut Vec<ErrorRow>,
+    operators: &mut [Box<dyn Operator>],
+    input: usize,
+    event: Event,
+    events: &mut Vec<Event>,
+    errors: &mut Vec<ErrorRow>,
 ) -> Result<()> {
     let Some((first, rest)) = operators.split_first_mut() else {
         events.push(event);

@@ -10,7 +10,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// (a batch of one) and why. k failing rows of n cost about k·log₂(n) further evaluations; without failures there is one.
 /// Errors that are not about data end the evaluation.
 pub fn evaluate_rows<T>(
-    batch: RecordBatch, evaluate: &mut dyn FnMut(&RecordBatch) -> Result<T>, succeeded: &mut dyn FnMut(RecordBatch, T) -> Result<()>,
+    batch: RecordBatch,
+    evaluate: &mut dyn FnMut(&RecordBatch) -> Result<T>,
+    succeeded: &mut dyn FnMut(RecordBatch, T) -> Result<()>,
     failed: &mut dyn FnMut(RecordBatch, Error),
 ) -> Result<()> {
     if batch.num_rows() == 0 {
@@ -43,9 +45,7 @@ mod tests {
         let column: ArrayRef = Arc::new(Int32Array::from_iter_values(0..1000));
         let batch = RecordBatch::try_from_iter([("n", column)]).expect("one column");
         let (mut kept, mut lost, mut calls) = (Vec::new(), Vec::new(), 0);
-        let numbers = |batch: &RecordBatch| {
-            arrow::array::AsArray::as_primitive::<Int32Type>(batch.column(0)).values().to_vec()
-        };
+        let numbers = |batch: &RecordBatch| arrow::array::AsArray::as_primitive::<Int32Type>(batch.column(0)).values().to_vec();
         evaluate_rows(
             batch,
             &mut |batch| {
@@ -69,8 +69,9 @@ mod tests {
     fn an_error_that_is_not_about_data_ends_it() {
         let column: ArrayRef = Arc::new(Int32Array::from(vec![1, 2]));
         let batch = RecordBatch::try_from_iter([("n", column)]).expect("one column");
-        let result =
-            evaluate_rows::<()>(batch, &mut |_| Err(Error::internal("bug")), &mut |_, ()| Ok(()), &mut |_, _| panic!("not a row's fault"));
+        let result = evaluate_rows::<()>(batch, &mut |_| Err(Error::internal("bug")), &mut |_, ()| Ok(()), &mut |_, _| {
+            panic!("not a row's fault")
+        });
         assert_eq!(result.expect_err("internal").kind(), ErrorKind::Internal);
     }
 }

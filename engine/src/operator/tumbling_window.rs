@@ -87,7 +87,16 @@ pub struct TumblingWindow {
 impl TumblingWindow {
     /// `reservation` counts the open windows against the memory budget.
     pub fn new(plan: WindowPlan, emit: Emit, reservation: MemoryReservation, reporter: ErrorReporter) -> Self {
-        Self { plan, emit, panes: BTreeMap::new(), open_from: i64::MIN, watermark: EventTime::MIN, reservation, reporter, ids: Vec::new() }
+        Self {
+            plan,
+            emit,
+            panes: BTreeMap::new(),
+            open_from: i64::MIN,
+            watermark: EventTime::MIN,
+            reservation,
+            reporter,
+            ids: Vec::new(),
+        }
     }
 
     fn evaluate(&self, batch: &RecordBatch) -> Result<(ArrayRef, PaneRows)> {
@@ -96,7 +105,8 @@ impl TumblingWindow {
         let windows = self.plan.window.of_rows(batch)?;
         let keys = self.plan.keys.iter().map(evaluate).collect::<Result<_, _>>()?;
         let aggregates = self.plan.layout.aggregates.iter();
-        let arguments = aggregates.map(|aggregate| aggregate.arguments.iter().map(evaluate).collect()).collect::<Result<_, _>>()?;
+        let arguments =
+            aggregates.map(|aggregate| aggregate.arguments.iter().map(evaluate).collect()).collect::<Result<_, _>>()?;
         Ok((windows, PaneRows { keys, arguments, rows }))
     }
 
@@ -121,7 +131,9 @@ impl TumblingWindow {
             for (window, indices) in gathered {
                 let last = indices.iter().map(|row| times[*row as usize]).max().unwrap_or(EventTime::MIN);
                 if window < self.open_from {
-                    indices.iter().for_each(|row| out.error(self.reporter.late_row(&batch.slice(*row as usize, 1), self.watermark)));
+                    indices
+                        .iter()
+                        .for_each(|row| out.error(self.reporter.late_row(&batch.slice(*row as usize, 1), self.watermark)));
                 } else {
                     let rows = rows.take(&UInt32Array::from(indices))?;
                     self.add_run(window, last, &rows)?;
@@ -160,7 +172,8 @@ impl TumblingWindow {
 }
 
 fn over_budget(groups: usize, bytes: usize, error: datafusion::error::DataFusionError) -> Error {
-    let message = format!("tumbling window needs {:.1} MB for {groups} open groups, which exceeds the memory budget", bytes as f64 / 1e6);
+    let message =
+        format!("tumbling window needs {:.1} MB for {groups} open groups, which exceeds the memory budget", bytes as f64 / 1e6);
     Error::config(message).with_hint("Raise --memory-limit, shorten the window or group by fewer keys.").with_cause(error)
 }
 
@@ -175,7 +188,8 @@ fn emit_results(plan: &WindowPlan, window: i64, pane: Pane, out: &mut Output) ->
         OutputColumn::WindowEnd => Ok(Arc::new(TimestampMillisecondArray::from_value(end, rows)) as ArrayRef),
     });
     let columns = columns.collect::<Result<Vec<_>>>()?;
-    let batch = RecordBatch::try_new_with_options(plan.schema.clone(), columns, &RecordBatchOptions::new().with_row_count(Some(rows)))?;
+    let batch =
+        RecordBatch::try_new_with_options(plan.schema.clone(), columns, &RecordBatchOptions::new().with_row_count(Some(rows)))?;
     for start in (0..rows).step_by(OUTPUT_ROWS) {
         out.batch(batch.slice(start, OUTPUT_ROWS.min(rows - start)));
     }
@@ -247,7 +261,10 @@ impl Operator for TumblingWindow {
             pane.last_rowtime = last_rowtime;
             batches.push(state);
         }
-        Ok(Some(OperatorState { summary: serde_json::json!({ "open_from": self.open_from, "watermark": self.watermark }), batches }))
+        Ok(Some(OperatorState {
+            summary: serde_json::json!({ "open_from": self.open_from, "watermark": self.watermark }),
+            batches,
+        }))
     }
 
     fn restore(&mut self, state: OperatorState) -> Result<()> {
@@ -281,7 +298,9 @@ impl MergeWindows {
     fn account(&mut self) -> Result<()> {
         let batches = || self.waiting.values().flatten();
         let bytes = batches().map(|(_, batch)| batch.get_array_memory_size()).sum();
-        self.reservation.try_resize(bytes).map_err(|error| over_budget(batches().map(|(_, batch)| batch.num_rows()).sum(), bytes, error))
+        self.reservation
+            .try_resize(bytes)
+            .map_err(|error| over_budget(batches().map(|(_, batch)| batch.num_rows()).sum(), bytes, error))
     }
 }
 

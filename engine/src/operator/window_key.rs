@@ -40,7 +40,8 @@ impl WindowKey {
 
     /// True for types that can be a window key: they order as whole numbers.
     pub fn supports(data_type: &DataType) -> bool {
-        data_type.is_integer() || matches!(data_type, DataType::Timestamp(..) | DataType::Date32 | DataType::Time32(_) | DataType::Duration(_))
+        data_type.is_integer()
+            || matches!(data_type, DataType::Timestamp(..) | DataType::Date32 | DataType::Time32(_) | DataType::Duration(_))
     }
 
     /// The window of every row, as numbers that grow with time.
@@ -57,7 +58,8 @@ impl WindowKey {
     pub fn show(&self, number: i64, data_type: &DataType, rows: usize) -> Result<ArrayRef> {
         let number = if self.descending { -number } else { number };
         let column: ArrayRef = Arc::new(arrow::array::Int64Array::from_value(number, rows));
-        let column = if matches!(data_type, DataType::Date32 | DataType::Time32(_)) { cast(&column, &DataType::Int32)? } else { column };
+        let column =
+            if matches!(data_type, DataType::Date32 | DataType::Time32(_)) { cast(&column, &DataType::Int32)? } else { column };
         Ok(cast(&column, data_type)?)
     }
 
@@ -96,7 +98,11 @@ impl WindowKey {
     }
 
     fn numbers(&self, values: ArrayRef) -> Result<ArrayRef> {
-        let values = if matches!(values.data_type(), DataType::Date32 | DataType::Time32(_)) { cast(&values, &DataType::Int32)? } else { values };
+        let values = if matches!(values.data_type(), DataType::Date32 | DataType::Time32(_)) {
+            cast(&values, &DataType::Int32)?
+        } else {
+            values
+        };
         let numbers = cast(&values, &DataType::Int64)?;
         if !self.descending {
             return Ok(numbers);

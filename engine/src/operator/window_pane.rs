@@ -52,8 +52,10 @@ pub struct PaneLayout {
 impl PaneLayout {
     /// The layout of panes with these keys and aggregates.
     pub fn try_new(keys: Vec<FieldRef>, aggregates: Vec<AggregateSpec>) -> Result<Self> {
-        let mut fields: Vec<FieldRef> = ["$window", "$last_rowtime"].map(|name| Field::new(name, DataType::Int64, false).into()).into();
-        fields.extend(keys.iter().enumerate().map(|(i, key)| Field::new(format!("$key{i}"), key.data_type().clone(), true).into()));
+        let mut fields: Vec<FieldRef> =
+            ["$window", "$last_rowtime"].map(|name| Field::new(name, DataType::Int64, false).into()).into();
+        fields
+            .extend(keys.iter().enumerate().map(|(i, key)| Field::new(format!("$key{i}"), key.data_type().clone(), true).into()));
         for (i, aggregate) in aggregates.iter().enumerate() {
             for (j, state) in aggregate.function.state_fields()?.iter().enumerate() {
                 fields.push(Field::new(format!("$state{i}_{j}"), state.data_type().clone(), true).into());
@@ -115,7 +117,8 @@ impl Pane {
 
     /// Bytes held.
     pub fn size(&self) -> usize {
-        self.groups.as_ref().map_or(0, |groups| groups.size()) + self.accumulators.iter().map(|accumulator| accumulator.size()).sum::<usize>()
+        self.groups.as_ref().map_or(0, |groups| groups.size())
+            + self.accumulators.iter().map(|accumulator| accumulator.size()).sum::<usize>()
     }
 
     /// Adds rows. `ids` is scratch space.
@@ -156,7 +159,8 @@ impl Pane {
         let states = accumulators.iter_mut().map(|accumulator| accumulator.state(EmitTo::All)).collect::<Result<Vec<_>, _>>()?;
         let rows = keys.iter().chain(states.iter().flatten()).next().map_or(1, |column| column.len());
         let constant = |value: i64| -> ArrayRef { Arc::new(arrow::array::Int64Array::from_value(value, rows)) };
-        let columns = [constant(window), constant(last_rowtime)].into_iter().chain(keys).chain(states.into_iter().flatten()).collect();
+        let columns =
+            [constant(window), constant(last_rowtime)].into_iter().chain(keys).chain(states.into_iter().flatten()).collect();
         Ok(RecordBatch::try_new(layout.state_schema.clone(), columns)?)
     }
 
@@ -167,13 +171,16 @@ impl Pane {
             Some(mut groups) => groups.emit(EmitTo::All)?,
             None => Vec::new(),
         };
-        let results = accumulators.iter_mut().map(|accumulator| accumulator.evaluate(EmitTo::All)).collect::<Result<Vec<_>, _>>()?;
+        let results =
+            accumulators.iter_mut().map(|accumulator| accumulator.evaluate(EmitTo::All)).collect::<Result<Vec<_>, _>>()?;
         let rows = keys.iter().chain(&results).next().map_or(1, |column| column.len());
         let options = Some(SortOptions { descending: false, nulls_first: false });
         let order = match keys.as_slice() {
             [] => return Ok((keys, results, rows)),
             [key] => sort_to_indices(key, options, None)?,
-            _ => lexsort_to_indices(&keys.iter().map(|key| SortColumn { values: key.clone(), options }).collect::<Vec<_>>(), None)?,
+            _ => {
+                lexsort_to_indices(&keys.iter().map(|key| SortColumn { values: key.clone(), options }).collect::<Vec<_>>(), None)?
+            }
         };
         Ok((take_arrays(&keys, &order, None)?, take_arrays(&results, &order, None)?, rows))
     }

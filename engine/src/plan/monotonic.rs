@@ -93,7 +93,9 @@ fn of_binary(left: Monotonicity, op: Operator, right: Monotonicity) -> Monotonic
         (Operator::Plus | Operator::Minus, moving, Constant(constant)) => moving.map(|expr| join(expr, constant.clone())),
         (Operator::Plus, Constant(constant), moving) => moving.map(|expr| join(constant.clone(), expr)),
         (Operator::Minus, Constant(constant), moving) => moving.reversed().map(|expr| join(constant.clone(), expr)),
-        (Operator::Multiply | Operator::Divide, moving, Constant(factor)) => scaled(moving, &factor, |expr| join(expr, factor.clone())),
+        (Operator::Multiply | Operator::Divide, moving, Constant(factor)) => {
+            scaled(moving, &factor, |expr| join(expr, factor.clone()))
+        }
         (Operator::Multiply, Constant(factor), moving) => scaled(moving, &factor, |expr| join(factor.clone(), expr)),
         _ => Monotonicity::None,
     }
@@ -110,7 +112,13 @@ fn scaled(moving: Monotonicity, factor: &Expr, wrap: impl Fn(Expr) -> Expr) -> M
 fn sign(factor: &Expr) -> Option<i32> {
     let Expr::Literal(value, _) = factor else { return None };
     match value.cast_to(&arrow::datatypes::DataType::Float64) {
-        Ok(ScalarValue::Float64(Some(value))) => Some(if value > 0.0 { 1 } else if value < 0.0 { -1 } else { 0 }),
+        Ok(ScalarValue::Float64(Some(value))) => Some(if value > 0.0 {
+            1
+        } else if value < 0.0 {
+            -1
+        } else {
+            0
+        }),
         _ => None,
     }
 }
@@ -118,7 +126,9 @@ fn sign(factor: &Expr) -> Option<i32> {
 fn keeps_order(cast: &Cast) -> bool {
     use arrow::datatypes::DataType;
     let data_type = cast.field.data_type();
-    data_type.is_integer() || data_type.is_floating() || matches!(data_type, DataType::Timestamp(..) | DataType::Date32 | DataType::Decimal128(..))
+    data_type.is_integer()
+        || data_type.is_floating()
+        || matches!(data_type, DataType::Timestamp(..) | DataType::Date32 | DataType::Decimal128(..))
 }
 
 fn of_column(column: &Column, plan: &LogicalPlan) -> Monotonicity {
@@ -130,7 +140,10 @@ fn of_column(column: &Column, plan: &LogicalPlan) -> Monotonicity {
         },
         LogicalPlan::Filter(filter) => of_column(column, &filter.input),
         LogicalPlan::Projection(projection) => {
-            let carrier = projection.expr.iter().find(|expr| expr.schema_name().to_string() == ROWTIME || expr.qualified_name().1 == ROWTIME);
+            let carrier = projection
+                .expr
+                .iter()
+                .find(|expr| expr.schema_name().to_string() == ROWTIME || expr.qualified_name().1 == ROWTIME);
             // A query that sets ROWTIME anew starts a new time: what was monotonic before need not be any more.
             if !carrier.is_none_or(|carrier| is_plain_rowtime(&monotonicity(carrier, &projection.input))) {
                 return rowtime_only(column);

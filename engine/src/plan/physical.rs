@@ -17,6 +17,7 @@ use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use super::monotonic::{Monotonicity, is_plain_rowtime, monotonicity};
 use super::rowtime::GROUP_ROWTIME;
 use crate::diagnostic::Diagnostic;
+use crate::operator::Operator;
 use crate::operator::filter::Filter;
 use crate::operator::insert::Insert;
 use crate::operator::merge::Merge;
@@ -26,7 +27,6 @@ use crate::operator::select::Select;
 use crate::operator::tumbling_window::{Emit, MergeWindows, OutputColumn, TumblingWindow, WindowPlan};
 use crate::operator::window_key::WindowKey;
 use crate::operator::window_pane::{AggregateSpec, PaneLayout};
-use crate::operator::Operator;
 use crate::runtime::error_rows::ErrorReporter;
 use crate::types::ROWTIME;
 
@@ -82,7 +82,9 @@ impl OperatorSpec {
                 Box::new(TumblingWindow::new(*plan, emit, reserve("tumbling window"), reporter.clone()))
             }
             OperatorSpec::MergeWindows { plan } => Box::new(MergeWindows::new(*plan, reserve("merge windows"))),
-            OperatorSpec::OverrideRowtime { schema, rowtime } => Box::new(OverrideRowtime::new(schema, rowtime, reporter.clone())),
+            OperatorSpec::OverrideRowtime { schema, rowtime } => {
+                Box::new(OverrideRowtime::new(schema, rowtime, reporter.clone()))
+            }
             OperatorSpec::Merge { schema, rowtime } => Box::new(Merge::new(schema, rowtime)),
             OperatorSpec::Insert { sources, schema } => Box::new(Insert::new(sources, schema, reporter.clone())),
         }
@@ -91,7 +93,8 @@ impl OperatorSpec {
 
 impl fmt::Display for OperatorSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let columns = |schema: &SchemaRef| schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ");
+        let columns =
+            |schema: &SchemaRef| schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ");
         match self {
             OperatorSpec::Select { schema, .. } => write!(f, "select [{}]", columns(schema)),
             OperatorSpec::Filter { predicate } => write!(f, "filter [{predicate}]"),
@@ -197,7 +200,9 @@ fn construct_name(plan: &LogicalPlan) -> &'static str {
 
 /// Field metadata says what a column was declared as; a computed column is what its Arrow type says.
 fn without_metadata(schema: &Schema) -> SchemaRef {
-    Arc::new(Schema::new(schema.fields().iter().map(|field| field.as_ref().clone().with_metadata(Default::default())).collect::<Vec<_>>()))
+    Arc::new(Schema::new(
+        schema.fields().iter().map(|field| field.as_ref().clone().with_metadata(Default::default())).collect::<Vec<_>>(),
+    ))
 }
 
 /// The place of ROWTIME in the output if the projection gives it a new value.
@@ -228,8 +233,10 @@ fn plan_window(aggregate: &Aggregate, props: &ExecutionProps) -> Result<Operator
     let found: Vec<_> = aggregate.group_expr.iter().map(|expr| monotonicity(expr, input)).collect();
     let mut windows = found.iter().enumerate().filter(|(_, found)| found.is_strictly_useful());
     let Some((place, moving)) = windows.next() else {
-        return Err(Diagnostic::error("GROUP BY on a stream needs a monotonic expression of ROWTIME: without one it could never emit a row")
-            .hint("Add a window, such as STEP(s.ROWTIME BY INTERVAL '10' SECOND) or FLOOR(s.ROWTIME TO MINUTE), to the GROUP BY."));
+        return Err(Diagnostic::error(
+            "GROUP BY on a stream needs a monotonic expression of ROWTIME: without one it could never emit a row",
+        )
+        .hint("Add a window, such as STEP(s.ROWTIME BY INTERVAL '10' SECOND) or FLOOR(s.ROWTIME TO MINUTE), to the GROUP BY."));
     };
     if let Some((other, _)) = windows.next() {
         let (one, two) = (&aggregate.group_expr[place], &aggregate.group_expr[other]);
@@ -262,7 +269,7 @@ fn plan_window(aggregate: &Aggregate, props: &ExecutionProps) -> Result<Operator
         } else {
             columns.push(OutputColumn::Key(keys.len()));
             keys.push(physical(expr, input.schema(), props)?);
-            key_fields.push(aggregate.schema.field(i).clone().into());
+            key_fields.push(aggregate.schema.field(i).clone());
         }
     }
     let mut aggregates = Vec::new();
@@ -275,7 +282,12 @@ fn plan_window(aggregate: &Aggregate, props: &ExecutionProps) -> Result<Operator
         }
     }
     let names = |exprs: &[Expr]| exprs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let text = format!("window: {}; group by: {}; aggregates: {}", aggregate.group_expr[place], names(&aggregate.group_expr), names(&aggregate.aggr_expr));
+    let text = format!(
+        "window: {}; group by: {}; aggregates: {}",
+        aggregate.group_expr[place],
+        names(&aggregate.group_expr),
+        names(&aggregate.aggr_expr)
+    );
     let layout = PaneLayout::try_new(key_fields, aggregates).map_err(|error| Diagnostic::error(error.message()))?;
     let schema = without_metadata(aggregate.schema.as_arrow());
     Ok(OperatorSpec::Window { plan: Box::new(WindowPlan { window, keys, layout, columns, schema }), emit: Emit::Results, text })

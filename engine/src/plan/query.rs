@@ -5,7 +5,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema, SchemaRef};
-use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider, SchemaProvider};
+use datafusion::catalog::{
+    CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider, SchemaProvider,
+};
 use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::execution::{SessionState, SessionStateBuilder};
@@ -46,7 +48,11 @@ pub struct QueryPlan {
 
 /// Plans a stream query over `streams`; `now` is the time that CURRENT_TIMESTAMP has while it runs.
 pub async fn plan_stream_query(
-    query: &Query, state: &SessionState, streams: &StreamSchemas, tables: &[String], now: EventTime,
+    query: &Query,
+    state: &SessionState,
+    streams: &StreamSchemas,
+    tables: &[String],
+    now: EventTime,
 ) -> Result<QueryPlan, Vec<Diagnostic>> {
     let problems = check_names(&query.ast, state, streams, tables);
     if !problems.is_empty() {
@@ -71,7 +77,12 @@ impl QueryPlan {
     /// Adds the operator that makes the rows fit `target` (ROWTIME last), named by `list` or in declared order.
     ///
     /// Returns warnings, or the problems that make the insert impossible (kda-sql-reference.md §1.6, §2.2).
-    pub fn insert_into(mut self, target: &Name, schema: &SchemaRef, list: Option<&[Name]>) -> Result<(PlanNode, Vec<Diagnostic>), Vec<Diagnostic>> {
+    pub fn insert_into(
+        mut self,
+        target: &Name,
+        schema: &SchemaRef,
+        list: Option<&[Name]>,
+    ) -> Result<(PlanNode, Vec<Diagnostic>), Vec<Diagnostic>> {
         let declared = &schema.fields()[..schema.fields().len() - 1];
         let (mut problems, mut warnings) = (Vec::new(), Vec::new());
         let targets: Vec<Option<usize>> = match list {
@@ -82,7 +93,8 @@ impl QueryPlan {
                     let place = declared.iter().position(|field| *field.name() == name.value);
                     if place.is_none() && name.value != ROWTIME {
                         let existing = declared.iter().map(|field| field.name().as_str());
-                        problems.push(unknown_column(&name.value, &format!("stream \"{}\"", target.value), existing).at(name.span));
+                        problems
+                            .push(unknown_column(&name.value, &format!("stream \"{}\"", target.value), existing).at(name.span));
                     }
                     place
                 })
@@ -122,8 +134,13 @@ impl QueryPlan {
                     to.name()
                 )))),
                 Assignable::No => problems.push(
-                    at(Diagnostic::error(format!("{} cannot be assigned to column \"{}\" of type {}", sql_type_name(from), to.name(), sql_type_name(to))))
-                        .hint(format!("Convert it: CAST(… AS {}).", sql_type_name(to))),
+                    at(Diagnostic::error(format!(
+                        "{} cannot be assigned to column \"{}\" of type {}",
+                        sql_type_name(from),
+                        to.name(),
+                        sql_type_name(to)
+                    )))
+                    .hint(format!("Convert it: CAST(… AS {}).", sql_type_name(to))),
                 ),
             }
             if sources[*place].replace(*column).is_some() {
@@ -175,7 +192,9 @@ fn assignable(from: &DataType, to: &DataType) -> Assignable {
         (DataType::Null, _) => Assignable::Yes,
         (from, to) if from == to => Assignable::Yes,
         (from, to) if numeric(from) && numeric(to) || text(from) && text(to) || binary(from) && binary(to) => Assignable::Yes,
-        (DataType::Timestamp(..), DataType::Timestamp(..)) | (DataType::Time32(_) | DataType::Time64(_), DataType::Time32(_)) => Assignable::Yes,
+        (DataType::Timestamp(..), DataType::Timestamp(..)) | (DataType::Time32(_) | DataType::Time64(_), DataType::Time32(_)) => {
+            Assignable::Yes
+        }
         (from, to) if text(from) && numeric(to) => Assignable::Parsed,
         _ => Assignable::No,
     }
@@ -272,7 +291,8 @@ pub fn unknown_stream<'a>(name: &str, existing: impl Iterator<Item = &'a str>) -
 
 fn unknown_column<'a>(name: &str, owner: &str, existing: impl Iterator<Item = &'a str>) -> Diagnostic {
     let existing: Vec<_> = existing.filter(|name| *name != ROWTIME).collect();
-    let diagnostic = Diagnostic::error(format!("column \"{name}\" does not exist in {owner}")).label(format!("columns are {}", existing.join(", ")));
+    let diagnostic = Diagnostic::error(format!("column \"{name}\" does not exist in {owner}"))
+        .label(format!("columns are {}", existing.join(", ")));
     match existing.iter().find(|other| other.eq_ignore_ascii_case(name)) {
         Some(other) => diagnostic.hint(format!("Names without quotes are upper case. Did you mean \"{other}\", in quotes?")),
         None => diagnostic.did_you_mean(name, existing),
@@ -332,7 +352,12 @@ fn lower_first(text: &str) -> String {
 
 fn item_spans(body: &SetExpr) -> Vec<Span> {
     match body {
-        SetExpr::Select(select) if !select.projection.iter().any(|item| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))) => {
+        SetExpr::Select(select)
+            if !select
+                .projection
+                .iter()
+                .any(|item| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))) =>
+        {
             select.projection.iter().map(|item| item.span().into()).collect()
         }
         SetExpr::Query(query) => item_spans(&query.body),

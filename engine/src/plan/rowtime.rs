@@ -13,7 +13,8 @@ use datafusion::logical_expr::function::AccumulatorArgs;
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
 use sqlparser::ast::{
     ExcludeSelectItem, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident,
-    ObjectName, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableFactor, Visit, VisitMut, Visitor, VisitorMut,
+    ObjectName, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableFactor, Visit, VisitMut, Visitor,
+    VisitorMut,
 };
 use std::ops::ControlFlow;
 
@@ -109,11 +110,16 @@ fn in_select(select: &mut Select) -> Carrier {
     let mut carrier = None;
     for (i, item) in select.projection.iter_mut().enumerate() {
         match item {
-            SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(_), options) => {
+            SelectItem::Wildcard(options)
+            | SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(_), options) => {
                 options.opt_exclude = Some(ExcludeSelectItem::Single(ObjectName::from(Ident::with_quote('"', ROWTIME))));
             }
-            SelectItem::UnnamedExpr(expr) if is_rowtime(expr) => drop(carrier.get_or_insert(Carrier::Item(i))),
-            SelectItem::ExprWithAlias { alias, .. } if alias.value == ROWTIME => drop(carrier.get_or_insert(Carrier::Override(i))),
+            SelectItem::UnnamedExpr(expr) if is_rowtime(expr) => {
+                carrier.get_or_insert(Carrier::Item(i));
+            }
+            SelectItem::ExprWithAlias { alias, .. } if alias.value == ROWTIME => {
+                carrier.get_or_insert(Carrier::Override(i));
+            }
             _ => {}
         }
         if aggregating {
@@ -135,7 +141,9 @@ fn in_select(select: &mut Select) -> Carrier {
 
 fn relation_name(factor: &TableFactor) -> Option<Ident> {
     match factor {
-        TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => Some(alias.name.clone()),
+        TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
+            Some(alias.name.clone())
+        }
         TableFactor::Table { name, .. } => name.0.last().and_then(|part| part.as_ident()).cloned(),
         _ => None,
     }
@@ -168,7 +176,9 @@ fn contains_aggregate(item: &SelectItem) -> bool {
         }
         fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
             match expr {
-                Expr::Function(function) if function.over.is_none() && is_aggregate_name(&function.name) => ControlFlow::Break(()),
+                Expr::Function(function) if function.over.is_none() && is_aggregate_name(&function.name) => {
+                    ControlFlow::Break(())
+                }
                 _ => ControlFlow::Continue(()),
             }
         }
@@ -198,7 +208,9 @@ fn mark_rowtime_operator(item: &mut SelectItem, rowtime: &dyn Fn() -> Expr) {
         fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
             match expr {
                 Expr::Function(function) if is_aggregate_name(&function.name) => self.inside_aggregate -= 1,
-                Expr::Identifier(ident) if ident.value == ROWTIME && self.inside_aggregate == 0 => *expr = marker_call((self.rowtime)()),
+                Expr::Identifier(ident) if ident.value == ROWTIME && self.inside_aggregate == 0 => {
+                    *expr = marker_call((self.rowtime)())
+                }
                 _ => {}
             }
             ControlFlow::Continue(())

@@ -75,7 +75,9 @@ impl ErrorReporter {
     pub fn late_row(&self, row: &RecordBatch, watermark: EventTime) -> ErrorRow {
         let rowtime = rowtime_of(row, 0);
         let message = match rowtime {
-            Some(rowtime) => format!("row is late: ROWTIME {} is behind the watermark {}", show_time(rowtime), show_time(watermark)),
+            Some(rowtime) => {
+                format!("row is late: ROWTIME {} is behind the watermark {}", show_time(rowtime), show_time(watermark))
+            }
             None => format!("row is late: it is behind the watermark {}", show_time(watermark)),
         };
         ErrorRow { level: "WARN", rowtime, ..self.record("LATE_ROW", &message, row_as_json(row)) }
@@ -99,7 +101,8 @@ pub fn show_time(time: EventTime) -> String {
 /// Rows of `error_stream`. ROWTIME is the failing row's, at least `watermark`, so that the stream stays in order; where
 /// neither is known it is the time of the error.
 pub fn error_batch(rows: &[ErrorRow], watermark: EventTime) -> Result<RecordBatch> {
-    let text = |value: &dyn Fn(&ErrorRow) -> String| -> ArrayRef { Arc::new(StringArray::from_iter_values(rows.iter().map(value))) };
+    let text =
+        |value: &dyn Fn(&ErrorRow) -> String| -> ArrayRef { Arc::new(StringArray::from_iter_values(rows.iter().map(value))) };
     let rowtime = |row: &ErrorRow| match (row.rowtime, watermark) {
         (None, EventTime::MIN | EventTime::MAX) => row.time,
         (None, watermark) => watermark,
@@ -129,7 +132,8 @@ fn rowtime_of(batch: &RecordBatch, row: usize) -> Option<EventTime> {
 /// The row's values as one JSON object, ROWTIME left out (§8.7).
 fn row_as_json(row: &RecordBatch) -> Vec<u8> {
     let columns: Vec<usize> = (0..row.num_columns()).filter(|i| row.schema_ref().field(*i).name() != ROWTIME).collect();
-    let mut writer = arrow::json::WriterBuilder::new().with_explicit_nulls(true).build::<_, arrow::json::writer::LineDelimited>(Vec::new());
+    let mut writer =
+        arrow::json::WriterBuilder::new().with_explicit_nulls(true).build::<_, arrow::json::writer::LineDelimited>(Vec::new());
     // The JSON text is for people: a type that arrow-json cannot write leaves it empty.
     let written = row.project(&columns).and_then(|row| writer.write(&row)).and_then(|()| writer.finish());
     let mut text = if written.is_ok() { writer.into_inner() } else { Vec::new() };

@@ -83,7 +83,12 @@ struct Builder<'a> {
 }
 
 /// Builds the graph of `pumps` and `sinks`; `splits` are those of every source.
-pub fn build(catalog: &Catalog, pumps: &[&PumpEntry], sinks: &[SinkEntry], splits: &BTreeMap<String, Vec<String>>) -> Result<Graph> {
+pub fn build(
+    catalog: &Catalog,
+    pumps: &[&PumpEntry],
+    sinks: &[SinkEntry],
+    splits: &BTreeMap<String, Vec<String>>,
+) -> Result<Graph> {
     let mut builder =
         Builder { catalog, stages: Vec::new(), by_stream: BTreeMap::new(), needed: needed_columns(pumps, sinks), splits };
     for pump in pumps {
@@ -102,8 +107,15 @@ pub fn build(catalog: &Catalog, pumps: &[&PumpEntry], sinks: &[SinkEntry], split
     for stage in &builder.stages {
         if let Some(source) = &stage.source {
             let entry = &source.entry;
-            let columns: Vec<_> = source.columns.iter().map(|column| format!("{} {}", column.field.name(), column.field.data_type())).collect();
-            let text = format!("{}, {}, rowtime {:?}, columns {}", entry.connector, entry.format.name(), entry.rowtime, columns.join(", "));
+            let columns: Vec<_> =
+                source.columns.iter().map(|column| format!("{} {}", column.field.name(), column.field.data_type())).collect();
+            let text = format!(
+                "{}, {}, rowtime {:?}, columns {}",
+                entry.connector,
+                entry.format.name(),
+                entry.rowtime,
+                columns.join(", ")
+            );
             definitions.insert(format!("source {}", stage.name), text);
         }
         for chain in &stage.chains {
@@ -133,8 +145,10 @@ impl Builder<'_> {
         let entry = self.catalog.streams.get(stream).ok_or_else(|| Error::internal(format!("there is no stream {stream}")))?;
         let source = entry.source.as_ref().map(|entry| {
             let needed = self.needed.get(stream).cloned().unwrap_or_default();
-            let is_rowtime = |name: &str| matches!(&entry.rowtime, crate::catalog::Rowtime::Column { name: column, .. } if column == name);
-            let columns = entry.columns.iter().filter(|column| needed.contains(column.field.name()) || is_rowtime(column.field.name()));
+            let is_rowtime =
+                |name: &str| matches!(&entry.rowtime, crate::catalog::Rowtime::Column { name: column, .. } if column == name);
+            let columns =
+                entry.columns.iter().filter(|column| needed.contains(column.field.name()) || is_rowtime(column.field.name()));
             let columns = columns.cloned().collect();
             SourceSpec { entry: entry.clone(), columns, splits: self.splits.get(stream).cloned().unwrap_or_default() }
         });
@@ -154,7 +168,8 @@ impl Builder<'_> {
             Some(source) => Ok(SourceEntry::stream_schema(&source.columns)),
             None => {
                 let name = &self.stages[stage].name;
-                let entry = self.catalog.streams.get(name).ok_or_else(|| Error::internal(format!("there is no stream {name}")))?;
+                let entry =
+                    self.catalog.streams.get(name).ok_or_else(|| Error::internal(format!("there is no stream {name}")))?;
                 Ok(entry.schema.clone())
             }
         }
@@ -169,7 +184,8 @@ impl Builder<'_> {
             PlanNode::Scan { stream, schema } => {
                 let stage = self.stage_of(stream)?;
                 let available = self.stage_schema(stage)?;
-                let indices = schema.fields().iter().map(|field| available.index_of(field.name())).collect::<Result<Vec<_>, _>>()?;
+                let indices =
+                    schema.fields().iter().map(|field| available.index_of(field.name())).collect::<Result<Vec<_>, _>>()?;
                 // Columns that nobody NULL-checks may be declared NOT NULL upstream only.
                 let fields = indices.iter().map(|index| available.field(*index).clone()).collect::<Vec<_>>();
                 let select = OperatorSpec::Select { indices, schema: Arc::new(Schema::new(fields)) };

@@ -163,13 +163,22 @@ struct Launch {
 }
 
 impl Launch {
-    fn new(graph: Graph, manifest: Option<Manifest>, states: BTreeMap<String, OperatorState>, options: JobOptions) -> (Self, mpsc::UnboundedSender<Request>) {
+    fn new(
+        graph: Graph,
+        manifest: Option<Manifest>,
+        states: BTreeMap<String, OperatorState>,
+        options: JobOptions,
+    ) -> (Self, mpsc::UnboundedSender<Request>) {
         let (requests, request_receiver) = mpsc::unbounded_channel();
         let (reports, report_receiver) = mpsc::unbounded_channel();
         let sources = graph.stages.iter().filter(|stage| stage.source.is_some());
         let metrics = Arc::new(Metrics {
             sources: sources.map(|stage| Arc::new(SourceMetrics { name: stage.name.clone(), ..Default::default() })).collect(),
-            sinks: graph.sinks.iter().map(|sink| Arc::new(SinkMetrics { name: sink.name.clone(), ..Default::default() })).collect(),
+            sinks: graph
+                .sinks
+                .iter()
+                .map(|sink| Arc::new(SinkMetrics { name: sink.name.clone(), ..Default::default() }))
+                .collect(),
             ..Metrics::default()
         });
         let last_epoch = manifest.as_ref().map_or(0, |manifest| manifest.epoch);
@@ -281,7 +290,10 @@ impl Launch {
     }
 
     async fn open_split(
-        &mut self, place: usize, split: &str, stage: Stage,
+        &mut self,
+        place: usize,
+        split: &str,
+        stage: Stage,
     ) -> Result<(SourceTask, Box<dyn crate::connector::SplitReader>)> {
         let StageSpec { name, source, .. } = &self.graph.stages[place];
         let source = source.as_ref().ok_or_else(|| Error::internal(format!("{name} is not a source")))?;
@@ -294,7 +306,8 @@ impl Launch {
         let decoder = match entry.source.payload() {
             Payload::Bytes => RowDecoder::Bytes(format::decoder(&entry.format, source.columns.clone())?),
             Payload::Batches(payload) => {
-                let indices = source.columns.iter().map(|column| payload.index_of(column.field.name())).collect::<Result<_, _>>()?;
+                let indices =
+                    source.columns.iter().map(|column| payload.index_of(column.field.name())).collect::<Result<_, _>>()?;
                 let fields: Vec<_> = source.columns.iter().map(|column| column.field.clone()).collect();
                 RowDecoder::Batches(indices, Arc::new(arrow::datatypes::Schema::new(fields)))
             }

@@ -96,7 +96,8 @@ async fn next(inputs: &mut [Input], first: usize) -> (usize, Option<Event>) {
 
 /// Raises the stage's watermark to the slowest input that is not idle.
 async fn advance(stage: &mut Stage, inputs: &[Input]) -> Result<()> {
-    let slowest = inputs.iter().filter(|input| !input.idle && input.ended != Some(End::Complete)).map(|input| input.watermark).min();
+    let slowest =
+        inputs.iter().filter(|input| !input.idle && input.ended != Some(End::Complete)).map(|input| input.watermark).min();
     match slowest {
         Some(watermark) if watermark > stage.watermark => stage.process(0, Event::Watermark(watermark)).await,
         _ => Ok(()),

@@ -41,7 +41,8 @@ impl SplitWatermarks {
     /// after the last.
     pub fn slowest(&self) -> Option<(String, EventTime)> {
         let splits = self.lock();
-        let slowest = splits.iter().filter(|(_, watermark)| **watermark != EventTime::MAX).min_by_key(|(_, watermark)| **watermark)?;
+        let slowest =
+            splits.iter().filter(|(_, watermark)| **watermark != EventTime::MAX).min_by_key(|(_, watermark)| **watermark)?;
         Some((slowest.0.clone(), *slowest.1)).filter(|(_, watermark)| *watermark != EventTime::MIN)
     }
 

@@ -71,7 +71,13 @@ impl RowtimeAssigner {
     }
 
     /// Adds ROWTIME to `batch`; late rows and rows without event time are left out and reported.
-    pub fn assign(&mut self, batch: RecordBatch, arrival: Option<EventTime>, now: EventTime, errors: &mut Vec<ErrorRow>) -> Result<RecordBatch> {
+    pub fn assign(
+        &mut self,
+        batch: RecordBatch,
+        arrival: Option<EventTime>,
+        now: EventTime,
+        errors: &mut Vec<ErrorRow>,
+    ) -> Result<RecordBatch> {
         let RowtimeSource::Column { index, delay_ms } = self.source else {
             let time = if self.source == RowtimeSource::Arrival { arrival.unwrap_or(now) } else { now };
             self.tick(time);
@@ -151,7 +157,10 @@ mod tests {
     #[test]
     fn a_row_behind_the_watermark_is_late_and_one_at_the_watermark_is_not() {
         let mut assigner = assigner(5);
-        assert_eq!(assign(&mut assigner, &[Some(10), Some(5), Some(4), None, Some(12)]), (vec![10, 5, 12], vec!["LATE_ROW", "NULL_VIOLATION"]));
+        assert_eq!(
+            assign(&mut assigner, &[Some(10), Some(5), Some(4), None, Some(12)]),
+            (vec![10, 5, 12], vec!["LATE_ROW", "NULL_VIOLATION"])
+        );
         assert_eq!(assigner.watermark(), 7);
     }
 

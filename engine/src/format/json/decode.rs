@@ -8,8 +8,8 @@
 //!         a value that does not fit its column (format/column.rs); only this document goes.
 //! Speed:  what no column needs is checked but neither copied nor converted. Streams repeat one layout, so the bytes
 //!         between values (`,"PRICE":`) are compared with those of the record before; only when they differ is the member
-//!         name looked up. Numbers and strings without escapes are read in place; escapes, arrays, objects and unusual
-//!         numbers are left to serde_json and the standard library.
+//!         name looked up. Plain numbers and strings are read in place; escapes, unusual numbers and nesting beyond 64
+//!         levels are left to serde_json and the standard library.
 //! See:    kda-sql-reference.md §6.7.
 
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use serde::de::IgnoredAny;
 use super::path::{Member, Node, Path, Step, Tree};
 use crate::error::Result;
 use crate::format::column::{ColumnBuilder, Value, Values};
-use crate::format::{DecodeColumn, Decoder, RejectReason, Rejected, number, text, timestamp};
+use crate::format::{DecodeColumn, Decoder, RejectReason, Rejected, number, text};
 use crate::types::SqlType;
 
 /// Longest lead that is kept for comparison; longer ones (much white space) are parsed each time.
@@ -181,7 +181,7 @@ fn object(tree: &mut Tree, rows: &mut Rows, node: usize, line: &[u8], mut at: us
     let mut index = 0;
     loop {
         let step = match tree.nodes[node].layout.get(index) {
-            Some(member) if line[at..].starts_with(&member.lead) => {
+            Some(member) if text::starts_with(&line[at..], &member.lead) => {
                 at += member.lead.len();
                 member.step
             }
@@ -313,12 +313,13 @@ impl Rows {
                 }
             }
             (SqlType::Timestamp, Values::Int64(values)) => {
-                if let Some((text, end)) = plain_string(line, at)
-                    && let Some(ms) = timestamp::parse(text)
+                if line.get(at) == Some(&b'"')
+                    && let Some((ms, length)) = builder.timestamps.parse_leading(&line[at + 1..])
+                    && line.get(at + 1 + length) == Some(&b'"')
                 {
                     values.push(ms);
                     builder.added();
-                    return Ok(end);
+                    return Ok(at + length + 2);
                 }
             }
             (SqlType::Varchar(_), _) => {
@@ -405,7 +406,7 @@ fn skip_value(line: &[u8], at: usize) -> Parsed<usize> {
     match line.get(at) {
         Some(b'"') => skip_string(line, at),
         Some(b'-' | b'0'..=b'9') => number::json_number_end(line, at).ok_or(Malformed),
-        Some(b'{' | b'[') => skip_any(line, at),
+        Some(b'{' | b'[') => skip_container(line, at),
         _ => [&b"true"[..], b"false", b"null"]
             .iter()
             .find(|word| line[at..].starts_with(word))
@@ -422,6 +423,67 @@ fn skip_string(line: &[u8], at: usize) -> Parsed<usize> {
         None if line.get(at) == Some(&b'"') => skip_any(line, at),
         None => Err(Malformed),
     }
+}
+
+/// The end of the object or array at `at`.
+fn skip_container(line: &[u8], start: usize) -> Parsed<usize> {
+    const DEPTH_MAX: u32 = u64::BITS;
+    // One bit per open container, the innermost one lowest: 1 for an object.
+    let mut open: u64 = 0;
+    let mut depth = 0;
+    let mut at = start;
+    loop {
+        // Here a value starts.
+        at = skip_blanks(line, at);
+        match line.get(at) {
+            Some(&bracket @ (b'{' | b'[')) => {
+                let is_object = bracket == b'{';
+                at = skip_blanks(line, at + 1);
+                if line.get(at) == Some(if is_object { &b'}' } else { &b']' }) {
+                    at += 1;
+                } else if depth == DEPTH_MAX {
+                    return skip_any(line, start);
+                } else {
+                    open = open << 1 | u64::from(is_object);
+                    depth += 1;
+                    if is_object {
+                        at = skip_name(line, at)?;
+                    }
+                    continue;
+                }
+            }
+            _ => at = skip_value(line, at)?,
+        }
+        // Here a value has ended, and perhaps the containers around it.
+        while depth > 0 {
+            at = skip_blanks(line, at);
+            let is_object = open & 1 == 1;
+            match line.get(at) {
+                Some(b',') if is_object => {
+                    at = skip_name(line, skip_blanks(line, at + 1))?;
+                    break;
+                }
+                Some(b',') => {
+                    at += 1;
+                    break;
+                }
+                Some(b'}') if is_object => at += 1,
+                Some(b']') if !is_object => at += 1,
+                _ => return Err(Malformed),
+            }
+            open >>= 1;
+            depth -= 1;
+        }
+        if depth == 0 {
+            return Ok(at);
+        }
+    }
+}
+
+/// The start of the value that belongs to the member name at `at`.
+fn skip_name(line: &[u8], at: usize) -> Parsed<usize> {
+    let at = skip_blanks(line, skip_string(line, at)?);
+    if line.get(at) == Some(&b':') { Ok(at + 1) } else { Err(Malformed) }
 }
 
 /// The end of any value, by serde_json. It keeps no stack frame per level, so depth is no danger.

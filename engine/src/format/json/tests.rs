@@ -292,6 +292,17 @@ fn survives_size_and_depth() {
     let out = decoded(&mut long, format!("{{\"A\":\"{text}\",\"B\":\"{text}\"}}\n").as_bytes());
     assert_eq!(out, [format!("'xxx'|'{}'", &text[..65_535])]);
 
+    for (depth, (open, close)) in
+        [1, 2, 63, 64, 65, 66, 100].into_iter().flat_map(|depth| [("[", "]"), ("{\"A\":", "}")].map(|pair| (depth, pair)))
+    {
+        let nested = |closed: usize| format!("{{\"C\":{}1{},\"A\":3}}", open.repeat(depth), close.repeat(closed));
+        assert_eq!(two_integers(nested(depth).as_bytes()), ["3|NULL"], "{depth}");
+        for closed in [depth - 1, depth + 1] {
+            let out = two_integers(nested(closed).as_bytes());
+            assert!(out.iter().any(|row| row.starts_with("Parse@")), "{depth}, {closed}: {out:?}");
+        }
+    }
+
     let depth = 200_000;
     for (open, close) in [("[", "]"), ("{\"A\":", "}")] {
         let nested = format!("{{\"A\":{}1{}}}\n{{\"A\":2}}\n", open.repeat(depth), close.repeat(depth));

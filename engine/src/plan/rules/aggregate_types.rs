@@ -47,7 +47,9 @@ fn rewrite(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
                 cast(Expr::BinaryExpr(BinaryExpr::new(Box::new(sum), Operator::Divide, Box::new(count))), data_type)
             }
             ("sum", Some(data_type)) if data_type.is_integer() => cast(call(expr.clone()), data_type),
-            ("sum" | "avg", Some(data_type @ (DataType::Float32 | DataType::Decimal128(..)))) => cast(call(expr.clone()), data_type),
+            ("sum" | "avg", Some(data_type @ (DataType::Float32 | DataType::Decimal128(..)))) => {
+                cast(call(expr.clone()), data_type)
+            }
             _ => call(expr.clone()),
         };
         results.push(if result.schema_name().to_string() == name { result } else { result.alias(name) });
