@@ -10,6 +10,7 @@
 //! ```
 
 pub mod scalar;
+pub mod sql_type;
 
 use std::sync::Arc;
 

@@ -1,11 +1,12 @@
 //! Planning: a parsed query becomes operators on streams.
 //!
 //! ```text
-//! query (AST) ─ check names ─ make ROWTIME explicit ─ DataFusion SQL planner ─ KDA result types ─ type coercion
-//!             ─ simplify, prune columns ─ QueryPlan: operators on streams, or an error with its place
+//! query (AST) ─ check names ─ make ROWTIME explicit ─ DataFusion SQL planner ─ KDA casts and result types
+//!             ─ type coercion, simplify, prune columns ─ QueryPlan: operators on streams, or an error with its place
 //! ```
 
 pub mod explain;
+mod item_names;
 pub mod monotonic;
 pub mod physical;
 pub mod query;

@@ -3,9 +3,11 @@
 //! The answer carries the expression rewritten over ROWTIME alone, through derived tables and aliases, so that it can be
 //! applied to a watermark.
 
+use arrow::datatypes::DataType;
 use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{BinaryExpr, Cast, Expr, LogicalPlan, Operator};
+use kinesql_udfs::scalar::kda_cast;
 
 use crate::types::ROWTIME;
 
@@ -55,7 +57,7 @@ pub fn monotonicity(expr: &Expr, input: &LogicalPlan) -> Monotonicity {
         Expr::Alias(alias) => monotonicity(&alias.expr, input),
         Expr::Column(column) => of_column(column, input),
         Expr::Negative(inner) => monotonicity(inner, input).map(|inner| Expr::Negative(Box::new(inner))).reversed(),
-        Expr::Cast(cast) if keeps_order(cast) => {
+        Expr::Cast(cast) if is_ordered(cast.field.data_type()) => {
             let field = cast.field.clone();
             monotonicity(&cast.expr, input).map(|expr| Expr::Cast(Cast { expr: Box::new(expr), field: field.clone() }))
         }
@@ -65,9 +67,13 @@ pub fn monotonicity(expr: &Expr, input: &LogicalPlan) -> Monotonicity {
     }
 }
 
-/// Floors of time: the first argument decides, the others must be constant.
+/// Casts and floors of time: the first argument decides, the others must be constant.
 fn of_function(function: &ScalarFunction, input: &LogicalPlan) -> Monotonicity {
-    if !matches!(function.name(), "step" | "floor_to" | "ceil_to" | "floor" | "ceil" | "date_trunc" | "date_bin") {
+    let keeps_order = match kda_cast::target(&function.func) {
+        Some(target) => is_ordered(&target.data_type()),
+        None => matches!(function.name(), "step" | "floor_to" | "ceil_to" | "floor" | "ceil" | "date_trunc" | "date_bin"),
+    };
+    if !keeps_order {
         return Monotonicity::None;
     }
     let arguments: Vec<_> = function.args.iter().map(|argument| monotonicity(argument, input)).collect();
@@ -111,7 +117,7 @@ fn scaled(moving: Monotonicity, factor: &Expr, wrap: impl Fn(Expr) -> Expr) -> M
 
 fn sign(factor: &Expr) -> Option<i32> {
     let Expr::Literal(value, _) = factor else { return None };
-    match value.cast_to(&arrow::datatypes::DataType::Float64) {
+    match value.cast_to(&DataType::Float64) {
         Ok(ScalarValue::Float64(Some(value))) => Some(if value > 0.0 {
             1
         } else if value < 0.0 {
@@ -123,9 +129,8 @@ fn sign(factor: &Expr) -> Option<i32> {
     }
 }
 
-fn keeps_order(cast: &Cast) -> bool {
-    use arrow::datatypes::DataType;
-    let data_type = cast.field.data_type();
+/// Casts of times and numbers to these types keep their order; casts to text do not.
+fn is_ordered(data_type: &DataType) -> bool {
     data_type.is_integer()
         || data_type.is_floating()
         || matches!(data_type, DataType::Timestamp(..) | DataType::Date32 | DataType::Decimal128(..))

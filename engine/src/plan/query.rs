@@ -20,7 +20,7 @@ use sqlparser::ast::{self, SelectItem, SetExpr, Spanned, Visit, Visitor};
 
 use super::physical::{OperatorSpec, PlanNode, plan_operators};
 use super::rowtime::{Carrier, make_explicit};
-use super::rules::aggregate_types;
+use super::rules::{aggregate_types, casts};
 use crate::diagnostic::{Diagnostic, Span, closest};
 use crate::runtime::clock::EventTime;
 use crate::sql::{Name, Query};
@@ -64,7 +64,7 @@ pub async fn plan_stream_query(
     let fail = |diagnostic: Diagnostic| vec![if diagnostic.span.is_none() { diagnostic.at(query.span) } else { diagnostic }];
     let statement = DataFusionStatement::Statement(Box::new(ast::Statement::Query(explicit)));
     let logical = state_with_streams(state, streams).statement_to_plan(statement).await;
-    let optimized = logical.and_then(aggregate_types::apply).and_then(|plan| optimize(plan, state, now));
+    let optimized = logical.and_then(casts::apply).and_then(aggregate_types::apply).and_then(|plan| optimize(plan, state, now));
     let logical = optimized.map_err(|error| fail(explain_error(&error, streams)))?;
     let node = plan_operators(&logical, state.execution_props()).map_err(fail)?;
     let schema = node.schema();

@@ -18,6 +18,7 @@ use sqlparser::ast::{
 };
 use std::ops::ControlFlow;
 
+use super::item_names::make_unique;
 use crate::types::ROWTIME;
 
 /// Name of the marker aggregate: the ROWTIME of a group's result row.
@@ -132,11 +133,13 @@ fn in_select(select: &mut Select) -> Carrier {
     {
         select.projection[i] = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', ROWTIME) };
     }
-    carrier.unwrap_or_else(|| {
+    let carrier = carrier.unwrap_or_else(|| {
         let expr = if aggregating { marker_call(rowtime()) } else { rowtime() };
         select.projection.push(SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', ROWTIME) });
         Carrier::Added
-    })
+    });
+    make_unique(&mut select.projection);
+    carrier
 }
 
 fn relation_name(factor: &TableFactor) -> Option<Ident> {

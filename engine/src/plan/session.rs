@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, FieldRef, TimeUnit};
+use arrow::datatypes::FieldRef;
 use datafusion::common::{DFSchema, Result};
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::memory_pool::GreedyMemoryPool;
@@ -10,7 +10,9 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, TypePlanner};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, ScalarUDF};
 use datafusion::prelude::{SessionConfig, SessionContext};
-use sqlparser::ast::{BinaryOperator, DataType as SqlDataType, TimezoneInfo};
+use sqlparser::ast::{BinaryLength, BinaryOperator, CharacterLength, DataType as SqlDataType, TimezoneInfo};
+
+use crate::types::{CHARACTER_LENGTH_MAX, SqlType};
 
 /// A session whose SQL follows KDA's rules (kda-sql-reference.md §1), with every function registered.
 pub fn session_context(memory_limit: usize) -> crate::Result<SessionContext> {
@@ -35,14 +37,30 @@ pub fn session_context(memory_limit: usize) -> crate::Result<SessionContext> {
 struct KdaTypes;
 
 impl TypePlanner for KdaTypes {
+    /// The field has the length of text and bytes in its metadata, as a stream's column of the type has.
     fn plan_type_field(&self, sql_type: &SqlDataType) -> Result<Option<FieldRef>> {
-        let data_type = match sql_type {
-            SqlDataType::Timestamp(None, TimezoneInfo::None) => DataType::Timestamp(TimeUnit::Millisecond, None),
-            SqlDataType::Time(None, TimezoneInfo::None) => DataType::Time32(TimeUnit::Millisecond),
-            SqlDataType::Float(_) => DataType::Float64,
-            _ => return Ok(None),
+        let length = |length: &Option<CharacterLength>, default: u32| match length {
+            None => Some(default),
+            Some(CharacterLength::IntegerLength { length, .. }) => u32::try_from(*length).ok(),
+            Some(CharacterLength::Max) => Some(CHARACTER_LENGTH_MAX),
         };
-        Ok(Some(Arc::new(arrow::datatypes::Field::new("", data_type, true))))
+        let bytes = |length: &Option<BinaryLength>| match length {
+            Some(BinaryLength::IntegerLength { length }) => u32::try_from(*length).ok(),
+            _ => Some(CHARACTER_LENGTH_MAX),
+        };
+        let sql_type = match sql_type {
+            SqlDataType::Timestamp(None, TimezoneInfo::None) => Some(SqlType::Timestamp),
+            SqlDataType::Time(None, TimezoneInfo::None) => Some(SqlType::Time),
+            SqlDataType::Float(_) => Some(SqlType::Double),
+            SqlDataType::Varchar(n) | SqlDataType::CharVarying(n) | SqlDataType::CharacterVarying(n) => {
+                length(n, CHARACTER_LENGTH_MAX).map(SqlType::Varchar)
+            }
+            SqlDataType::Char(n) | SqlDataType::Character(n) => length(n, 1).map(SqlType::Char),
+            SqlDataType::Binary(n) => n.map_or(Some(1), |n| u32::try_from(n).ok()).map(SqlType::Binary),
+            SqlDataType::Varbinary(n) => bytes(n).map(SqlType::Varbinary),
+            _ => None,
+        };
+        Ok(sql_type.map(|sql_type| sql_type.field("", true)))
     }
 }
 

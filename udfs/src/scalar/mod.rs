@@ -3,6 +3,7 @@
 mod calendar;
 mod decimal;
 pub mod floor_to;
+pub mod kda_cast;
 pub mod nonzero;
 pub mod step;
 #[cfg(test)]

@@ -11,6 +11,7 @@ use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArg
 use datafusion::prelude::SessionContext;
 
 mod floor_to;
+mod kda_cast;
 mod nonzero;
 mod step;
 

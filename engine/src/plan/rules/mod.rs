@@ -1,3 +1,4 @@
 //! Rewrites of logical plans, one per file.
 
 pub mod aggregate_types;
+pub mod casts;

@@ -1,0 +1,71 @@
+//! Benchmarks: kinesql beside DataFusion and DuckDB on the same files, printed as ratios.
+//!
+//! `just bench` builds and runs all of them; `kinesql-benches files` and so on run one. Whole processes are compared by
+//! rows per CPU-second (user and system time of the process, all threads): that is what a machine costs, and it varies
+//! less than elapsed time on a busy machine. The engines take turns, and every figure is the median of its runs with the
+//! lowest and the highest beside it.
+
+mod batch;
+mod files;
+mod memory;
+mod process;
+mod report;
+mod startup;
+mod ticks;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use datafusion::error::Result;
+
+/// The same allocator as the `kinesql` binary, so that DataFusion's batch answer has it too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Measures kinesql, with DataFusion's and DuckDB's answers over the same input in the same run.
+#[derive(Parser)]
+struct Args {
+    #[command(subcommand)]
+    what: Option<What>,
+    /// Rows of a file, or of a run in memory.
+    #[arg(long, global = true, default_value_t = 4_000_000)]
+    rows: usize,
+    /// Runs of every engine.
+    #[arg(long, global = true, default_value_t = 5)]
+    runs: usize,
+    /// The kinesql binary; the one beside this program when not given.
+    #[arg(long, global = true)]
+    kinesql: Option<PathBuf>,
+    /// A Python that can import duckdb; DuckDB is left out when it cannot.
+    #[arg(long, global = true, default_value = "python3")]
+    python: PathBuf,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// JSON lines in, JSON lines out: filter and projection, and 10-second windows.
+    Files,
+    /// The windows over Arrow batches in memory, on one core and on two.
+    Memory,
+    /// Time to the first result row, and memory.
+    Startup,
+    /// One DataFusion batch query; the other benchmarks start it as a process of its own.
+    #[command(hide = true)]
+    Batch { workload: files::Workload, input: PathBuf, output: PathBuf, partitions: usize },
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    match &args.what {
+        Some(What::Batch { workload, input, output, partitions }) => return batch::run(*workload, input, output, *partitions),
+        Some(What::Files) => files::run(&args)?,
+        Some(What::Memory) => memory::run(&args)?,
+        Some(What::Startup) => startup::run(&args)?,
+        None => {
+            files::run(&args)?;
+            memory::run(&args)?;
+            startup::run(&args)?;
+        }
+    }
+    Ok(())
+}
