@@ -12,7 +12,7 @@ use crate::report::{Runs, heading};
 use crate::{Args, process, ticks};
 
 const SCRIPT: &str = r#"
-    CREATE SOURCE "TICKS" (TICKER_SYMBOL VARCHAR(4), PRICE DOUBLE, EVENT_TIME TIMESTAMP,
+    CREATE SOURCE "TICKS" (TICKER_SYMBOL VARCHAR(4), PRICE REAL, EVENT_TIME TIMESTAMP,
         WATERMARK FOR EVENT_TIME AS EVENT_TIME - INTERVAL '1' SECOND)
       WITH (connector = 'generator', rows = 100000, rate = 0, start = '2024-01-01 00:00:00');
     CREATE STREAM "COUNTS" (TICKER_SYMBOL VARCHAR(4), TICKS BIGINT);

@@ -3,7 +3,7 @@
 //! Input:  batches with ROWTIME; rows may come in any order down to the watermark.
 //! Output: one row per (window, group): the GROUP BY columns, then the aggregates, as the plan's Aggregate names them;
 //!         windows in ascending order, the groups of one window sorted by key, NULL last (§8.5).
-//! State:  accumulators per open window and group; freed when the window closes.
+//! State:  accumulators per open window and group, freed when the window closes; the keys of recent windows.
 //! Time:   a window closes when its key, applied to the watermark, has moved on. Its rows' ROWTIME is its end.
 //! Late:   rows of a closed window go to `error_stream` as `LATE_ROW`.
 //! Errors: a row whose key or argument fails to evaluate goes to `error_stream`.
@@ -12,17 +12,20 @@
 //! [`MergeWindows`] behind them merges those and emits results.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, TimestampMillisecondArray, UInt32Array};
+use arrow::compute::take_arrays;
 use arrow::datatypes::{Int64Type, SchemaRef, TimestampMillisecondType};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_expr::PhysicalExpr;
 
+use super::group_keys::GroupKeys;
 use super::row_errors::evaluate_rows;
 use super::window_key::WindowKey;
-use super::window_pane::{Pane, PaneLayout, PaneRows};
+use super::window_pane::{Pane, PaneLayout};
 use super::{Operator, Output};
 use crate::checkpoint::OperatorState;
 use crate::error::{Error, Result};
@@ -33,6 +36,9 @@ use crate::types::ROWTIME;
 
 /// Rows of one emitted batch at most.
 const OUTPUT_ROWS: usize = 8_192;
+
+/// Up to so many runs of rows of one window are added as slices of the batch.
+const RUNS_MAX: usize = 16;
 
 /// A column of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,19 +81,30 @@ pub enum Emit {
 pub struct TumblingWindow {
     plan: WindowPlan,
     emit: Emit,
+    keys: GroupKeys,
     panes: BTreeMap<i64, Pane>,
     /// Windows below this one are closed.
     open_from: i64,
     watermark: EventTime,
     reservation: MemoryReservation,
     reporter: ErrorReporter,
-    ids: Vec<usize>,
+    /// Scratch space.
+    places: Vec<usize>,
+}
+
+/// Rows of a batch, evaluated.
+struct Evaluated {
+    windows: ArrayRef,
+    keys: Vec<ArrayRef>,
+    /// Per aggregate its arguments.
+    arguments: Vec<Vec<ArrayRef>>,
 }
 
 impl TumblingWindow {
     /// `reservation` counts the open windows against the memory budget.
-    pub fn new(plan: WindowPlan, emit: Emit, reservation: MemoryReservation, reporter: ErrorReporter) -> Self {
-        Self {
+    pub fn try_new(plan: WindowPlan, emit: Emit, reservation: MemoryReservation, reporter: ErrorReporter) -> Result<Self> {
+        Ok(Self {
+            keys: GroupKeys::try_new(plan.layout.keys.clone())?,
             plan,
             emit,
             panes: BTreeMap::new(),
@@ -95,11 +112,11 @@ impl TumblingWindow {
             watermark: EventTime::MIN,
             reservation,
             reporter,
-            ids: Vec::new(),
-        }
+            places: Vec::new(),
+        })
     }
 
-    fn evaluate(&self, batch: &RecordBatch) -> Result<(ArrayRef, PaneRows)> {
+    fn evaluate(&self, batch: &RecordBatch) -> Result<Evaluated> {
         let rows = batch.num_rows();
         let evaluate = |expression: &Arc<dyn PhysicalExpr>| expression.evaluate(batch)?.into_array(rows);
         let windows = self.plan.window.of_rows(batch)?;
@@ -107,67 +124,85 @@ impl TumblingWindow {
         let aggregates = self.plan.layout.aggregates.iter();
         let arguments =
             aggregates.map(|aggregate| aggregate.arguments.iter().map(evaluate).collect()).collect::<Result<_, _>>()?;
-        Ok((windows, PaneRows { keys, arguments, rows }))
+        Ok(Evaluated { windows, keys, arguments })
     }
 
-    fn add(&mut self, batch: &RecordBatch, windows: &ArrayRef, rows: PaneRows, out: &mut Output) -> Result<()> {
-        let windows = windows.as_primitive::<Int64Type>();
+    fn add(&mut self, batch: &RecordBatch, rows: &Evaluated, out: &mut Output) -> Result<()> {
+        let windows = rows.windows.as_primitive::<Int64Type>().values();
         let times = batch.column_by_name(ROWTIME).and_then(|column| column.as_primitive_opt::<TimestampMillisecondType>());
         let times = times.ok_or_else(|| Error::internal("the input of a window has no ROWTIME"))?.values();
-        // Rows come nearly in order: most batches are one window or a few runs.
-        let mut runs: Vec<(i64, usize, usize)> = Vec::new();
-        for (row, window) in windows.values().iter().enumerate() {
-            match runs.last_mut() {
-                Some((current, _, end)) if current == window => *end = row + 1,
-                _ => runs.push((*window, row, row + 1)),
-            }
-        }
-        if runs.len() > 16 {
-            // Interleaved windows: gather the rows of each, in arrival order.
-            let mut gathered: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
-            for (window, start, end) in runs {
-                gathered.entry(window).or_default().extend(start as u32..end as u32);
-            }
-            for (window, indices) in gathered {
-                let last = indices.iter().map(|row| times[*row as usize]).max().unwrap_or(EventTime::MIN);
-                if window < self.open_from {
-                    indices
-                        .iter()
-                        .for_each(|row| out.error(self.reporter.late_row(&batch.slice(*row as usize, 1), self.watermark)));
+        let mut numbers = Vec::new();
+        self.keys.intern(&rows.keys, batch.num_rows(), &mut numbers)?;
+        // Rows come nearly in order: most batches are one window or a few runs of rows of one.
+        let runs: Vec<&[i64]> = windows.chunk_by(|a, b| a == b).collect();
+        if runs.len() <= RUNS_MAX {
+            let mut start = 0;
+            for run in runs {
+                let end = start + run.len();
+                let slice = |arguments: &Vec<ArrayRef>| arguments.iter().map(|column| column.slice(start, run.len())).collect();
+                let arguments: Vec<_> = rows.arguments.iter().map(slice).collect();
+                if self.is_closed(run[0]) {
+                    (start..end).for_each(|row| out.error(self.reporter.late_row(&batch.slice(row, 1), self.watermark)));
                 } else {
-                    let rows = rows.take(&UInt32Array::from(indices))?;
-                    self.add_run(window, last, &rows)?;
+                    let last = times[start..end].iter().copied().max().unwrap_or(EventTime::MIN);
+                    self.add_to(run[0], last, &numbers[start..end], &arguments)?;
                 }
+                start = end;
             }
             return Ok(());
         }
-        for (window, start, end) in runs {
-            if window < self.open_from {
-                (start..end).for_each(|row| out.error(self.reporter.late_row(&batch.slice(row, 1), self.watermark)));
+        // Interleaved windows: gather the rows of each, in arrival order.
+        let mut gathered: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
+        for (row, window) in windows.iter().enumerate() {
+            gathered.entry(*window).or_default().push(row as u32);
+        }
+        for (window, indices) in gathered {
+            if self.is_closed(window) {
+                let late = indices.iter().map(|row| self.reporter.late_row(&batch.slice(*row as usize, 1), self.watermark));
+                late.for_each(|row| out.error(row));
                 continue;
             }
-            let last = times[start..end].iter().copied().max().unwrap_or(EventTime::MIN);
-            if end - start == rows.rows {
-                self.add_run(window, last, &rows)?;
-            } else {
-                self.add_run(window, last, &rows.slice(start, end - start))?;
+            let last = indices.iter().map(|row| times[*row as usize]).max().unwrap_or(EventTime::MIN);
+            let numbers: Vec<_> = indices.iter().map(|row| numbers[*row as usize]).collect();
+            let indices = UInt32Array::from(indices);
+            let take = |columns: &Vec<ArrayRef>| take_arrays(columns, &indices, None);
+            let arguments = rows.arguments.iter().map(take).collect::<Result<Vec<_>, _>>()?;
+            self.add_to(window, last, &numbers, &arguments)?;
+        }
+        Ok(())
+    }
+
+    fn is_closed(&self, window: i64) -> bool {
+        window < self.open_from
+    }
+
+    fn add_to(&mut self, window: i64, last_rowtime: EventTime, numbers: &[usize], arguments: &[Vec<ArrayRef>]) -> Result<()> {
+        let pane = match self.panes.entry(window) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(Pane::try_new(&self.plan.layout)?),
+        };
+        pane.last_rowtime = pane.last_rowtime.max(last_rowtime);
+        pane.update(&self.keys, numbers, arguments, &mut self.places)
+    }
+
+    /// Forgets the keys that only closed windows had; `closed` groups were emitted just now.
+    fn forget_keys(&mut self, closed: usize) -> Result<()> {
+        let in_use = closed + self.panes.values().map(|pane| pane.groups().len()).sum::<usize>();
+        let numbers = || self.panes.values().flat_map(|pane| pane.groups().iter().copied()).collect();
+        if let Some(mut renumbered) = self.keys.retain(in_use, numbers)?.as_deref() {
+            for pane in self.panes.values_mut() {
+                let (of_pane, rest) = renumbered.split_at(pane.groups().len());
+                pane.renumber(&self.keys, of_pane);
+                renumbered = rest;
             }
         }
         Ok(())
     }
 
-    fn add_run(&mut self, window: i64, last_rowtime: EventTime, rows: &PaneRows) -> Result<()> {
-        let pane = match self.panes.entry(window) {
-            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::btree_map::Entry::Vacant(entry) => entry.insert(Pane::try_new(&self.plan.layout)?),
-        };
-        pane.last_rowtime = pane.last_rowtime.max(last_rowtime);
-        pane.update(rows, &mut self.ids)
-    }
-
     fn account(&mut self) -> Result<()> {
-        let bytes = self.panes.values().map(Pane::size).sum();
-        self.reservation.try_resize(bytes).map_err(|error| over_budget(self.panes.values().map(Pane::groups).sum(), bytes, error))
+        let bytes = self.keys.size() + self.panes.values().map(Pane::size).sum::<usize>();
+        let groups = || self.panes.values().map(|pane| pane.groups().len()).sum();
+        self.reservation.try_resize(bytes).map_err(|error| over_budget(groups(), bytes, error))
     }
 }
 
@@ -178,9 +213,9 @@ fn over_budget(groups: usize, bytes: usize, error: datafusion::error::DataFusion
 }
 
 /// Emits the rows of one closed window.
-fn emit_results(plan: &WindowPlan, window: i64, pane: Pane, out: &mut Output) -> Result<()> {
+fn emit_results(plan: &WindowPlan, keys: &mut GroupKeys, window: i64, pane: Pane, out: &mut Output) -> Result<()> {
     let end = plan.window.end_of(pane.last_rowtime)?;
-    let (keys, results, rows) = pane.finish()?;
+    let (keys, results, rows) = pane.finish(keys)?;
     let columns = plan.columns.iter().zip(plan.schema.fields()).map(|(column, field)| match column {
         OutputColumn::Window => plan.window.show(window, field.data_type(), rows),
         OutputColumn::Key(i) => Ok(keys[*i].clone()),
@@ -214,8 +249,8 @@ impl Operator for TumblingWindow {
             &mut |row, error| errors.push(self.reporter.row(&row, &error)),
         )?;
         errors.into_iter().for_each(|error| out.error(error));
-        for (batch, (windows, rows)) in evaluated {
-            self.add(&batch, &windows, rows, out)?;
+        for (batch, rows) in evaluated {
+            self.add(&batch, &rows, out)?;
         }
         self.account()
     }
@@ -231,14 +266,16 @@ impl Operator for TumblingWindow {
             self.open_from = open_from;
             let still_open = self.panes.split_off(&open_from);
             let closed = std::mem::replace(&mut self.panes, still_open);
-            let any = !closed.is_empty();
+            let mut groups = 0;
             for (window, pane) in closed {
+                groups += pane.groups().len();
                 match self.emit {
-                    Emit::Results => emit_results(&self.plan, window, pane, out)?,
-                    Emit::States => out.batch(pane.take_state(&self.plan.layout, window)?),
+                    Emit::Results => emit_results(&self.plan, &mut self.keys, window, pane, out)?,
+                    Emit::States => out.batch(pane.take_state(&self.plan.layout, &mut self.keys, window)?),
                 }
             }
-            if any {
+            if groups > 0 {
+                self.forget_keys(groups)?;
                 self.account()?;
             }
         }
@@ -256,8 +293,8 @@ impl Operator for TumblingWindow {
         let mut batches = Vec::with_capacity(self.panes.len());
         for (window, pane) in &mut self.panes {
             let last_rowtime = pane.last_rowtime;
-            let state = std::mem::replace(pane, Pane::try_new(layout)?).take_state(layout, *window)?;
-            pane.merge(layout, &state, &mut self.ids)?;
+            let state = std::mem::replace(pane, Pane::try_new(layout)?).take_state(layout, &mut self.keys, *window)?;
+            pane.merge(layout, &mut self.keys, &state)?;
             pane.last_rowtime = last_rowtime;
             batches.push(state);
         }
@@ -272,7 +309,7 @@ impl Operator for TumblingWindow {
         self.watermark = state.summary_value("watermark")?;
         for batch in state.batches {
             let mut pane = Pane::try_new(&self.plan.layout)?;
-            pane.merge(&self.plan.layout, &batch, &mut self.ids)?;
+            pane.merge(&self.plan.layout, &mut self.keys, &batch)?;
             self.panes.insert(window_of(&batch), pane);
         }
         self.account()
@@ -285,19 +322,21 @@ impl Operator for TumblingWindow {
 /// on which partition was faster.
 pub struct MergeWindows {
     plan: WindowPlan,
+    keys: GroupKeys,
     waiting: BTreeMap<i64, Vec<(usize, RecordBatch)>>,
     reservation: MemoryReservation,
 }
 
 impl MergeWindows {
     /// `plan` is that of the windows in front.
-    pub fn new(plan: WindowPlan, reservation: MemoryReservation) -> Self {
-        Self { plan, waiting: BTreeMap::new(), reservation }
+    pub fn try_new(plan: WindowPlan, reservation: MemoryReservation) -> Result<Self> {
+        let keys = GroupKeys::try_new(plan.layout.keys.clone())?;
+        Ok(Self { plan, keys, waiting: BTreeMap::new(), reservation })
     }
 
     fn account(&mut self) -> Result<()> {
         let batches = || self.waiting.values().flatten();
-        let bytes = batches().map(|(_, batch)| batch.get_array_memory_size()).sum();
+        let bytes = self.keys.size() + batches().map(|(_, batch)| batch.get_array_memory_size()).sum::<usize>();
         self.reservation
             .try_resize(bytes)
             .map_err(|error| over_budget(batches().map(|(_, batch)| batch.num_rows()).sum(), bytes, error))
@@ -325,16 +364,21 @@ impl Operator for MergeWindows {
         };
         let still_open = self.waiting.split_off(&open_from);
         let closed = std::mem::replace(&mut self.waiting, still_open);
-        let mut ids = Vec::new();
+        let mut groups = 0;
         for (window, mut states) in closed {
             states.sort_by_key(|(input, _)| *input);
             let mut pane = Pane::try_new(&self.plan.layout)?;
             for (_, state) in states {
-                pane.merge(&self.plan.layout, &state, &mut ids)?;
+                pane.merge(&self.plan.layout, &mut self.keys, &state)?;
             }
-            emit_results(&self.plan, window, pane, out)?;
+            groups += pane.groups().len();
+            emit_results(&self.plan, &mut self.keys, window, pane, out)?;
         }
-        self.account()?;
+        if groups > 0 {
+            // Waiting states hold their keys themselves.
+            self.keys.retain(groups, Vec::new)?;
+            self.account()?;
+        }
         out.watermark(watermark);
         Ok(())
     }

@@ -72,22 +72,22 @@ pub enum OperatorSpec {
 
 impl OperatorSpec {
     /// Builds the operator for one partition; its memory is counted in `pool` under the reporter's pump.
-    pub fn build(&self, reporter: &ErrorReporter, pool: &Arc<dyn MemoryPool>) -> Box<dyn Operator> {
+    pub fn build(&self, reporter: &ErrorReporter, pool: &Arc<dyn MemoryPool>) -> crate::Result<Box<dyn Operator>> {
         let reserve = |name: &str| MemoryConsumer::new(name).register(pool);
-        match self.clone() {
+        Ok(match self.clone() {
             OperatorSpec::Select { indices, schema } => Box::new(Select::new(indices, schema)),
             OperatorSpec::Filter { predicate } => Box::new(Filter::new(predicate, reporter.clone())),
             OperatorSpec::Project { expressions, schema } => Box::new(Project::new(expressions, schema, reporter.clone())),
             OperatorSpec::Window { plan, emit, .. } => {
-                Box::new(TumblingWindow::new(*plan, emit, reserve("tumbling window"), reporter.clone()))
+                Box::new(TumblingWindow::try_new(*plan, emit, reserve("tumbling window"), reporter.clone())?)
             }
-            OperatorSpec::MergeWindows { plan } => Box::new(MergeWindows::new(*plan, reserve("merge windows"))),
+            OperatorSpec::MergeWindows { plan } => Box::new(MergeWindows::try_new(*plan, reserve("merge windows"))?),
             OperatorSpec::OverrideRowtime { schema, rowtime } => {
                 Box::new(OverrideRowtime::new(schema, rowtime, reporter.clone()))
             }
             OperatorSpec::Merge { schema, rowtime } => Box::new(Merge::new(schema, rowtime)),
             OperatorSpec::Insert { sources, schema } => Box::new(Insert::new(sources, schema, reporter.clone())),
-        }
+        })
     }
 }
 

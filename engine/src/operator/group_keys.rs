@@ -1,0 +1,217 @@
+//! The group keys of an operator, numbered: equal keys have the same number in every window.
+//!
+//! Hashing and comparing keys is most of the work of a GROUP BY, and sorting them most of the work of a closing window.
+//! Streams repeat their keys from window to window, so both are done once per key and not once per key and window: a
+//! window only holds numbers. Keys that no window uses any more are forgotten by [`GroupKeys::retain`].
+
+use std::cmp::Ordering;
+
+use arrow::array::{ArrayRef, DynComparator, UInt32Array, make_comparator};
+use arrow::compute::{SortColumn, SortOptions, concat, lexsort_to_indices, take_arrays};
+use arrow::datatypes::SchemaRef;
+use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
+use datafusion::physical_plan::aggregates::order::GroupOrdering;
+
+use crate::error::Result;
+
+/// Ascending, NULL last (kda-sql-reference.md §8.5).
+const ORDER: SortOptions = SortOptions { descending: false, nulls_first: false };
+
+/// Below this many keys nothing is forgotten.
+const RETAINED_MIN: usize = 1_024;
+
+/// Numbers for the keys that rows are grouped by.
+pub struct GroupKeys {
+    schema: SchemaRef,
+    /// From keys to numbers; None if there are no keys: then all rows are one group.
+    numbers: Option<Box<dyn GroupValues>>,
+    /// From numbers to keys: a column per key.
+    columns: Vec<ArrayRef>,
+    /// Keys that are not in `columns` yet.
+    added: Vec<Vec<ArrayRef>>,
+    /// Numbers in the order of their keys, without those in `added`.
+    ranked: Vec<u32>,
+    len: usize,
+}
+
+impl GroupKeys {
+    /// No keys yet.
+    pub fn try_new(schema: SchemaRef) -> Result<Self> {
+        let numbers = match schema.fields().is_empty() {
+            true => None,
+            false => Some(new_group_values(schema.clone(), &GroupOrdering::None)?),
+        };
+        let columns = schema.fields().iter().map(|field| arrow::array::new_empty_array(field.data_type())).collect();
+        Ok(Self { schema, numbers, columns, added: Vec::new(), ranked: Vec::new(), len: 0 })
+    }
+
+    /// How many numbers are given.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Bytes held.
+    pub fn size(&self) -> usize {
+        let columns = self.columns.iter().chain(self.added.iter().flatten());
+        let columns: usize = columns.map(|column| column.get_buffer_memory_size()).sum();
+        self.numbers.as_ref().map_or(0, |numbers| numbers.size()) + columns + self.ranked.len() * size_of::<u32>()
+    }
+
+    /// The numbers of the keys of `rows` rows.
+    pub fn intern(&mut self, keys: &[ArrayRef], rows: usize, numbers: &mut Vec<usize>) -> Result<()> {
+        let Some(groups) = &mut self.numbers else {
+            self.len = 1;
+            numbers.clear();
+            numbers.resize(rows, 0);
+            return Ok(());
+        };
+        groups.intern(keys, numbers)?;
+        let (known, len) = (self.len, groups.len());
+        if len > known {
+            let mut first_rows = vec![u32::MAX; len - known];
+            for (row, number) in numbers.iter().enumerate() {
+                if let Some(first) = number.checked_sub(known).map(|new| &mut first_rows[new])
+                    && *first == u32::MAX
+                {
+                    *first = row as u32;
+                }
+            }
+            self.added.push(take_arrays(keys, &UInt32Array::from(first_rows), None)?);
+            self.len = len;
+        }
+        Ok(())
+    }
+
+    /// Every number in the order of the keys.
+    pub fn ranked(&mut self) -> Result<&[u32]> {
+        let known = self.ranked.len();
+        if self.columns.is_empty() {
+            self.ranked = (0..self.len as u32).collect();
+        } else if known < self.len {
+            self.append_added()?;
+            let new: Vec<_> = self.columns.iter().map(|column| column.slice(known, self.len - known)).collect();
+            let sort = |values: &ArrayRef| SortColumn { values: values.clone(), options: Some(ORDER) };
+            let new = lexsort_to_indices(&new.iter().map(sort).collect::<Vec<_>>(), None)?;
+            let new: Vec<u32> = new.values().iter().map(|place| place + known as u32).collect();
+            self.ranked = if known == 0 { new } else { self.merged(&new)? };
+        }
+        Ok(&self.ranked)
+    }
+
+    /// The keys of `numbers`; call [`GroupKeys::ranked`] before.
+    pub fn take(&self, numbers: &UInt32Array) -> Result<Vec<ArrayRef>> {
+        debug_assert!(self.added.is_empty());
+        Ok(take_arrays(&self.columns, numbers, None)?)
+    }
+
+    /// Forgets all keys but those of `numbers`, if they are few. Gives the new numbers, in the order of `numbers`.
+    pub fn retain(&mut self, in_use: usize, numbers: impl FnOnce() -> Vec<u32>) -> Result<Option<Vec<usize>>> {
+        if self.len < RETAINED_MIN || self.len < in_use * 4 || self.columns.is_empty() {
+            return Ok(None);
+        }
+        self.append_added()?;
+        let numbers = numbers();
+        let keys = self.take(&UInt32Array::from(numbers))?;
+        *self = Self::try_new(self.schema.clone())?;
+        let mut renumbered = Vec::new();
+        self.intern(&keys, keys[0].len(), &mut renumbered)?;
+        Ok(Some(renumbered))
+    }
+
+    fn append_added(&mut self) -> Result<()> {
+        let added = std::mem::take(&mut self.added);
+        if added.is_empty() {
+            return Ok(());
+        }
+        for (place, column) in self.columns.iter_mut().enumerate() {
+            let parts: Vec<_> = std::iter::once(column.as_ref()).chain(added.iter().map(|keys| keys[place].as_ref())).collect();
+            *column = concat(&parts)?;
+        }
+        Ok(())
+    }
+
+    /// `ranked` with `new`, which is sorted too.
+    fn merged(&self, new: &[u32]) -> Result<Vec<u32>> {
+        let comparators = self.columns.iter().map(|column| make_comparator(column, column, ORDER));
+        let comparators = comparators.collect::<Result<Vec<DynComparator>, _>>()?;
+        let is_less = |a: u32, b: u32| {
+            let orders = comparators.iter().map(|compare| compare(a as usize, b as usize));
+            orders.into_iter().find(|order| order.is_ne()) == Some(Ordering::Less)
+        };
+        let mut merged = Vec::with_capacity(self.len);
+        let mut old = self.ranked.iter().copied().peekable();
+        for number in new {
+            while let Some(smaller) = old.next_if(|old| is_less(*old, *number)) {
+                merged.push(smaller);
+            }
+            merged.push(*number);
+        }
+        merged.extend(old);
+        Ok(merged)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Array, AsArray, Int32Array, StringArray};
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    use super::*;
+
+    fn keys() -> GroupKeys {
+        let fields = vec![Field::new("name", DataType::Utf8, true), Field::new("n", DataType::Int32, true)];
+        GroupKeys::try_new(Arc::new(Schema::new(fields))).expect("types that can be grouped")
+    }
+
+    fn columns(rows: &[(Option<&str>, i32)]) -> Vec<ArrayRef> {
+        let names: StringArray = rows.iter().map(|(name, _)| *name).collect();
+        let numbers: Int32Array = rows.iter().map(|(_, number)| Some(*number)).collect();
+        vec![Arc::new(names), Arc::new(numbers)]
+    }
+
+    fn in_order(keys: &mut GroupKeys) -> Vec<String> {
+        let ranked = UInt32Array::from(keys.ranked().expect("sorted").to_vec());
+        let columns = keys.take(&ranked).expect("known");
+        let (names, numbers) = (columns[0].as_string::<i32>(), columns[1].as_primitive::<arrow::datatypes::Int32Type>());
+        let name = |row| if names.is_null(row) { "NULL" } else { names.value(row) };
+        (0..names.len()).map(|row| format!("{} {}", name(row), numbers.value(row))).collect()
+    }
+
+    #[test]
+    fn equal_keys_have_equal_numbers_and_all_are_kept_in_order() {
+        let (mut keys, mut numbers) = (keys(), Vec::new());
+        let first = [(Some("b"), 1), (None, 1), (Some("b"), 1), (Some("a"), 2)];
+        keys.intern(&columns(&first), 4, &mut numbers).expect("interned");
+        assert_eq!(numbers[0], numbers[2]);
+        assert_eq!(in_order(&mut keys), ["a 2", "b 1", "NULL 1"]);
+        let known = numbers.clone();
+        let second = [(Some("a"), 2), (None, 0), (Some("b"), 0), (Some("c"), 9), (Some("b"), 1)];
+        keys.intern(&columns(&second), 5, &mut numbers).expect("interned");
+        assert_eq!((numbers[0], numbers[4]), (known[3], known[0]));
+        assert_eq!(in_order(&mut keys), ["a 2", "b 0", "b 1", "c 9", "NULL 0", "NULL 1"]);
+    }
+
+    #[test]
+    fn forgotten_keys_leave_the_others_with_new_numbers() {
+        let (mut keys, mut numbers) = (keys(), Vec::new());
+        let rows: Vec<_> = (0..2_000).map(|n| (Some("k"), n)).collect();
+        keys.intern(&columns(&rows), rows.len(), &mut numbers).expect("interned");
+        assert!(keys.retain(1_000, Vec::new).expect("no error").is_none(), "half of them are in use");
+        let used = [numbers[7] as u32, numbers[3] as u32];
+        let renumbered = keys.retain(2, || used.to_vec()).expect("no error").expect("few are in use");
+        assert_eq!((renumbered.len(), keys.len()), (2, 2));
+        assert_eq!(in_order(&mut keys), ["k 3", "k 7"]);
+        keys.intern(&columns(&[(Some("k"), 3), (Some("k"), 7)]), 2, &mut numbers).expect("interned");
+        assert_eq!(numbers, [renumbered[1], renumbered[0]]);
+    }
+
+    #[test]
+    fn without_keys_there_is_one_group() {
+        let mut keys = GroupKeys::try_new(Arc::new(Schema::empty())).expect("no types");
+        let mut numbers = Vec::new();
+        keys.intern(&[], 3, &mut numbers).expect("interned");
+        assert_eq!((numbers.as_slice(), keys.ranked().expect("one")), (&[0, 0, 0][..], &[0][..]));
+    }
+}
