@@ -46,7 +46,11 @@ enum What {
     /// JSON lines in, JSON lines out: filter and projection, and 10-second windows.
     Files,
     /// The windows over Arrow batches in memory, on one core and on two.
-    Memory,
+    Memory {
+        /// Only this many tickers.
+        #[arg(long)]
+        tickers: Option<usize>,
+    },
     /// Time to the first result row, and memory.
     Startup,
     /// One DataFusion batch query; the other benchmarks start it as a process of its own.
@@ -59,11 +63,11 @@ fn main() -> Result<()> {
     match &args.what {
         Some(What::Batch { workload, input, output, partitions }) => return batch::run(*workload, input, output, *partitions),
         Some(What::Files) => files::run(&args)?,
-        Some(What::Memory) => memory::run(&args)?,
+        Some(What::Memory { tickers }) => memory::run(&args, *tickers)?,
         Some(What::Startup) => startup::run(&args)?,
         None => {
             files::run(&args)?;
-            memory::run(&args)?;
+            memory::run(&args, None)?;
             startup::run(&args)?;
         }
     }

@@ -22,8 +22,8 @@ const WINDOW: &str = r#"
     FROM "TICKS" GROUP BY "TICKER_SYMBOL", STEP("TICKS".ROWTIME BY INTERVAL '10' SECOND)"#;
 
 /// Compares rows per second of elapsed time, with as many threads as cores.
-pub fn run(args: &Args) -> Result<()> {
-    for tickers in [100, 100_000] {
+pub fn run(args: &Args, tickers: Option<usize>) -> Result<()> {
+    for tickers in tickers.map_or(vec![100, 100_000], |tickers| vec![tickers]) {
         heading(&format!("W2 in memory: {} rows in Arrow batches, {tickers} tickers", args.rows));
         let (schema, batches) = ticks::batches(args.rows, tickers)?;
         let (mut kinesql, mut datafusion) = ([Runs::default(), Runs::default()], [Runs::default(), Runs::default()]);

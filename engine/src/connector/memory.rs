@@ -88,18 +88,15 @@ impl MemorySource {
     /// Number of pieces that the source's readers hand over in all when everything pushed so far is read.
     pub fn pieces(&self) -> u64 {
         let queue = lock(&self.queue);
-        let of_split = |split: usize| self.of_split(&queue, split).count() as u64 + u64::from(queue.ended);
+        let of_split = |split: usize| self.of_split(&queue, split, 0).count() as u64 + u64::from(queue.ended);
         (0..self.splits).map(of_split).sum()
     }
 
-    fn of_split<'a>(&self, queue: &'a Queue, split: usize) -> impl Iterator<Item = &'a Pushed> {
+    /// The pieces of `split` from place `from` on, with their places.
+    fn of_split<'a>(&self, queue: &'a Queue, split: usize, from: usize) -> impl Iterator<Item = (usize, &'a Pushed)> {
         let splits = self.splits;
-        queue
-            .pushed
-            .iter()
-            .enumerate()
-            .filter(move |(i, piece)| matches!(piece, Pushed::Watermark(_)) || i % splits == split)
-            .map(|(_, piece)| piece)
+        let pieces = queue.pushed.iter().enumerate().skip(from);
+        pieces.filter(move |(place, piece)| matches!(piece, Pushed::Watermark(_)) || place % splits == split)
     }
 }
 
@@ -120,7 +117,7 @@ impl Source for MemorySource {
     async fn open(&self, split: &str, offset: Option<&Offset>, _context: &SourceContext) -> Result<Box<dyn SplitReader>> {
         let split = split.parse().map_err(|_| Error::state(format!("memory source has no split \"{split}\"")))?;
         let next = offset.and_then(|offset| offset.0.as_u64()).unwrap_or(0) as usize;
-        Ok(Box::new(MemoryReader { source: self.clone(), split, next }))
+        Ok(Box::new(MemoryReader { source: self.clone(), split, next, place: None }))
     }
 
     async fn sample(&self, _max_bytes: usize, _context: &SourceContext) -> Result<Vec<u8>> {
@@ -131,22 +128,35 @@ impl Source for MemorySource {
 struct MemoryReader {
     source: MemorySource,
     split: usize,
+    /// Number of the split's next piece.
     next: usize,
+    /// Where to look for it among all pieces; None before the first look.
+    place: Option<usize>,
+}
+
+impl MemoryReader {
+    /// The next piece, and true if there will be no other.
+    fn look(&mut self) -> (Option<Pushed>, bool) {
+        let queue = lock(&self.source.queue);
+        let (skipped, from) = self.place.map_or((self.next, 0), |place| (0, place));
+        let piece = self.source.of_split(&queue, self.split, from).nth(skipped);
+        if let Some((place, _)) = piece {
+            self.place = Some(place + 1);
+        }
+        (piece.map(|(_, piece)| piece.clone()), queue.ended)
+    }
 }
 
 #[async_trait]
 impl SplitReader for MemoryReader {
     async fn next(&mut self) -> Result<Read> {
+        let notify = self.source.changed.clone();
         loop {
-            let changed = self.source.changed.notified();
+            let changed = notify.notified();
             tokio::pin!(changed);
             // Listening starts before looking, so that nothing pushed in between is missed.
             changed.as_mut().enable();
-            let (piece, ended) = {
-                let queue = lock(&self.source.queue);
-                let piece = self.source.of_split(&queue, self.split).nth(self.next).cloned();
-                (piece, queue.ended)
-            };
+            let (piece, ended) = self.look();
             let offset = Offset((self.next as u64 + u64::from(piece.is_some())).into());
             match piece {
                 Some(piece) => {

@@ -6,12 +6,13 @@
 
 use std::cmp::Ordering;
 
-use arrow::array::{ArrayRef, DynComparator, UInt32Array, make_comparator};
+use arrow::array::{ArrayRef, AsArray, DynComparator, UInt32Array, make_comparator};
 use arrow::compute::{SortColumn, SortOptions, concat, lexsort_to_indices, take_arrays};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
 
+use super::text_numbers::TextNumbers;
 use crate::error::Result;
 
 /// Ascending, NULL last (kda-sql-reference.md §8.5).
@@ -23,8 +24,7 @@ const RETAINED_MIN: usize = 1_024;
 /// Numbers for the keys that rows are grouped by.
 pub struct GroupKeys {
     schema: SchemaRef,
-    /// From keys to numbers; None if there are no keys: then all rows are one group.
-    numbers: Option<Box<dyn GroupValues>>,
+    numbers: Numbers,
     /// From numbers to keys: a column per key.
     columns: Vec<ArrayRef>,
     /// Keys that are not in `columns` yet.
@@ -34,19 +34,28 @@ pub struct GroupKeys {
     len: usize,
 }
 
+/// From keys to numbers.
+enum Numbers {
+    /// Without keys all rows are one group.
+    One,
+    Text(TextNumbers),
+    Any(Box<dyn GroupValues>),
+}
+
 impl GroupKeys {
     /// No keys yet.
     pub fn try_new(schema: SchemaRef) -> Result<Self> {
-        let numbers = match schema.fields().is_empty() {
-            true => None,
-            false => Some(new_group_values(schema.clone(), &GroupOrdering::None)?),
+        let numbers = match schema.fields().as_ref() {
+            [] => Numbers::One,
+            [field] if *field.data_type() == DataType::Utf8 => Numbers::Text(TextNumbers::default()),
+            _ => Numbers::Any(new_group_values(schema.clone(), &GroupOrdering::None)?),
         };
         let columns = schema.fields().iter().map(|field| arrow::array::new_empty_array(field.data_type())).collect();
         Ok(Self { schema, numbers, columns, added: Vec::new(), ranked: Vec::new(), len: 0 })
     }
 
     /// How many numbers are given.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.len
     }
 
@@ -54,19 +63,33 @@ impl GroupKeys {
     pub fn size(&self) -> usize {
         let columns = self.columns.iter().chain(self.added.iter().flatten());
         let columns: usize = columns.map(|column| column.get_buffer_memory_size()).sum();
-        self.numbers.as_ref().map_or(0, |numbers| numbers.size()) + columns + self.ranked.len() * size_of::<u32>()
+        let numbers = match &self.numbers {
+            Numbers::One => 0,
+            Numbers::Text(texts) => texts.size(),
+            Numbers::Any(groups) => groups.size(),
+        };
+        numbers + columns + self.ranked.len() * size_of::<u32>()
     }
 
     /// The numbers of the keys of `rows` rows.
     pub fn intern(&mut self, keys: &[ArrayRef], rows: usize, numbers: &mut Vec<usize>) -> Result<()> {
-        let Some(groups) = &mut self.numbers else {
-            self.len = 1;
-            numbers.clear();
-            numbers.resize(rows, 0);
-            return Ok(());
+        let known = self.len;
+        let len = match &mut self.numbers {
+            Numbers::One => {
+                self.len = 1;
+                numbers.clear();
+                numbers.resize(rows, 0);
+                return Ok(());
+            }
+            Numbers::Text(texts) => {
+                texts.intern(keys[0].as_string(), numbers);
+                texts.count()
+            }
+            Numbers::Any(groups) => {
+                groups.intern(keys, numbers)?;
+                groups.len()
+            }
         };
-        groups.intern(keys, numbers)?;
-        let (known, len) = (self.len, groups.len());
         if len > known {
             let mut first_rows = vec![u32::MAX; len - known];
             for (row, number) in numbers.iter().enumerate() {
@@ -155,8 +178,8 @@ impl GroupKeys {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{Array, AsArray, Int32Array, StringArray};
-    use arrow::datatypes::{DataType, Field, Schema};
+    use arrow::array::{Array, Int32Array, StringArray};
+    use arrow::datatypes::{Field, Schema};
 
     use super::*;
 
@@ -201,7 +224,7 @@ mod tests {
         assert!(keys.retain(1_000, Vec::new).expect("no error").is_none(), "half of them are in use");
         let used = [numbers[7] as u32, numbers[3] as u32];
         let renumbered = keys.retain(2, || used.to_vec()).expect("no error").expect("few are in use");
-        assert_eq!((renumbered.len(), keys.len()), (2, 2));
+        assert_eq!((renumbered.len(), keys.count()), (2, 2));
         assert_eq!(in_order(&mut keys), ["k 3", "k 7"]);
         keys.intern(&columns(&[(Some("k"), 3), (Some("k"), 7)]), 2, &mut numbers).expect("interned");
         assert_eq!(numbers, [renumbered[1], renumbered[0]]);

@@ -10,6 +10,7 @@ pub mod override_rowtime;
 pub mod project;
 pub mod row_errors;
 pub mod select;
+pub mod text_numbers;
 pub mod tumbling_window;
 pub mod window_key;
 pub mod window_pane;

@@ -162,7 +162,7 @@ impl Pane {
     /// Gives the groups their keys' new numbers, after [`GroupKeys::retain`].
     pub fn renumber(&mut self, keys: &GroupKeys, numbers: &[usize]) {
         self.places.clear();
-        self.places.resize(keys.len(), NOWHERE);
+        self.places.resize(keys.count(), NOWHERE);
         for (place, (group, number)) in self.groups.iter_mut().zip(numbers).enumerate() {
             self.places[*number] = place as u32;
             *group = *number as u32;
@@ -171,7 +171,7 @@ impl Pane {
 
     /// The accumulators' places of keys; new groups get one.
     fn place(&mut self, keys: &GroupKeys, numbers: &[usize], places: &mut Vec<usize>) {
-        self.places.resize(keys.len(), NOWHERE);
+        self.places.resize(keys.count(), NOWHERE);
         places.clear();
         places.extend(numbers.iter().map(|number| {
             let place = &mut self.places[*number];
