@@ -17,10 +17,15 @@ pub struct TextNumbers {
     null: Option<u32>,
     len: u32,
     long_bytes: usize,
+    /// Scratch space: the texts of a batch and their hashes.
+    hashed: Vec<(ShortText, u64)>,
 }
 
 /// The bytes, then zeros, and the length in the last byte.
 type ShortText = [u64; 2];
+
+/// Stands for a text that is too long.
+const LONG: ShortText = [0, u64::MAX];
 
 impl TextNumbers {
     /// How many numbers are given.
@@ -35,26 +40,37 @@ impl TextNumbers {
 
     /// The numbers of `texts`.
     pub fn intern(&mut self, texts: &StringArray, numbers: &mut Vec<usize>) {
-        numbers.clear();
         let (offsets, bytes) = (texts.value_offsets(), texts.value_data());
-        if texts.null_count() == 0 {
-            numbers.extend(offsets.windows(2).map(|ends| self.number(bytes, ends[0] as usize, ends[1] as usize)));
-            return;
-        }
-        numbers.extend(offsets.windows(2).enumerate().map(|(row, ends)| match texts.is_valid(row) {
-            true => self.number(bytes, ends[0] as usize, ends[1] as usize),
-            false => *self.null.get_or_insert_with(|| next(&mut self.len)) as usize,
+        let mut hashed = std::mem::take(&mut self.hashed);
+        hashed.clear();
+        // Hashing first lets the processor look up several texts at once.
+        hashed.extend(offsets.windows(2).map(|ends| {
+            let text = short_text(bytes, ends[0] as usize, ends[1] as usize);
+            (text, hash(text))
         }));
+        numbers.clear();
+        numbers.extend(hashed.iter().enumerate().map(|(row, (text, hash))| {
+            if texts.is_null(row) {
+                *self.null.get_or_insert_with(|| next(&mut self.len)) as usize
+            } else if *text == LONG {
+                self.long_number(texts.value(row).as_bytes())
+            } else {
+                self.short_number(*text, *hash)
+            }
+        }));
+        self.hashed = hashed;
     }
 
     #[inline]
-    fn number(&mut self, bytes: &[u8], start: usize, end: usize) -> usize {
-        if end - start > SHORT_MAX {
-            return self.long_number(&bytes[start..end]);
+    fn short_number(&mut self, text: ShortText, text_hash: u64) -> usize {
+        match self.short.find(text_hash, |(other, _)| *other == text) {
+            Some((_, number)) => *number as usize,
+            None => {
+                let number = next(&mut self.len);
+                self.short.insert_unique(text_hash, (text, number), |(other, _)| hash(*other));
+                number as usize
+            }
         }
-        let text = short_text(bytes, start, end);
-        let entry = self.short.entry(hash(text), |(other, _)| *other == text, |(other, _)| hash(*other));
-        entry.or_insert_with(|| (text, next(&mut self.len))).get().1 as usize
     }
 
     #[cold]
@@ -77,6 +93,9 @@ fn next(len: &mut u32) -> u32 {
 #[inline]
 fn short_text(bytes: &[u8], start: usize, end: usize) -> ShortText {
     let length = end - start;
+    if length > SHORT_MAX {
+        return LONG;
+    }
     let word = match bytes[start..].first_chunk::<16>() {
         Some(word) => *word,
         // The last texts of the column.
@@ -86,17 +105,28 @@ fn short_text(bytes: &[u8], start: usize, end: usize) -> ShortText {
             word
         }
     };
-    // 15 bytes at most, so the shift is below 128 and leaves the last byte free.
-    let text = u128::from_le_bytes(word) & ((1 << (8 * length)) - 1) | (length as u128) << 120;
-    [text as u64, (text >> 64) as u64]
+    let text = u128::from_le_bytes(word);
+    let mask = MASKS[length];
+    [text as u64 & mask[0], (text >> 64) as u64 & mask[1] | (length as u64) << 56]
 }
+
+/// What is kept of 16 bytes for a text of so many.
+const MASKS: [ShortText; SHORT_MAX + 1] = {
+    let mut masks = [[0; 2]; SHORT_MAX + 1];
+    let mut length = 0;
+    while length <= SHORT_MAX {
+        let mask: u128 = (1 << (8 * length)) - 1;
+        masks[length] = [mask as u64, (mask >> 64) as u64];
+        length += 1;
+    }
+    masks
+};
 
 /// A multiplication to 128 bits whose halves are folded, as in wyhash; the constants are those of SplitMix64.
 #[inline]
 fn hash([low, high]: ShortText) -> u64 {
     let product = u128::from(low ^ 0x9e37_79b9_7f4a_7c15) * u128::from(high ^ 0xbf58_476d_1ce4_e5b9);
-    let folded = product as u64 ^ (product >> 64) as u64;
-    folded.wrapping_mul(0x94d0_49bb_1331_11eb) ^ folded >> 32
+    product as u64 ^ (product >> 64) as u64
 }
 
 #[cfg(test)]

@@ -88,17 +88,10 @@ impl RowtimeAssigner {
         let column = batch.column(index).clone();
         let times = column.as_primitive_opt::<TimestampMillisecondType>();
         let times = times.ok_or_else(|| Error::internal("the event time column is not a timestamp"))?;
-        // The first of these is also the only one in an ordinary stream: no NULL, no row behind the watermark.
-        let mut greatest = self.max_rowtime.unwrap_or(EventTime::MIN);
-        let mut all_in_time = times.null_count() == 0;
-        for time in times.values() {
-            all_in_time &= *time >= greatest.saturating_sub(delay_ms);
-            greatest = greatest.max(*time);
-        }
+        let before = self.max_rowtime.unwrap_or(EventTime::MIN);
+        let all_in_time = times.null_count() == 0 && in_time(times.values(), before, delay_ms);
         if all_in_time {
-            if batch.num_rows() > 0 {
-                self.max_rowtime = Some(greatest);
-            }
+            self.max_rowtime = times.values().iter().copied().chain(self.max_rowtime).max();
             return self.with_rowtime(batch, column);
         }
         let mut keep = Vec::with_capacity(times.len());
@@ -128,6 +121,29 @@ impl RowtimeAssigner {
         columns.push(rowtime);
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         Ok(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?)
+    }
+}
+
+/// True if no row is late, whose greatest predecessor is `before` or in `times`.
+///
+/// Ordinary batches pass one of two tests without a row waiting for the one before it: all times lie within the delay, or
+/// they ascend.
+fn in_time(times: &[EventTime], before: EventTime, delay_ms: i64) -> bool {
+    let least = times.iter().copied().min().unwrap_or(EventTime::MAX);
+    let greatest = times.iter().copied().max().unwrap_or(before).max(before);
+    if least >= greatest.saturating_sub(delay_ms) {
+        return true;
+    }
+    if least < before.saturating_sub(delay_ms) {
+        return false;
+    }
+    let ascending = times.iter().zip(&times[1..]).fold(true, |ascending, (time, next)| ascending & (time <= next));
+    ascending || {
+        let mut greatest = before;
+        times.iter().all(|time| {
+            greatest = greatest.max(*time);
+            *time >= greatest.saturating_sub(delay_ms)
+        })
     }
 }
 
