@@ -133,7 +133,11 @@ impl TumblingWindow {
         let times = times.ok_or_else(|| Error::internal("the input of a window has no ROWTIME"))?.values();
         let mut numbers = Vec::new();
         self.keys.intern(&rows.keys, batch.num_rows(), &mut numbers)?;
-        // Rows come nearly in order: most batches are one window or a few runs of rows of one.
+        // Rows come nearly in order: most batches are one window, others a few runs of rows of one.
+        let Some(first) = windows.first() else { return Ok(()) };
+        if windows.iter().fold(0, |differences, window| differences | (window ^ first)) == 0 && !self.is_closed(*first) {
+            return self.add_to(*first, times[0], &numbers, &rows.arguments);
+        }
         let runs: Vec<&[i64]> = windows.chunk_by(|a, b| a == b).collect();
         if runs.len() <= RUNS_MAX {
             let mut start = 0;
@@ -144,8 +148,7 @@ impl TumblingWindow {
                 if self.is_closed(run[0]) {
                     (start..end).for_each(|row| out.error(self.reporter.late_row(&batch.slice(row, 1), self.watermark)));
                 } else {
-                    let last = times[start..end].iter().copied().max().unwrap_or(EventTime::MIN);
-                    self.add_to(run[0], last, &numbers[start..end], &arguments)?;
+                    self.add_to(run[0], times[start], &numbers[start..end], &arguments)?;
                 }
                 start = end;
             }
@@ -162,12 +165,12 @@ impl TumblingWindow {
                 late.for_each(|row| out.error(row));
                 continue;
             }
-            let last = indices.iter().map(|row| times[*row as usize]).max().unwrap_or(EventTime::MIN);
+            let instant = times[indices[0] as usize];
             let numbers: Vec<_> = indices.iter().map(|row| numbers[*row as usize]).collect();
             let indices = UInt32Array::from(indices);
             let take = |columns: &Vec<ArrayRef>| take_arrays(columns, &indices, None);
             let arguments = rows.arguments.iter().map(take).collect::<Result<Vec<_>, _>>()?;
-            self.add_to(window, last, &numbers, &arguments)?;
+            self.add_to(window, instant, &numbers, &arguments)?;
         }
         Ok(())
     }
@@ -176,12 +179,11 @@ impl TumblingWindow {
         window < self.open_from
     }
 
-    fn add_to(&mut self, window: i64, last_rowtime: EventTime, numbers: &[usize], arguments: &[Vec<ArrayRef>]) -> Result<()> {
+    fn add_to(&mut self, window: i64, instant: EventTime, numbers: &[usize], arguments: &[Vec<ArrayRef>]) -> Result<()> {
         let pane = match self.panes.entry(window) {
             Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(Pane::try_new(&self.plan.layout)?),
+            Entry::Vacant(entry) => entry.insert(Pane::try_new(&self.plan.layout, instant)?),
         };
-        pane.last_rowtime = pane.last_rowtime.max(last_rowtime);
         pane.update(&self.keys, numbers, arguments, &mut self.places)
     }
 
@@ -214,7 +216,7 @@ fn over_budget(groups: usize, bytes: usize, error: datafusion::error::DataFusion
 
 /// Emits the rows of one closed window.
 fn emit_results(plan: &WindowPlan, keys: &mut GroupKeys, window: i64, pane: Pane, out: &mut Output) -> Result<()> {
-    let end = plan.window.end_of(pane.last_rowtime)?;
+    let end = plan.window.end_of(pane.instant())?;
     let (keys, results, rows) = pane.finish(keys)?;
     let columns = plan.columns.iter().zip(plan.schema.fields()).map(|(column, field)| match column {
         OutputColumn::Window => plan.window.show(window, field.data_type(), rows),
@@ -292,10 +294,9 @@ impl Operator for TumblingWindow {
         let layout = &self.plan.layout;
         let mut batches = Vec::with_capacity(self.panes.len());
         for (window, pane) in &mut self.panes {
-            let last_rowtime = pane.last_rowtime;
-            let state = std::mem::replace(pane, Pane::try_new(layout)?).take_state(layout, &mut self.keys, *window)?;
+            let empty = Pane::try_new(layout, pane.instant())?;
+            let state = std::mem::replace(pane, empty).take_state(layout, &mut self.keys, *window)?;
             pane.merge(layout, &mut self.keys, &state)?;
-            pane.last_rowtime = last_rowtime;
             batches.push(state);
         }
         Ok(Some(OperatorState {
@@ -308,7 +309,7 @@ impl Operator for TumblingWindow {
         self.open_from = state.summary_value("open_from")?;
         self.watermark = state.summary_value("watermark")?;
         for batch in state.batches {
-            let mut pane = Pane::try_new(&self.plan.layout)?;
+            let mut pane = Pane::try_new(&self.plan.layout, instant_of(&batch))?;
             pane.merge(&self.plan.layout, &mut self.keys, &batch)?;
             self.panes.insert(window_of(&batch), pane);
         }
@@ -347,6 +348,10 @@ fn window_of(state: &RecordBatch) -> i64 {
     state.column(0).as_primitive::<Int64Type>().value(0)
 }
 
+fn instant_of(state: &RecordBatch) -> EventTime {
+    state.column(1).as_primitive::<Int64Type>().value(0)
+}
+
 impl Operator for MergeWindows {
     fn name(&self) -> &'static str {
         "merge windows"
@@ -367,7 +372,8 @@ impl Operator for MergeWindows {
         let mut groups = 0;
         for (window, mut states) in closed {
             states.sort_by_key(|(input, _)| *input);
-            let mut pane = Pane::try_new(&self.plan.layout)?;
+            let Some((_, state)) = states.first() else { continue };
+            let mut pane = Pane::try_new(&self.plan.layout, instant_of(state))?;
             for (_, state) in states {
                 pane.merge(&self.plan.layout, &mut self.keys, &state)?;
             }

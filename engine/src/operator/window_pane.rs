@@ -44,7 +44,7 @@ pub struct PaneLayout {
     pub keys: SchemaRef,
     /// The aggregate calls.
     pub aggregates: Vec<AggregateSpec>,
-    /// Columns of a saved pane: window, greatest ROWTIME, keys, states.
+    /// Columns of a saved pane: window, an instant in it, keys, states.
     pub state_schema: SchemaRef,
 }
 
@@ -52,7 +52,7 @@ impl PaneLayout {
     /// The layout of panes with these keys and aggregates.
     pub fn try_new(keys: Vec<FieldRef>, aggregates: Vec<AggregateSpec>) -> Result<Self> {
         let mut fields: Vec<FieldRef> =
-            ["$window", "$last_rowtime"].map(|name| Field::new(name, DataType::Int64, false).into()).into();
+            ["$window", "$instant"].map(|name| Field::new(name, DataType::Int64, false).into()).into();
         fields
             .extend(keys.iter().enumerate().map(|(i, key)| Field::new(format!("$key{i}"), key.data_type().clone(), true).into()));
         for (i, aggregate) in aggregates.iter().enumerate() {
@@ -71,17 +71,22 @@ pub struct Pane {
     /// The keys' numbers of the groups, in the order in which they came.
     groups: Vec<u32>,
     accumulators: Vec<Box<dyn GroupsAccumulator>>,
-    /// Greatest ROWTIME of its rows: its end lies behind it.
-    pub last_rowtime: EventTime,
+    /// An instant in the window, by which its end is found.
+    instant: EventTime,
 }
 
 const NOWHERE: u32 = u32::MAX;
 
 impl Pane {
-    /// An empty window.
-    pub fn try_new(layout: &PaneLayout) -> Result<Self> {
+    /// The empty window that `instant` is in.
+    pub fn try_new(layout: &PaneLayout, instant: EventTime) -> Result<Self> {
         let accumulators = layout.aggregates.iter().map(AggregateSpec::accumulator).collect::<Result<_>>()?;
-        Ok(Self { places: Vec::new(), groups: Vec::new(), accumulators, last_rowtime: EventTime::MIN })
+        Ok(Self { places: Vec::new(), groups: Vec::new(), accumulators, instant })
+    }
+
+    /// An instant in the window.
+    pub fn instant(&self) -> EventTime {
+        self.instant
     }
 
     /// The keys' numbers of its groups.
@@ -126,20 +131,18 @@ impl Pane {
             accumulator.merge_batch(&columns[next..next + width], &places, self.groups.len())?;
             next += width;
         }
-        self.last_rowtime = self.last_rowtime.max(state.column(1).as_primitive::<Int64Type>().value(0));
         Ok(())
     }
 
     /// The pane as a batch of [`PaneLayout::state_schema`]; the pane is empty afterwards.
     pub fn take_state(self, layout: &PaneLayout, keys: &mut GroupKeys, window: i64) -> Result<RecordBatch> {
-        let Self { groups, mut accumulators, last_rowtime, .. } = self;
+        let Self { groups, mut accumulators, instant, .. } = self;
         let rows = groups.len();
         keys.ranked()?;
         let keys = keys.take(&UInt32Array::from(groups))?;
         let states = accumulators.iter_mut().map(|accumulator| accumulator.state(EmitTo::All)).collect::<Result<Vec<_>, _>>()?;
         let constant = |value: i64| -> ArrayRef { Arc::new(Int64Array::from_value(value, rows)) };
-        let columns =
-            [constant(window), constant(last_rowtime)].into_iter().chain(keys).chain(states.into_iter().flatten()).collect();
+        let columns = [constant(window), constant(instant)].into_iter().chain(keys).chain(states.into_iter().flatten()).collect();
         Ok(RecordBatch::try_new(layout.state_schema.clone(), columns)?)
     }
 
