@@ -34,8 +34,7 @@ Examples:
 
 Ctrl-C stops reading, processes what was read and takes a last checkpoint; a second Ctrl-C aborts at once.";
 
-const URI_HELP: &str = "\
-  -                              standard input or output
+const URI_HELP: &str = "  -                              standard input or output
   ticks.jsonl  out/  x.csv       a file or folder; the format follows from the extension
   file:ticks.jsonl?follow=true   a connector with options; `kinesql connectors` lists them
   generator:ticks?rate=1000";

@@ -114,7 +114,9 @@ fn prepared(
 /// Threads for the tasks of jobs; none of them does anything before there are tasks.
 fn runtime(args: &ApplicationArgs) -> Result<Runtime, Stop> {
     let threads = usize::from(args.parallelism).max(2);
-    let built = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    // Planning recurses deeply over deep queries, and without optimisation it needs more than the usual 2 MiB.
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let built = builder.worker_threads(threads).thread_stack_size(8 << 20).enable_all().build();
     built.map_err(|error| Error::unavailable(format!("cannot start {threads} threads")).with_cause(error).into())
 }
 

@@ -1,0 +1,32 @@
+# Lists the recipes.
+default:
+    @just --list
+
+# Everything that CI checks.
+check:
+    .ci/run
+
+# All tests.
+test:
+    cargo test --workspace
+
+# The specifications in tests/slt only.
+slt:
+    cargo test --workspace --test suite slt
+
+# Accepts the messages and plans that the tests print now as the expected ones; read the diff.
+snapshots:
+    INSTA_UPDATE=always cargo test --workspace --test suite
+
+# Runs an example, such as `just example web-log`.
+example name:
+    cd sql-examples/{{name}} && xargs -d '\n' cargo run --quiet -p kinesql -- < command
+
+# kinesql beside DataFusion and DuckDB: `just bench`, or one part: `just bench files --rows 1000000`.
+bench *args:
+    cargo build --release -p kinesql -p kinesql-benches
+    cargo run --release -p kinesql-benches -- {{args}}
+
+# Microbenchmarks of the formats and the window operator.
+microbench:
+    cargo bench --workspace --bench json_decode --bench json_encode
