@@ -1,23 +1,54 @@
-//! Gives the items of a select list names that differ.
+//! Gives the items of a select list names: their text, and names that differ.
 //!
-//! KDA fills a stream's columns by place, so a select list may name a column twice (`SELECT STREAM price, price`);
+//! The column of `SELECT STREAM price * 2 …` is called `price * 2`. KDA fills a stream's columns by place, so a select list may name a column twice (`SELECT STREAM price, price`);
 //! DataFusion wants different names. The second one is called `price0`, an expression `EXPR$1` after its place, as
 //! Calcite calls them, from which KDA's SQL stems.
 
 use std::collections::HashSet;
 
-use sqlparser::ast::{Expr, Ident, SelectItem};
+use sqlparser::ast::{Expr, Ident, Query, Select, SelectItem, SetExpr};
 
-/// Adds an alias to every item whose name an earlier item has.
-pub fn make_unique(items: &mut [SelectItem]) {
+/// Longest text that becomes a name.
+const NAME_MAX: usize = 64;
+
+/// Calls the expressions in the outermost select list of `query` after their `texts`.
+pub fn name_by_text(query: &mut Query, texts: &[String]) {
+    let Some(select) = first_select(&mut query.body).filter(|select| select.projection.len() == texts.len()) else { return };
+    let mut taken = aliases(&select.projection);
+    for (item, text) in select.projection.iter_mut().zip(texts) {
+        let SelectItem::UnnamedExpr(expr) = item else { continue };
+        let has_comment = ["--", "//", "/*"].iter().any(|comment| text.contains(comment));
+        if !is_column(expr) && !has_comment && text.chars().count() <= NAME_MAX && taken.insert(text.clone()) {
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', text) };
+        }
+    }
+}
+
+fn first_select(body: &mut SetExpr) -> Option<&mut Select> {
+    match body {
+        SetExpr::Select(select) => Some(select),
+        SetExpr::SetOperation { left, .. } => first_select(left),
+        _ => None,
+    }
+}
+
+fn aliases(items: &[SelectItem]) -> HashSet<String> {
     let aliases = items.iter().filter_map(|item| match item {
         SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.clone()),
         _ => None,
     });
-    let mut taken: HashSet<String> = aliases.collect();
+    aliases.collect()
+}
+
+fn is_column(expr: &Expr) -> bool {
+    matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
+}
+
+/// Adds an alias to every item whose name an earlier item has.
+pub fn make_unique(items: &mut [SelectItem]) {
+    let mut taken = aliases(items);
     // `*` has every column, whatever they are.
     let all = items.iter().any(|item| matches!(item, SelectItem::Wildcard(_)));
-    let is_column = |expr: &Expr| matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
     // Columns first: they keep their names, expressions need none.
     for columns in [true, false] {
         for (place, item) in items.iter_mut().enumerate() {

@@ -18,9 +18,10 @@ use datafusion::optimizer::{Optimizer, OptimizerContext};
 use datafusion::sql::parser::Statement as DataFusionStatement;
 use sqlparser::ast::{self, SelectItem, SetExpr, Spanned, Visit, Visitor};
 
+use super::item_names::name_by_text;
 use super::physical::{OperatorSpec, PlanNode, plan_operators};
 use super::rowtime::{Carrier, make_explicit};
-use super::rules::{aggregate_types, casts};
+use super::rules::{aggregate_types, casts, output_types};
 use crate::diagnostic::{Diagnostic, Span, closest};
 use crate::runtime::clock::EventTime;
 use crate::sql::{Name, Query};
@@ -60,11 +61,16 @@ pub async fn plan_stream_query(
     }
     let item_spans = item_spans(&query.ast.body);
     let mut explicit = query.ast.clone();
+    name_by_text(&mut explicit, &query.item_texts);
     let carrier = make_explicit(&mut explicit);
     let fail = |diagnostic: Diagnostic| vec![if diagnostic.span.is_none() { diagnostic.at(query.span) } else { diagnostic }];
     let statement = DataFusionStatement::Statement(Box::new(ast::Statement::Query(explicit)));
     let logical = state_with_streams(state, streams).statement_to_plan(statement).await;
-    let optimized = logical.and_then(casts::apply).and_then(aggregate_types::apply).and_then(|plan| optimize(plan, state, now));
+    let optimized = logical
+        .and_then(output_types::apply)
+        .and_then(casts::apply)
+        .and_then(aggregate_types::apply)
+        .and_then(|plan| optimize(plan, state, now));
     let logical = optimized.map_err(|error| fail(explain_error(&error, streams)))?;
     let node = plan_operators(&logical, state.execution_props()).map_err(fail)?;
     let schema = node.schema();
@@ -249,6 +255,11 @@ fn check_names(query: &ast::Query, state: &SessionState, streams: &StreamSchemas
             ControlFlow::Continue(())
         }
         fn pre_visit_expr(&mut self, expr: &ast::Expr) -> ControlFlow<()> {
+            if let ast::Expr::Subquery(_) | ast::Expr::InSubquery { .. } | ast::Expr::Exists { .. } = expr {
+                let problem = Diagnostic::error("a subquery in an expression of a stream query is not supported yet");
+                self.problems.push(problem.at(expr.span()).hint("A query in parentheses can stand in FROM."));
+                return ControlFlow::Continue(());
+            }
             if let ast::Expr::Function(function) = expr
                 && let Some(ident) = function.name.0.last().and_then(|part| part.as_ident())
             {

@@ -13,6 +13,7 @@
 mod cursor;
 mod ddl;
 mod dialect;
+mod item_text;
 pub mod keywords;
 mod literal;
 mod query;

@@ -35,6 +35,7 @@ use sqlparser::tokenizer::{Location, Token as SqlToken, TokenWithSpan, Word};
 use super::cursor::{Cursor, behind, quote};
 use super::ddl::ERROR_STREAM;
 use super::dialect::{KdaDialect, is_frame_word};
+use super::item_text::item_texts;
 use super::keywords::{self, UNITS};
 use super::literal::{canonical_type, check_datetime, interval, sql_type, unknown_unit};
 use super::statement::Query;
@@ -78,7 +79,10 @@ pub(crate) fn parse(tokens: &[Token], stream: bool, text: &str) -> Result<Query,
     let mut finish = Finish { stream, span, problems: &mut problems };
     // The visitor never breaks off.
     let _ = ast.visit(&mut finish);
-    if problems.is_empty() { Ok(Query { ast, stream, span }) } else { Err(problems) }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    Ok(Query { ast, stream, span, item_texts: item_texts(tokens, text) })
 }
 
 /// Rewrites the tokens of one query, in one pass.

@@ -212,4 +212,6 @@ pub struct Query {
     pub stream: bool,
     /// From its first to its last word.
     pub span: Span,
+    /// The items of the first select list as they are written.
+    pub item_texts: Vec<String>,
 }

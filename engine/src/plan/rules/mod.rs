@@ -2,3 +2,4 @@
 
 pub mod aggregate_types;
 pub mod casts;
+pub mod output_types;
