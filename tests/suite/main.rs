@@ -2,4 +2,5 @@
 
 mod errors;
 mod property;
+mod simulation;
 mod slt;
