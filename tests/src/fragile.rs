@@ -16,7 +16,7 @@ use kinesql_engine::checkpoint::Epoch;
 use kinesql_engine::connector::memory::MemorySource;
 use kinesql_engine::connector::{
     Offset, OptionSpec, Options, Payload, Read, Sink, SinkContext, SinkDefinition, SinkFactory, SinkState, SinkWriter, Source,
-    SourceContext, SplitReader,
+    SourceContext, SourceDefinition, SourceFactory, SplitReader,
 };
 use kinesql_engine::format::{self, Encoder, FormatSpec};
 use kinesql_engine::{Error, Result};
@@ -199,6 +199,21 @@ impl Source for FragileSource {
 
     async fn sample(&self, _max_bytes: usize, _context: &SourceContext) -> Result<Vec<u8>> {
         Ok(Vec::new())
+    }
+}
+
+/// The connector `'fragile'`: every CREATE SOURCE is this source.
+impl SourceFactory for FragileSource {
+    fn name(&self) -> &'static str {
+        "fragile"
+    }
+
+    fn options(&self) -> &'static [OptionSpec] {
+        &[]
+    }
+
+    fn create(&self, _definition: &SourceDefinition, _options: &Options) -> Result<Arc<dyn Source>> {
+        Ok(Arc::new(self.clone()))
     }
 }
 
