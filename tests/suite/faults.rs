@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::Schema;
+use kinesql_engine::connector::memory::MemoryConnector;
 use kinesql_engine::diagnostic::Script;
 use kinesql_engine::runtime::clock::ManualClock;
 use kinesql_engine::types::SqlType;
@@ -62,6 +63,12 @@ impl World {
         let line = |second: &f64| format!("a,1970-01-01 00:00:{second:06.3}\n");
         let rows = seconds.iter().map(line).collect::<String>();
         self.source.splits()[split].push(rows_from_csv(&self.source, &rows).expect("rows"));
+    }
+
+    /// One row of each of so many keys.
+    fn feed_keys(&self, keys: u32) {
+        let rows: String = (0..keys).map(|key| format!("{key},1970-01-01 00:00:01\n")).collect();
+        self.source.splits()[0].push(rows_from_csv(&self.source, &rows).expect("rows"));
     }
 
     /// Waits until everything fed since the start is read and has had its effect, then commits it.
@@ -205,4 +212,45 @@ async fn each_of_twelve_splits_gets_its_own_state_back() {
     job.wait().await.expect("complete");
     assert_eq!(world.counts(), count(23, 10) + &count(1, 30));
     assert_eq!(world.late(), "{\"name\":\"LATE_ROW\",\"at\":\"1970-01-01 00:00:02.000\"}\n");
+}
+
+#[tokio::test]
+async fn a_window_over_the_memory_budget_says_so() {
+    let world = World::with_splits(1);
+    let engine = world.builder().memory_limit(100_000).build().expect("an engine");
+    let by_key = COUNTS.replace("GROUP BY", "GROUP BY \"k\",");
+    engine.execute(&Script::new("app.sql", by_key)).await.expect("right");
+    let job = engine.start().await.expect("started");
+    world.feed_keys(10_000);
+    world.source.finish();
+    let error = job.wait().await.expect_err("too large");
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.message().starts_with("tumbling window needs "), "{error}");
+    assert!(error.message().ends_with(" MB for 10000 open groups, which exceeds the memory budget of 0.1 MB"), "{error}");
+    assert_eq!(error.hint(), Some("Raise --memory-limit, shorten the window or group by fewer keys."));
+}
+
+#[tokio::test]
+async fn rows_that_wait_for_a_silent_source_are_within_the_memory_budget() {
+    let world = World::with_splits(1);
+    let memory = MemoryConnector::default();
+    let builder = world.builder().connectors(|registry| memory.register(registry)).memory_limit(100_000);
+    let engine = builder.build().expect("an engine");
+    let two_sources = r#"
+        CREATE SOURCE "S" ("k" VARCHAR(8), "t" TIMESTAMP, WATERMARK FOR "t" AS "t") WITH (connector = 'fragile');
+        CREATE SOURCE "SILENT" ("k" VARCHAR(8), "t" TIMESTAMP, WATERMARK FOR "t" AS "t") WITH (connector = 'memory');
+        CREATE STREAM "OUT" ("k" VARCHAR(8));
+        CREATE PUMP "P" AS INSERT INTO "OUT" SELECT STREAM "k" FROM "S" UNION ALL SELECT STREAM "k" FROM "SILENT";
+        CREATE SINK "R" FROM "OUT" WITH (connector = 'memory');
+    "#;
+    engine.execute(&Script::new("app.sql", two_sources)).await.expect("right");
+    let job = engine.start().await.expect("started");
+    world.feed_keys(10_000);
+    let error = job.wait().await.expect_err("too large");
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.message().starts_with("merge needs "), "{error}");
+    let rows = " MB for 10000 rows that wait for slower inputs, which exceeds the memory budget of 0.1 MB";
+    assert!(error.message().ends_with(rows), "{error}");
+    let hint = "Raise --memory-limit, or give a source that can be silent an idle_timeout: rows wait for the slowest.";
+    assert_eq!(error.hint(), Some(hint));
 }
