@@ -15,6 +15,7 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as DataFusionStatement;
 use futures::{Stream, StreamExt};
+use object_store::ObjectStore;
 use tokio::sync::mpsc;
 
 use crate::bind::{Binder, declared_columns};
@@ -38,6 +39,8 @@ use crate::sql::{Name, Query, Statement, StatementKind, parse_script};
 pub struct CheckpointOptions {
     /// Folder of one job's checkpoints; created if it is missing.
     pub directory: PathBuf,
+    /// Keeps the checkpoints instead of the folder, which then only names them in messages. One job's alone.
+    pub store: Option<Arc<dyn ObjectStore>>,
     /// Time between two checkpoints; 10 s unless set.
     pub interval: Duration,
     /// How many complete checkpoints are kept; 3 unless set.
@@ -47,7 +50,7 @@ pub struct CheckpointOptions {
 impl CheckpointOptions {
     /// Checkpoints in `directory`, every 10 s, the newest 3 kept.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into(), interval: Duration::from_secs(10), retain: 3 }
+        Self { directory: directory.into(), store: None, interval: Duration::from_secs(10), retain: 3 }
     }
 }
 
@@ -97,7 +100,13 @@ impl EngineBuilder {
     pub fn build(self) -> Result<Engine> {
         let Self { clock, parallelism, memory_limit, checkpoints, connectors } = self;
         let checkpoints = match checkpoints {
-            Some(options) => Some((CheckpointStore::local(&options.directory)?, options.interval, options.retain)),
+            Some(CheckpointOptions { directory, store, interval, retain }) => {
+                let store = match store {
+                    Some(store) => CheckpointStore::new(store, directory.display().to_string()),
+                    None => CheckpointStore::local(&directory)?,
+                };
+                Some((store, interval, retain))
+            }
             None => None,
         };
         let session = session_context(memory_limit)?;

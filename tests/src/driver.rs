@@ -217,7 +217,8 @@ fn engine(mode: Mode, clock: &Arc<ManualClock>, memory: &MemoryConnector, checkp
     Ok(builder.build()?)
 }
 
-fn rows_from_csv(source: &dyn Source, text: &str) -> Result<arrow::record_batch::RecordBatch, Failure> {
+/// Rows of a source of rows, written as lines of CSV.
+pub fn rows_from_csv(source: &dyn Source, text: &str) -> Result<arrow::record_batch::RecordBatch, Failure> {
     let Payload::Batches(schema) = source.payload() else { return Err(Failure("not a source of rows".to_owned())) };
     let columns = schema.fields().iter().enumerate();
     let columns = columns.map(|(index, field)| DecodeColumn { field: field.clone(), path: None, index }).collect();

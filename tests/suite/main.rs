@@ -1,5 +1,8 @@
 //! All whole-engine tests, in one binary: one link, one place to look.
 
 mod errors;
+mod faults;
+mod plans;
 mod property;
+mod simulation;
 mod slt;

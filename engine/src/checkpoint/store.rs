@@ -33,6 +33,11 @@ pub struct CheckpointStore {
 }
 
 impl CheckpointStore {
+    /// Checkpoints in `store`, which messages call `shown`.
+    pub fn new(store: Arc<dyn ObjectStore>, shown: String) -> Self {
+        Self { store, shown }
+    }
+
     /// Checkpoints in the local folder `directory`, which is created if it is missing.
     pub fn local(directory: &FilePath) -> Result<Self> {
         let shown = directory.display().to_string();

@@ -10,6 +10,7 @@ use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{SchemaRef, TimestampMillisecondType};
 use arrow::record_batch::RecordBatch;
 
+use super::budget::{Budget, bytes_of_rows};
 use super::{Operator, Output};
 use crate::checkpoint::OperatorState;
 use crate::error::{Error, Result};
@@ -20,12 +21,25 @@ pub struct Merge {
     schema: SchemaRef,
     rowtime: usize,
     waiting: Vec<(usize, RecordBatch)>,
+    /// Bytes of `waiting`.
+    bytes: usize,
+    budget: Budget,
 }
 
 impl Merge {
     /// Merges inputs of `schema`, whose column `rowtime` is ROWTIME.
-    pub fn new(schema: SchemaRef, rowtime: usize) -> Self {
-        Self { schema, rowtime, waiting: Vec::new() }
+    pub fn new(schema: SchemaRef, rowtime: usize, budget: Budget) -> Self {
+        Self { schema, rowtime, waiting: Vec::new(), bytes: 0, budget }
+    }
+
+    fn account(&mut self, bytes: usize) -> Result<()> {
+        self.bytes = bytes;
+        let rows = || self.waiting.iter().map(|(_, batch)| batch.num_rows()).sum::<usize>();
+        self.budget.resize(bytes, || format!("{} rows that wait for slower inputs", rows()))
+    }
+
+    fn waiting_bytes(&self) -> usize {
+        self.waiting.iter().map(|(_, batch)| bytes_of_rows(batch)).sum()
     }
 
     fn times<'a>(&self, column: &'a ArrayRef) -> Result<&'a [EventTime]> {
@@ -40,8 +54,9 @@ impl Operator for Merge {
     }
 
     fn on_batch(&mut self, input: usize, batch: RecordBatch, _out: &mut Output) -> Result<()> {
+        let bytes = self.bytes + bytes_of_rows(&batch);
         self.waiting.push((input, batch));
-        Ok(())
+        self.account(bytes)
     }
 
     fn on_watermark(&mut self, watermark: EventTime, out: &mut Output) -> Result<()> {
@@ -63,6 +78,7 @@ impl Operator for Merge {
                 self.waiting.retain(|(_, batch)| batch.num_rows() > 0);
             }
             out.batch(take_record_batch(&rows, &UInt64Array::from(ready))?);
+            self.account(self.waiting_bytes())?;
         }
         out.watermark(watermark);
         Ok(())
@@ -77,6 +93,6 @@ impl Operator for Merge {
     fn restore(&mut self, state: OperatorState) -> Result<()> {
         let inputs: Vec<usize> = state.summary_value("inputs")?;
         self.waiting = inputs.into_iter().zip(state.batches).collect();
-        Ok(())
+        self.account(self.waiting_bytes())
     }
 }

@@ -19,9 +19,9 @@ use arrow::array::{ArrayRef, AsArray, TimestampMillisecondArray, UInt32Array};
 use arrow::compute::take_arrays;
 use arrow::datatypes::{Int64Type, SchemaRef, TimestampMillisecondType};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
-use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_expr::PhysicalExpr;
 
+use super::budget::Budget;
 use super::group_keys::GroupKeys;
 use super::row_errors::evaluate_rows;
 use super::window_key::WindowKey;
@@ -86,7 +86,7 @@ pub struct TumblingWindow {
     /// Windows below this one are closed.
     open_from: i64,
     watermark: EventTime,
-    reservation: MemoryReservation,
+    budget: Budget,
     reporter: ErrorReporter,
     /// Scratch space.
     places: Vec<usize>,
@@ -101,8 +101,8 @@ struct Evaluated {
 }
 
 impl TumblingWindow {
-    /// `reservation` counts the open windows against the memory budget.
-    pub fn try_new(plan: WindowPlan, emit: Emit, reservation: MemoryReservation, reporter: ErrorReporter) -> Result<Self> {
+    /// `budget` counts the open windows.
+    pub fn try_new(plan: WindowPlan, emit: Emit, budget: Budget, reporter: ErrorReporter) -> Result<Self> {
         Ok(Self {
             keys: GroupKeys::try_new(plan.layout.keys.clone())?,
             plan,
@@ -110,7 +110,7 @@ impl TumblingWindow {
             panes: BTreeMap::new(),
             open_from: i64::MIN,
             watermark: EventTime::MIN,
-            reservation,
+            budget,
             reporter,
             places: Vec::new(),
         })
@@ -203,15 +203,9 @@ impl TumblingWindow {
 
     fn account(&mut self) -> Result<()> {
         let bytes = self.keys.size() + self.panes.values().map(Pane::size).sum::<usize>();
-        let groups = || self.panes.values().map(|pane| pane.groups().len()).sum();
-        self.reservation.try_resize(bytes).map_err(|error| over_budget(groups(), bytes, error))
+        let groups = || self.panes.values().map(|pane| pane.groups().len()).sum::<usize>();
+        self.budget.resize(bytes, || format!("{} open groups", groups()))
     }
-}
-
-fn over_budget(groups: usize, bytes: usize, error: datafusion::error::DataFusionError) -> Error {
-    let message =
-        format!("tumbling window needs {:.1} MB for {groups} open groups, which exceeds the memory budget", bytes as f64 / 1e6);
-    Error::config(message).with_hint("Raise --memory-limit, shorten the window or group by fewer keys.").with_cause(error)
 }
 
 /// Emits the rows of one closed window.
@@ -325,22 +319,20 @@ pub struct MergeWindows {
     plan: WindowPlan,
     keys: GroupKeys,
     waiting: BTreeMap<i64, Vec<(usize, RecordBatch)>>,
-    reservation: MemoryReservation,
+    budget: Budget,
 }
 
 impl MergeWindows {
     /// `plan` is that of the windows in front.
-    pub fn try_new(plan: WindowPlan, reservation: MemoryReservation) -> Result<Self> {
+    pub fn try_new(plan: WindowPlan, budget: Budget) -> Result<Self> {
         let keys = GroupKeys::try_new(plan.layout.keys.clone())?;
-        Ok(Self { plan, keys, waiting: BTreeMap::new(), reservation })
+        Ok(Self { plan, keys, waiting: BTreeMap::new(), budget })
     }
 
     fn account(&mut self) -> Result<()> {
         let batches = || self.waiting.values().flatten();
         let bytes = self.keys.size() + batches().map(|(_, batch)| batch.get_array_memory_size()).sum::<usize>();
-        self.reservation
-            .try_resize(bytes)
-            .map_err(|error| over_budget(batches().map(|(_, batch)| batch.num_rows()).sum(), bytes, error))
+        self.budget.resize(bytes, || format!("{} open groups", batches().map(|(_, batch)| batch.num_rows()).sum::<usize>()))
     }
 }
 

@@ -7,7 +7,7 @@ use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, DFSchemaRef};
 use datafusion::execution::context::ExecutionProps;
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool};
+use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
 use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
@@ -18,6 +18,7 @@ use super::monotonic::{Monotonicity, is_plain_rowtime, monotonicity};
 use super::rowtime::GROUP_ROWTIME;
 use crate::diagnostic::Diagnostic;
 use crate::operator::Operator;
+use crate::operator::budget::Budget;
 use crate::operator::filter::Filter;
 use crate::operator::insert::Insert;
 use crate::operator::merge::Merge;
@@ -71,21 +72,29 @@ pub enum OperatorSpec {
 }
 
 impl OperatorSpec {
-    /// Builds the operator for one partition; its memory is counted in `pool` under the reporter's pump.
+    /// Builds the operator for one partition; its memory is counted in `pool`.
     pub fn build(&self, reporter: &ErrorReporter, pool: &Arc<dyn MemoryPool>) -> crate::Result<Box<dyn Operator>> {
-        let reserve = |name: &str| MemoryConsumer::new(name).register(pool);
+        let window_hint = "Raise --memory-limit, shorten the window or group by fewer keys.";
+        let merge_hint = "Raise --memory-limit, or give a source that can be silent an idle_timeout: rows wait for the slowest.";
         Ok(match self.clone() {
             OperatorSpec::Select { indices, schema } => Box::new(Select::new(indices, schema)),
             OperatorSpec::Filter { predicate } => Box::new(Filter::new(predicate, reporter.clone())),
             OperatorSpec::Project { expressions, schema } => Box::new(Project::new(expressions, schema, reporter.clone())),
-            OperatorSpec::Window { plan, emit, .. } => {
-                Box::new(TumblingWindow::try_new(*plan, emit, reserve("tumbling window"), reporter.clone())?)
+            OperatorSpec::Window { plan, emit, .. } => Box::new(TumblingWindow::try_new(
+                *plan,
+                emit,
+                Budget::new("tumbling window", window_hint, pool),
+                reporter.clone(),
+            )?),
+            OperatorSpec::MergeWindows { plan } => {
+                Box::new(MergeWindows::try_new(*plan, Budget::new("merge windows", window_hint, pool))?)
             }
-            OperatorSpec::MergeWindows { plan } => Box::new(MergeWindows::try_new(*plan, reserve("merge windows"))?),
             OperatorSpec::OverrideRowtime { schema, rowtime } => {
                 Box::new(OverrideRowtime::new(schema, rowtime, reporter.clone()))
             }
-            OperatorSpec::Merge { schema, rowtime } => Box::new(Merge::new(schema, rowtime)),
+            OperatorSpec::Merge { schema, rowtime } => {
+                Box::new(Merge::new(schema, rowtime, Budget::new("merge", merge_hint, pool)))
+            }
             OperatorSpec::Insert { sources, schema } => Box::new(Insert::new(sources, schema, reporter.clone())),
         })
     }

@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::clock::EventTime;
 use crate::checkpoint::Epoch;
+use crate::operator::budget::bytes_of_rows;
 
 /// What travels along an edge.
 #[derive(Debug, Clone)]
@@ -102,9 +103,7 @@ impl EventReceiver {
 }
 
 fn batch_kibibytes(batch: &RecordBatch) -> u32 {
-    // Slices of one large batch share its buffers: count the rows' share, not the buffers.
-    let bytes: usize = batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum();
-    u32::try_from(bytes / 1024).unwrap_or(u32::MAX)
+    u32::try_from(bytes_of_rows(batch) / 1024).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -133,15 +133,17 @@ impl Drop for Job {
     }
 }
 
-/// The splits of every source: those of the checkpoint, or the source's own choice.
+/// The splits of every source: those of the checkpoint, or the source's own choice. By name in both cases: operators keep
+/// their states under a split's place.
 async fn splits(catalog: &Catalog, manifest: Option<&Manifest>, parallelism: usize) -> Result<BTreeMap<String, Vec<String>>> {
     let mut splits = BTreeMap::new();
     for (name, entry) in &catalog.streams {
         if let Some(source) = &entry.source {
-            let names = match manifest.and_then(|manifest| manifest.sources.get(name)) {
+            let mut names = match manifest.and_then(|manifest| manifest.sources.get(name)) {
                 Some(saved) => saved.keys().cloned().collect(),
                 None => source.source.splits(parallelism).await?,
             };
+            names.sort_unstable();
             splits.insert(name.clone(), names);
         }
     }

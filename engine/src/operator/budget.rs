@@ -1,0 +1,45 @@
+//! The memory budget: what operators hold is counted against one limit, and who needs more is told by name.
+
+use std::sync::Arc;
+
+use arrow::record_batch::RecordBatch;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
+
+use crate::error::{Error, Result};
+
+/// An operator's share of the memory budget; given back when it is dropped.
+pub struct Budget {
+    operator: &'static str,
+    hint: &'static str,
+    reservation: MemoryReservation,
+    pool: Arc<dyn MemoryPool>,
+}
+
+impl Budget {
+    /// Counts what `operator` holds in `pool`; `hint` says how it can do with less.
+    pub fn new(operator: &'static str, hint: &'static str, pool: &Arc<dyn MemoryPool>) -> Self {
+        Self { operator, hint, reservation: MemoryConsumer::new(operator).register(pool), pool: pool.clone() }
+    }
+
+    /// The operator holds `bytes` from now on, for what `held` says. Fails with [`crate::ErrorKind::Config`].
+    pub fn resize(&self, bytes: usize, held: impl FnOnce() -> String) -> Result<()> {
+        self.reservation.try_resize(bytes).map_err(|error| {
+            let megabytes = |bytes: usize| format!("{:.1} MB", bytes as f64 / 1e6);
+            let mut message =
+                format!("{} needs {} for {}, which exceeds the memory budget", self.operator, megabytes(bytes), held());
+            if let MemoryLimit::Finite(limit) = self.pool.memory_limit() {
+                message += &format!(" of {}", megabytes(limit));
+                let others = self.pool.reserved().saturating_sub(self.reservation.size());
+                if others > 0 {
+                    message += &format!(", of which other operators hold {}", megabytes(others));
+                }
+            }
+            Error::config(message).with_hint(self.hint).with_cause(error)
+        })
+    }
+}
+
+/// Bytes of a batch. Slices of one large batch share its buffers: this is the rows' share.
+pub fn bytes_of_rows(batch: &RecordBatch) -> usize {
+    batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum()
+}
