@@ -18,7 +18,7 @@ slt:
 snapshots:
     INSTA_UPDATE=always cargo test --workspace --test suite
 
-# Runs an example, such as `just example web-log`.
+# Runs an example, such as `just example stock-ticks`.
 example name:
     cd sql-examples/{{name}} && xargs -d '\n' cargo run --quiet -p kinesql -- < command
 

@@ -49,7 +49,7 @@ pub async fn run(application: &Application, args: &JobArgs, interrupts: &Interru
     let ended = futures::join!(watch.run(&job), print_queries(queries, args.output, interrupts));
     let elapsed = Duration::from_millis(u64::try_from(engine.clock().now() - started).unwrap_or(0));
     if !args.quiet && !matches!(ended.0, Err(Stop::Closed | Stop::Aborted)) {
-        report::note(&summary(job.metrics(), elapsed));
+        report::note(&summary(job.metrics(), elapsed, ended.0.is_ok()));
     }
     ended.0.and(ended.1)
 }

@@ -17,7 +17,7 @@ use crate::report;
 ///   2 errors, the first ones:
 ///     COERCION_ERROR: …
 /// ```
-pub fn summary(metrics: &Metrics, elapsed: Duration) -> String {
+pub fn summary(metrics: &Metrics, elapsed: Duration, succeeded: bool) -> String {
     let seconds = elapsed.as_secs_f64();
     let mut lines = Vec::new();
     for source in &metrics.sources {
@@ -36,7 +36,7 @@ pub fn summary(metrics: &Metrics, elapsed: Duration) -> String {
         .collect();
     let rows_width = amounts.iter().map(|(rows, _)| rows.len()).max().unwrap_or(0);
     let bytes_width = amounts.iter().map(|(_, bytes)| bytes.len()).max().unwrap_or(0);
-    let mut text = format!("done in {}", time(elapsed));
+    let mut text = format!("{} {}", if succeeded { "done in" } else { "failed after" }, time(elapsed));
     for ((kind, name, rows, _), (amount, bytes)) in lines.iter().zip(&amounts) {
         let row = if *rows == 1 { "row " } else { "rows" };
         // Writing to a string cannot fail.
@@ -171,7 +171,7 @@ mod tests {
         metrics.first_errors.lock().expect("not poisoned").push("DIVISION_BY_ZERO in pump P: division by zero".to_owned());
         metrics.epoch.store(7, std::sync::atomic::Ordering::Relaxed);
         assert_eq!(
-            summary(&metrics, Duration::from_millis(2_000)),
+            summary(&metrics, Duration::from_millis(2_000), true),
             [
                 "done in 2.0 s",
                 "  source SOURCE_SQL_STREAM_001   1,000,000 rows, 120 MB   500,000 rows/s",

@@ -85,6 +85,70 @@ fn an_unchanged_application_runs_with_connectors_from_the_command_line() {
 }
 
 #[test]
+fn the_names_in_a_csv_file_are_no_row_and_its_first_row_is_one() {
+    let folder = Folder::new();
+    folder.write("in.csv", "a,b\n1,x\n2,y\n");
+    for source in ["T=in.csv?csv.header=true", "T=file:in.csv?csv.header=true&chunk_bytes=4"] {
+        let output = folder.kinesql(&["-c", "SELECT STREAM * FROM T", "--source", source, "--output", "json"]);
+        assert_eq!(
+            text(&output.stdout).lines().collect::<Vec<_>>(),
+            [r#"{"a":1,"b":"x"}"#, r#"{"a":2,"b":"y"}"#],
+            "{}",
+            text(&output.stderr)
+        );
+    }
+    let table = "CREATE TABLE t WITH (connector = 'file', path = 'in.csv', csv.header = true); SELECT * FROM t";
+    let output = folder.kinesql(&["-c", table, "--output", "json"]);
+    assert_eq!(
+        text(&output.stdout).lines().collect::<Vec<_>>(),
+        [r#"{"a":1,"b":"x"}"#, r#"{"a":2,"b":"y"}"#],
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
+fn a_source_on_the_command_line_takes_the_place_of_the_scripts() {
+    let folder = Folder::new();
+    let script = r#"
+        CREATE SOURCE "TICKS" ("TICKER" VARCHAR(4), "PRICE" DOUBLE) WITH (connector = 'generator', rows = 1000000000);
+        CREATE SINK "K" FROM "TICKS" WITH (connector = 'stdout', format = 'csv');
+    "#;
+    folder.write("app.sql", script);
+    folder.write("ticks.jsonl", ticks(2));
+    let output = folder.kinesql(&["run", "app.sql", "--source", "TICKS=ticks.jsonl"]);
+    assert_eq!(text(&output.stdout).lines().collect::<Vec<_>>(), ["T0,0.01", "T1,1.38"], "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_sink_that_nothing_can_reach_ends_the_run() {
+    let folder = Folder::new();
+    let script = r#"
+        CREATE SOURCE "T" WITH (connector = 'generator', rows = 10);
+        CREATE STREAM "O" ("TICKER" VARCHAR(4));
+        CREATE PUMP "P" STOPPED AS INSERT INTO "O" SELECT STREAM TICKER_SYMBOL FROM "T";
+        CREATE SINK "K" FROM "O" WITH (connector = 'stdout');
+    "#;
+    folder.write("app.sql", script);
+    let output = folder.kinesql(&["run", "app.sql"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn a_query_of_a_stream_without_stream_says_so() {
+    let folder = Folder::new();
+    folder.write("app.sql", "CREATE STREAM s (a INTEGER); SELECT * FROM s; SELECT * FROM nowhere;");
+    for command in ["run", "check"] {
+        let output = folder.kinesql(&[command, "app.sql"]);
+        assert_eq!(output.status.code(), Some(2));
+        let message = text(&output.stderr) + &text(&output.stdout);
+        assert!(message.contains("app.sql:1:44") && message.contains("Write SELECT STREAM"), "{message}");
+        assert!(message.contains("table \"NOWHERE\" does not exist"), "{message}");
+    }
+}
+
+#[test]
 fn a_wrong_script_exits_with_2_and_shows_the_place() {
     let folder = Folder::new();
     folder.write("app.sql", KDA.replace("COUNT(*)", "COUNTT(*)"));

@@ -149,8 +149,10 @@ impl Binder<'_> {
 
     pub(crate) async fn create_source(&mut self, statement: &CreateSource) -> Result<String, Problems> {
         let name = &statement.name;
-        self.check_new_stream(name, statement.or_replace)?;
         let binding = self.bindings.get(&name.value);
+        // A binding from outside has made a source of this name already; now its columns are declared.
+        let replace = statement.or_replace || binding.is_some();
+        self.check_new_stream(name, replace)?;
         let (options, span) = match binding {
             Some(binding) => (&binding.options, None),
             None => (&statement.options, Some(statement.options_span)),
@@ -159,7 +161,7 @@ impl Binder<'_> {
         let watermark = binding.is_none_or(|binding| binding.rowtime.is_none()).then_some(statement.watermark.as_ref()).flatten();
         let rowtime = binding.and_then(|binding| binding.rowtime.as_deref());
         let entry = self.bind_source(&name.value, &columns, watermark, rowtime, options, span).await?;
-        if statement.or_replace {
+        if replace {
             self.drop_stream(&name.value);
         }
         let schema = SourceEntry::stream_schema(&entry.columns);

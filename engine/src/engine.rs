@@ -12,6 +12,7 @@ use arrow::record_batch::RecordBatch;
 use datafusion::common::TableReference;
 use datafusion::datasource::MemTable;
 use datafusion::execution::SessionStateBuilder;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as DataFusionStatement;
 use futures::{Stream, StreamExt};
@@ -25,9 +26,10 @@ use crate::connector::memory::ChannelSink;
 use crate::connector::{ConnectorRegistry, OptionEntry};
 use crate::diagnostic::{Diagnostic, Script, Span};
 use crate::error::{Error, Result};
-use crate::plan::PlanNode;
 use crate::plan::explain::explain;
+use crate::plan::query::{check_tables, explain_error};
 use crate::plan::session::session_context;
+use crate::plan::{PlanNode, StreamSchemas};
 use crate::runtime::clock::{Clock, SystemClock};
 use crate::runtime::graph;
 use crate::runtime::job::{Job, JobOptions};
@@ -429,9 +431,12 @@ impl Engine {
             StatementKind::AlterPump(statement) => Outcome::Altered(binder.alter_pump(statement)?),
             StatementKind::Explain(statement) => Outcome::Explained(self.explain_statement(&binder, statement).await?),
             StatementKind::Query(query) => {
+                // Planned now for its errors; started when the whole script is right.
                 if query.stream {
-                    // Planned now for its errors; started when the whole script is right.
                     binder.plan(query).await?;
+                } else {
+                    check_tables(query, binder.catalog, &self.inner.session)?;
+                    self.plan_table_query(query).await?;
                 }
                 let warnings = std::mem::take(&mut binder.warnings);
                 return Ok((warnings, Bound::Query(query.clone())));
@@ -478,17 +483,18 @@ impl Engine {
 
     /// A query without STREAM: DataFusion answers it.
     async fn table_query(&self, query: &Query) -> Result<QueryStream> {
-        let statement = DataFusionStatement::Statement(Box::new(sqlparser::ast::Statement::Query(query.ast.clone())));
-        let context = &self.inner.session;
-        let result = async {
-            let plan = context.state().statement_to_plan(statement).await?;
-            context.execute_logical_plan(plan).await?.execute_stream().await
-        };
-        let rows = result.await.map_err(|error| {
-            let problem = crate::plan::query::explain_error(&error, &Default::default());
-            Error::sql(vec![if problem.span.is_none() { problem.at(query.span) } else { problem }])
-        })?;
+        let plan = self.plan_table_query(query).await.map_err(Error::sql)?;
+        let rows = self.inner.session.execute_logical_plan(plan).await?.execute_stream().await?;
         Ok(QueryStream { schema: rows.schema(), rows: Rows::Table(rows) })
+    }
+
+    async fn plan_table_query(&self, query: &Query) -> Result<LogicalPlan, Vec<Diagnostic>> {
+        let statement = DataFusionStatement::Statement(Box::new(sqlparser::ast::Statement::Query(query.ast.clone())));
+        let plan = self.inner.session.state().statement_to_plan(statement).await;
+        plan.map_err(|error| {
+            let problem = explain_error(&error, &StreamSchemas::default());
+            vec![if problem.span.is_none() { problem.at(query.span) } else { problem }]
+        })
     }
 
     fn register_table(&self, name: &str, schema: SchemaRef, batches: Vec<RecordBatch>) -> Result<()> {

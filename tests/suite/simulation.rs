@@ -109,7 +109,8 @@ fn columns() -> Arc<Schema> {
 
 /// Up to ten rows in about the order of time: some late, some twice, some NULL.
 fn rows(random: &mut SmallRng, time: &mut i64) -> RecordBatch {
-    let mut rows: Vec<(Option<String>, Option<i32>, Option<f64>, Option<i64>)> = Vec::new();
+    type Row = (Option<String>, Option<i32>, Option<f64>, Option<i64>);
+    let mut rows: Vec<Row> = Vec::new();
     for _ in 0..random.random_range(0..10) {
         *time += [0, random.random_range(0..50), random.random_range(0..2_000)][random.random_range(0..3)];
         match rows.last() {

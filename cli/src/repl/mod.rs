@@ -139,7 +139,7 @@ impl Session<'_> {
             report::note("running until the sources end or Ctrl-C");
             let watch = JobWatch { engine, args, interrupts, prints_rows: application.prints_rows(), base };
             let ended = watch.run(&job).await;
-            report::note(&summary(job.metrics(), elapsed(started, engine.clock().now())));
+            report::note(&summary(job.metrics(), elapsed(started, engine.clock().now()), ended.is_ok()));
             ended
         })
     }

@@ -52,7 +52,8 @@ pub enum Read {
 /// Whole records of a split, in the source's order.
 #[derive(Debug)]
 pub struct Records {
-    /// The records as the format frames them (for JSON and CSV: lines). Never ends within a record.
+    /// The records as the format frames them (for JSON and CSV: lines). Never ends within a record; without the header that
+    /// a CSV file may start with.
     pub bytes: Bytes,
     /// Where the bytes come from, for error messages: a file's path, a shard's name.
     pub origin: Arc<str>,

@@ -122,7 +122,7 @@ pub trait Encoder: Send {
     fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()>;
 }
 
-/// A decoder for `columns`. Each split needs its own: see [`csv::CsvDecoder`] about the header.
+/// A decoder for `columns`. Each split needs its own.
 /// Fails with [`crate::ErrorKind::Config`] if a column's path or type, or an option, cannot be used.
 pub fn decoder(spec: &FormatSpec, columns: Vec<DecodeColumn>) -> Result<Box<dyn Decoder>> {
     match spec {

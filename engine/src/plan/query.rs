@@ -8,13 +8,14 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::catalog::{
     CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider, SchemaProvider,
 };
-use datafusion::common::{DataFusionError, SchemaError};
+use datafusion::common::{DataFusionError, SchemaError, TableReference};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::optimizer::{Optimizer, OptimizerContext};
+use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as DataFusionStatement;
 use sqlparser::ast::{self, SelectItem, SetExpr, Spanned, Visit, Visitor};
 
@@ -22,6 +23,7 @@ use super::item_names::name_by_text;
 use super::physical::{OperatorSpec, PlanNode, plan_operators};
 use super::rowtime::{Carrier, make_explicit};
 use super::rules::{aggregate_types, casts, output_types};
+use crate::catalog::Catalog;
 use crate::diagnostic::{Diagnostic, Span, closest};
 use crate::runtime::clock::EventTime;
 use crate::sql::{Name, Query};
@@ -286,6 +288,32 @@ fn check_names(query: &ast::Query, state: &SessionState, streams: &StreamSchemas
     names.problems
 }
 
+/// Problems of a query without STREAM that reads a stream, or a table that does not exist.
+pub(crate) fn check_tables(query: &Query, catalog: &Catalog, session: &SessionContext) -> Result<(), Vec<Diagnostic>> {
+    let with: Vec<_> = query.ast.with.iter().flat_map(|with| &with.cte_tables).map(|cte| cte.alias.name.value.as_str()).collect();
+    // Whoever embeds the engine may have registered tables and table functions of their own.
+    let is_known = |name: &str| {
+        session.table_exist(TableReference::bare(name)).unwrap_or(false) || session.state().table_functions().contains_key(name)
+    };
+    let mut problems = Vec::new();
+    // The visitor never breaks off.
+    let _ = ast::visit_relations(&query.ast, |relation| {
+        if let Some(ident) = relation.0.last().and_then(|part| part.as_ident()) {
+            let name = ident.value.as_str();
+            if catalog.streams.contains_key(name) {
+                let problem = Diagnostic::error(format!("\"{name}\" is a stream: a query of it has no end")).at(ident.span);
+                problems.push(problem.hint("Write SELECT STREAM … to see its rows as they come."));
+            } else if relation.0.len() == 1 && !with.contains(&name) && !is_known(name) {
+                let tables = catalog.tables.keys().map(String::as_str);
+                let problem = Diagnostic::error(format!("table \"{name}\" does not exist")).at(ident.span);
+                problems.push(problem.did_you_mean(name, tables));
+            }
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
 /// The error for a stream that does not exist: says what does, and points out a name that differs in case only.
 pub fn unknown_stream<'a>(name: &str, existing: impl Iterator<Item = &'a str>) -> Diagnostic {
     let existing: Vec<_> = existing.collect();
@@ -341,6 +369,11 @@ pub(crate) fn explain_error(error: &DataFusionError, streams: &StreamSchemas) ->
             let column = message.split('"').nth(1).and_then(|name| name.rsplit('.').next()).unwrap_or_default();
             Diagnostic::error(format!("column \"{column}\" is neither in GROUP BY nor inside an aggregate"))
                 .hint("Add it to the GROUP BY, or use it inside an aggregate such as MAX.")
+        }
+        // What DataFusion takes for its own mistake is here a call that it cannot plan.
+        DataFusionError::Internal(message) => {
+            let first = message.lines().next().unwrap_or_default().split(".This issue").next().unwrap_or_default();
+            Diagnostic::error(format!("this cannot be planned: {}", lower_first(first)))
         }
         root => Diagnostic::error(lower_first(&message_of(root))),
     };

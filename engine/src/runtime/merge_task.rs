@@ -25,7 +25,8 @@ pub async fn run(mut stage: Stage, inputs: Vec<EventReceiver>) -> Result<()> {
         .collect();
     let mut first = 0;
     let mut aligning: Option<Barrier> = None;
-    loop {
+    // A stream that nothing writes to ends at once.
+    while inputs.iter().any(|input| input.ended.is_none()) {
         let (i, event) = next(&mut inputs, first).await;
         // Round robin: no input can starve the others.
         first = (i + 1) % inputs.len();
@@ -63,9 +64,6 @@ pub async fn run(mut stage: Stage, inputs: Vec<EventReceiver>) -> Result<()> {
         if let Some(barrier) = aligning.take_if(|_| inputs.iter().all(|input| input.blocked || input.ended.is_some())) {
             stage.pass_barrier(barrier, TaskState::default()).await?;
             inputs.iter_mut().for_each(|input| input.blocked = false);
-        }
-        if inputs.iter().all(|input| input.ended.is_some()) {
-            break;
         }
     }
     // One input that was stopped means that the data is not complete.

@@ -5,8 +5,7 @@
 //!         Empty lines and a byte order mark at the very beginning are skipped.
 //! Output: one row per record, the columns in the order given, each from the field of its index. Too few fields give NULL,
 //!         extra ones are ignored; an empty field is the empty string in character columns and NULL in others.
-//! Header: with `header` the first record of the first call is skipped, so each split needs a decoder of its own, and one
-//!         that resumes within a split must be made without.
+//! Header: a header is the source's to leave out: only it knows whether it reads from the start.
 //! Errors: none for bad records. `Parse`: not UTF-8, a quoted field that does not end or has text behind its end; only the
 //!         line where the record starts is lost. `Coercion`: a value that does not fit its column (format/column.rs).
 //! Speed:  a line without quotes is cut at its delimiters in place; csv-core takes the others apart.
@@ -34,7 +33,6 @@ pub struct CsvDecoder {
     indices: Vec<usize>,
     rows: usize,
     fields: Fields,
-    header_ahead: bool,
     at_start: bool,
 }
 
@@ -64,7 +62,6 @@ impl CsvDecoder {
             indices: columns.iter().map(|column| column.index).collect(),
             rows: 0,
             fields: Fields::new(&options, count_max),
-            header_ahead: options.header,
             at_start: true,
         })
     }
@@ -104,7 +101,7 @@ impl Decoder for CsvDecoder {
             let position = start;
             start = record.next;
             let text = &bytes[record.text];
-            if text.is_empty() || std::mem::take(&mut self.header_ahead) {
+            if text.is_empty() {
                 continue;
             }
             let refusal = if !is_utf8 && std::str::from_utf8(text).is_err() {
