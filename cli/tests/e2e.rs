@@ -136,6 +136,17 @@ fn a_sink_that_nothing_can_reach_ends_the_run() {
 }
 
 #[test]
+fn a_dropped_table_is_gone() {
+    let folder = Folder::new();
+    folder.write("t.csv", "1\n");
+    let table =
+        "CREATE TABLE t (a INTEGER) WITH (connector = 'file', path = 't.csv'); SELECT * FROM t; DROP TABLE t; SELECT * FROM t";
+    let output = folder.kinesql(&["-c", table]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("table \"T\" does not exist"), "{}", text(&output.stderr));
+}
+
+#[test]
 fn a_query_of_a_stream_without_stream_says_so() {
     let folder = Folder::new();
     folder.write("app.sql", "CREATE STREAM s (a INTEGER); SELECT * FROM s; SELECT * FROM nowhere;");

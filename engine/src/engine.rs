@@ -34,7 +34,7 @@ use crate::runtime::clock::{Clock, SystemClock};
 use crate::runtime::graph;
 use crate::runtime::job::{Job, JobOptions};
 use crate::runtime::metrics::Metrics;
-use crate::sql::{Name, Query, Statement, StatementKind, parse_script};
+use crate::sql::{Name, ObjectKind, Query, Statement, StatementKind, parse_script};
 
 /// How a job takes checkpoints.
 #[derive(Debug, Clone)]
@@ -427,7 +427,14 @@ impl Engine {
                 registered.map_err(|error| vec![Diagnostic::error(error.message())])?;
                 Outcome::Created(created)
             }
-            StatementKind::Drop(statement) => Outcome::Dropped(binder.drop_object(statement)?),
+            StatementKind::Drop(statement) => {
+                let dropped = binder.drop_object(statement)?;
+                if matches!(statement.kind, ObjectKind::Table) {
+                    let dropped = self.inner.session.deregister_table(TableReference::bare(statement.name.value.as_str()));
+                    dropped.map_err(|error| vec![Diagnostic::error(error.message().into_owned())])?;
+                }
+                Outcome::Dropped(dropped)
+            }
             StatementKind::AlterPump(statement) => Outcome::Altered(binder.alter_pump(statement)?),
             StatementKind::Explain(statement) => Outcome::Explained(self.explain_statement(&binder, statement).await?),
             StatementKind::Query(query) => {

@@ -119,7 +119,7 @@ async fn a_full_disk_ends_the_job_and_loses_nothing() {
         assert_eq!(error.kind(), ErrorKind::State);
         assert_eq!(
             error.to_string(),
-            "cannot write checkpoint 3 to /data/checkpoints: no space left on device, planned fault\n\
+            "cannot write checkpoint 2 to /data/checkpoints: no space left on device, planned fault\n\
              hint: Make room or fix the folder, then start again: the job resumes from the checkpoint before."
         );
         assert_eq!(job.wait().await.expect_err("ended").to_string(), error.to_string());
@@ -146,7 +146,7 @@ async fn a_checkpoint_folder_that_is_no_folder_any_more_is_named() {
     world.feed(0, &[21.0]);
     let error = world.commit(&job).await.expect_err("a file");
     assert_eq!(error.kind(), ErrorKind::State);
-    assert!(error.message().starts_with(&format!("cannot write checkpoint 3 to {}: ", folder.display())), "{error}");
+    assert!(error.message().starts_with(&format!("cannot write checkpoint 2 to {}: ", folder.display())), "{error}");
     assert!(error.hint().is_some_and(|hint| hint.starts_with("Make room or fix the folder, then start again")), "{error}");
     let error = world.start(&in_folder(&folder), COUNTS).await.map(drop).expect_err("a file");
     assert!(error.message().starts_with(&format!("cannot use checkpoint folder {}: ", folder.display())), "{error}");
@@ -253,4 +253,44 @@ async fn rows_that_wait_for_a_silent_source_are_within_the_memory_budget() {
     assert!(error.message().ends_with(rows), "{error}");
     let hint = "Raise --memory-limit, or give a source that can be silent an idle_timeout: rows wait for the slowest.";
     assert_eq!(error.hint(), Some(hint));
+}
+
+#[tokio::test]
+async fn a_silent_split_lets_windows_close_after_its_idle_timeout() {
+    let world = World::with_splits(2);
+    let folder = tempfile::tempdir().expect("a folder");
+    let job = world.start(&in_folder(folder.path()), COUNTS).await.expect("started");
+    world.feed(0, &[1.0]);
+    world.feed(1, &[2.0]);
+    world.commit(&job).await.expect("running");
+    world.clock.set(4_000);
+    world.feed(0, &[12.0]);
+    world.commit(&job).await.expect("running");
+    assert_eq!(world.counts(), "", "split 1 could still send a row of the window");
+
+    world.clock.set(5_000);
+    world.commit(&job).await.expect("running");
+    assert_eq!(world.counts(), count(2, 10), "split 1 has been silent for 5 s");
+
+    world.feed(1, &[3.0, 13.0]);
+    world.source.finish();
+    job.wait().await.expect("complete");
+    assert_eq!(world.late(), "{\"name\":\"LATE_ROW\",\"at\":\"1970-01-01 00:00:03.000\"}\n");
+    assert_eq!(job.metrics().sources[0].late.get(), 1);
+    assert_eq!(world.counts(), count(2, 10) + &count(2, 20));
+}
+
+#[tokio::test]
+async fn splits_that_are_all_silent_do_not_wait_for_each_other() {
+    let world = World::with_splits(2);
+    let folder = tempfile::tempdir().expect("a folder");
+    let job = world.start(&in_folder(folder.path()), COUNTS).await.expect("started");
+    world.feed(0, &[1.0, 12.0]);
+    world.commit(&job).await.expect("running");
+    world.clock.set(4_000);
+    world.feed(1, &[2.0]);
+    world.commit(&job).await.expect("running");
+    world.clock.set(9_000);
+    world.commit(&job).await.expect("running");
+    assert_eq!(world.counts(), count(2, 10));
 }

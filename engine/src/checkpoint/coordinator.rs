@@ -118,7 +118,7 @@ impl Coordinator {
         let mut finished: BTreeMap<TaskId, TaskState> = BTreeMap::new();
         let mut pending: Option<Pending> = None;
         let mut queued: Vec<(bool, oneshot::Sender<Result<Epoch>>)> = Vec::new();
-        let mut stopping = false;
+        let (mut stopping, mut stopped) = (false, false);
         let mut owner_gone = false;
         let mut next_epoch = self.last_epoch + 1;
         let mut due = self.next_due();
@@ -156,7 +156,8 @@ impl Coordinator {
             if pending.is_none() && !queued.is_empty() {
                 let save = queued.iter().any(|(save, _)| *save);
                 let barrier = Barrier { epoch: next_epoch, save };
-                next_epoch += 1;
+                // A sink counts checkpoints: what saves nothing takes no number from them.
+                next_epoch += u64::from(save);
                 let done = queued.drain(..).map(|(_, done)| done).collect();
                 pending = Some(Pending { barrier, passed: BTreeMap::new(), done });
                 self.tell_sources(SourceCommand::Barrier(barrier));
@@ -166,16 +167,18 @@ impl Coordinator {
                 pending = barrier.map(|barrier| Pending { barrier, passed: BTreeMap::new(), done: Vec::new() });
                 self.tell_sources(SourceCommand::Stop(barrier));
                 self.sources.clear();
+                stopped = true;
             }
         }
         // The end of the data is a last checkpoint: the sinks commit what they prepared, and a restart finds nothing to do.
-        match pending {
-            Some(pending) => self.complete(pending, &finished).await?,
-            None if !stopping => {
-                let barrier = Barrier { epoch: next_epoch, save: self.plan.is_some() };
-                self.complete(Pending { barrier, passed: BTreeMap::new(), done: Vec::new() }, &finished).await?;
-            }
-            None => {}
+        let mut saved = stopped;
+        if let Some(pending) = pending {
+            saved |= pending.barrier.save;
+            self.complete(pending, &finished).await?;
+        }
+        if !saved {
+            let barrier = Barrier { epoch: next_epoch, save: self.plan.is_some() };
+            self.complete(Pending { barrier, passed: BTreeMap::new(), done: Vec::new() }, &finished).await?;
         }
         for (_, done) in queued {
             let _ = done.send(Ok(next_epoch - 1));

@@ -61,18 +61,20 @@ impl Operator for Merge {
 
     fn on_watermark(&mut self, watermark: EventTime, out: &mut Output) -> Result<()> {
         if !self.waiting.is_empty() {
+            // A row of exactly the watermark may still come, from an input before this one.
+            let is_ready = |time: EventTime| time < watermark || watermark == EventTime::MAX;
             // The sort below is stable: input order, then arrival order, within one ROWTIME.
             self.waiting.sort_by_key(|(input, _)| *input);
             let rows = concat_batches(&self.schema, self.waiting.iter().map(|(_, batch)| batch))?;
             let times = self.times(rows.column(self.rowtime))?;
-            let mut ready: Vec<u64> = (0..times.len() as u64).filter(|row| times[*row as usize] <= watermark).collect();
+            let mut ready: Vec<u64> = (0..times.len() as u64).filter(|row| is_ready(times[*row as usize])).collect();
             ready.sort_by_key(|row| times[*row as usize]);
             if ready.len() == times.len() {
                 self.waiting.clear();
             } else if !ready.is_empty() {
                 for (_, batch) in &mut self.waiting {
                     let column = batch.column(self.rowtime).as_primitive::<TimestampMillisecondType>();
-                    let later = arrow::array::BooleanArray::from_unary(column, |time| time > watermark);
+                    let later = arrow::array::BooleanArray::from_unary(column, |time| !is_ready(time));
                     *batch = arrow::compute::filter_record_batch(batch, &later)?;
                 }
                 self.waiting.retain(|(_, batch)| batch.num_rows() > 0);

@@ -38,6 +38,13 @@ pub trait Operator: Send {
         Ok(())
     }
 
+    /// The inputs are silent: a merge behind does not wait for them until they speak again. Must emit what would miss its
+    /// time there, then say so.
+    fn on_idle(&mut self, out: &mut Output) -> Result<()> {
+        out.idle();
+        Ok(())
+    }
+
     /// All inputs ended. On [`End::Complete`] the watermark was raised to [`EventTime::MAX`] before.
     fn on_end(&mut self, _end: End, _out: &mut Output) -> Result<()> {
         Ok(())
@@ -72,6 +79,11 @@ impl Output {
     /// Emits a watermark.
     pub fn watermark(&mut self, watermark: EventTime) {
         self.events.push(Event::Watermark(watermark));
+    }
+
+    /// Says that the output is silent.
+    pub fn idle(&mut self) {
+        self.events.push(Event::Idle);
     }
 
     /// Reports a row that was dropped.
@@ -128,7 +140,8 @@ fn run(
     match event {
         Event::Batch(batch) => first.on_batch(input, batch, &mut out)?,
         Event::Watermark(watermark) => first.on_watermark(watermark, &mut out)?,
-        Event::Idle | Event::Barrier(_) => out.events.push(event),
+        Event::Idle => first.on_idle(&mut out)?,
+        Event::Barrier(_) => out.events.push(event),
         Event::End(end) => {
             first.on_end(end, &mut out)?;
             out.events.push(event);

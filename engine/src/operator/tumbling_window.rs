@@ -279,6 +279,23 @@ impl Operator for TumblingWindow {
         Ok(())
     }
 
+    fn on_idle(&mut self, out: &mut Output) -> Result<()> {
+        if self.emit == Emit::States {
+            // The windows may close before this partition speaks again: their rows so far must be there by then.
+            let mut groups = 0;
+            for (window, pane) in std::mem::take(&mut self.panes) {
+                groups += pane.groups().len();
+                out.batch(pane.take_state(&self.plan.layout, &mut self.keys, window)?);
+            }
+            if groups > 0 {
+                self.forget_keys(groups)?;
+                self.account()?;
+            }
+        }
+        out.idle();
+        Ok(())
+    }
+
     fn on_end(&mut self, end: End, _out: &mut Output) -> Result<()> {
         debug_assert!(end == End::Stopped || self.panes.is_empty(), "the last watermark closed every window");
         Ok(())
@@ -314,19 +331,25 @@ impl Operator for TumblingWindow {
 /// Merges the states that [`TumblingWindow`]s of several partitions emit.
 ///
 /// States are kept until their window closes and merged in the order of the partitions, so that results do not depend
-/// on which partition was faster.
+/// on which partition was faster. A window closes once: the groups of a partition that was idle and comes too late go to
+/// `error_stream`.
 pub struct MergeWindows {
     plan: WindowPlan,
     keys: GroupKeys,
     waiting: BTreeMap<i64, Vec<(usize, RecordBatch)>>,
+    /// Windows below this one are closed.
+    open_from: i64,
+    watermark: EventTime,
     budget: Budget,
+    reporter: ErrorReporter,
 }
 
 impl MergeWindows {
     /// `plan` is that of the windows in front.
-    pub fn try_new(plan: WindowPlan, budget: Budget) -> Result<Self> {
+    pub fn try_new(plan: WindowPlan, budget: Budget, reporter: ErrorReporter) -> Result<Self> {
         let keys = GroupKeys::try_new(plan.layout.keys.clone())?;
-        Ok(Self { plan, keys, waiting: BTreeMap::new(), budget })
+        let (open_from, watermark) = (i64::MIN, EventTime::MIN);
+        Ok(Self { plan, keys, waiting: BTreeMap::new(), open_from, watermark, budget, reporter })
     }
 
     fn account(&mut self) -> Result<()> {
@@ -349,17 +372,25 @@ impl Operator for MergeWindows {
         "merge windows"
     }
 
-    fn on_batch(&mut self, input: usize, batch: RecordBatch, _out: &mut Output) -> Result<()> {
-        self.waiting.entry(window_of(&batch)).or_default().push((input, batch));
+    fn on_batch(&mut self, input: usize, batch: RecordBatch, out: &mut Output) -> Result<()> {
+        let window = window_of(&batch);
+        if window < self.open_from {
+            (0..batch.num_rows()).for_each(|row| out.error(self.reporter.late_row(&batch.slice(row, 1), self.watermark)));
+            return Ok(());
+        }
+        self.waiting.entry(window).or_default().push((input, batch));
         self.account()
     }
 
     fn on_watermark(&mut self, watermark: EventTime, out: &mut Output) -> Result<()> {
+        self.watermark = watermark;
         let open_from = match watermark {
+            EventTime::MIN => i64::MIN,
             EventTime::MAX => i64::MAX,
             watermark => self.plan.window.of_instant(watermark).unwrap_or(i64::MAX),
         };
-        let still_open = self.waiting.split_off(&open_from);
+        self.open_from = self.open_from.max(open_from);
+        let still_open = self.waiting.split_off(&self.open_from);
         let closed = std::mem::replace(&mut self.waiting, still_open);
         let mut groups = 0;
         for (window, mut states) in closed {
@@ -384,10 +415,13 @@ impl Operator for MergeWindows {
     fn snapshot(&mut self) -> Result<Option<OperatorState>> {
         let states: Vec<_> = self.waiting.values().flatten().cloned().collect();
         let (inputs, batches): (Vec<usize>, Vec<RecordBatch>) = states.into_iter().unzip();
-        Ok(Some(OperatorState { summary: serde_json::json!({ "inputs": inputs }), batches }))
+        let summary = serde_json::json!({ "inputs": inputs, "open_from": self.open_from, "watermark": self.watermark });
+        Ok(Some(OperatorState { summary, batches }))
     }
 
     fn restore(&mut self, state: OperatorState) -> Result<()> {
+        self.open_from = state.summary_value("open_from")?;
+        self.watermark = state.summary_value("watermark")?;
         let inputs: Vec<usize> = state.summary_value("inputs")?;
         for (input, batch) in inputs.into_iter().zip(state.batches) {
             self.waiting.entry(window_of(&batch)).or_default().push((input, batch));

@@ -87,7 +87,7 @@ impl OperatorSpec {
                 reporter.clone(),
             )?),
             OperatorSpec::MergeWindows { plan } => {
-                Box::new(MergeWindows::try_new(*plan, Budget::new("merge windows", window_hint, pool))?)
+                Box::new(MergeWindows::try_new(*plan, Budget::new("merge windows", window_hint, pool), reporter.clone())?)
             }
             OperatorSpec::OverrideRowtime { schema, rowtime } => {
                 Box::new(OverrideRowtime::new(schema, rowtime, reporter.clone()))

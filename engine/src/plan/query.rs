@@ -390,8 +390,15 @@ fn message_of(error: &DataFusionError) -> String {
 }
 
 fn lower_first(text: &str) -> String {
-    let mut characters = text.trim_end_matches('.').chars();
-    characters.next().map(|first| first.to_lowercase().chain(characters).collect()).unwrap_or_default()
+    let text = text.trim_end_matches('.');
+    let mut characters = text.chars();
+    match characters.next() {
+        // A word in capitals, such as TIMESTAMP, stays.
+        Some(first) if !characters.clone().next().is_some_and(char::is_uppercase) => {
+            first.to_lowercase().chain(characters).collect()
+        }
+        _ => text.to_owned(),
+    }
 }
 
 fn item_spans(body: &SetExpr) -> Vec<Span> {

@@ -321,6 +321,7 @@ impl Launch {
         let (commands, command_receiver) = mpsc::unbounded_channel();
         self.coordinator.sources.insert(stage.task, commands);
         let metrics = self.metrics.sources.iter().find(|metrics| metrics.name == *name).cloned().unwrap_or_default();
+        metrics.watermarks.set(split, EventTime::MIN);
         let task = SourceTask {
             source: name.clone(),
             split: split.to_owned(),

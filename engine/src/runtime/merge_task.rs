@@ -42,10 +42,9 @@ pub async fn run(mut stage: Stage, inputs: Vec<EventReceiver>) -> Result<()> {
             }
             Event::Idle => {
                 inputs[i].idle = true;
+                advance(&mut stage, &inputs).await?;
                 if inputs.iter().all(|input| input.idle || input.ended.is_some()) {
                     stage.process(i, Event::Idle).await?;
-                } else {
-                    advance(&mut stage, &inputs).await?;
                 }
             }
             Event::Barrier(barrier) => {
@@ -92,11 +91,13 @@ async fn next(inputs: &mut [Input], first: usize) -> (usize, Option<Event>) {
     .await
 }
 
-/// Raises the stage's watermark to the slowest input that is not idle.
+/// Raises the stage's watermark to the slowest input that is not idle. If all are then none waits for another one, and
+/// the fastest counts.
 async fn advance(stage: &mut Stage, inputs: &[Input]) -> Result<()> {
-    let slowest =
-        inputs.iter().filter(|input| !input.idle && input.ended != Some(End::Complete)).map(|input| input.watermark).min();
-    match slowest {
+    // An input at the end of time is about to end; the idle ones may still speak.
+    let open = || inputs.iter().filter(|input| input.ended != Some(End::Complete) && input.watermark != EventTime::MAX);
+    let slowest = open().filter(|input| !input.idle).map(|input| input.watermark).min();
+    match slowest.or_else(|| open().map(|input| input.watermark).max()) {
         Some(watermark) if watermark > stage.watermark => stage.process(0, Event::Watermark(watermark)).await,
         _ => Ok(()),
     }

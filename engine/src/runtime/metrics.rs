@@ -25,28 +25,66 @@ impl Counter {
 
 /// The watermark of every split of a source.
 #[derive(Debug, Default)]
-pub struct SplitWatermarks(Mutex<BTreeMap<String, EventTime>>);
+pub struct SplitWatermarks(Mutex<Splits>);
+
+#[derive(Debug, Default)]
+struct Splits {
+    by_name: BTreeMap<String, SplitWatermark>,
+    /// The furthest that [`SplitWatermarks::reached`] has been.
+    reached: Option<EventTime>,
+}
+
+#[derive(Debug)]
+struct SplitWatermark {
+    /// [`EventTime::MIN`] before the first row, [`EventTime::MAX`] after the last.
+    time: EventTime,
+    idle: bool,
+}
+
+impl Splits {
+    fn advance(&mut self) {
+        let open = || self.by_name.values().filter(|split| split.time != EventTime::MAX);
+        let slowest = open().filter(|split| !split.idle).map(|split| split.time).min();
+        self.reached = self.reached.max(slowest.or_else(|| open().map(|split| split.time).max()));
+    }
+}
 
 impl SplitWatermarks {
-    /// Sets the watermark of `split`.
-    pub fn set(&self, split: &str, watermark: EventTime) {
+    /// Sets the watermark of `split`, which is not idle.
+    pub fn set(&self, split: &str, time: EventTime) {
         let mut splits = self.lock();
-        match splits.get_mut(split) {
-            Some(current) => *current = watermark,
-            None => drop(splits.insert(split.to_owned(), watermark)),
+        match splits.by_name.get_mut(split) {
+            Some(current) => *current = SplitWatermark { time, idle: false },
+            None => drop(splits.by_name.insert(split.to_owned(), SplitWatermark { time, idle: false })),
         }
+        splits.advance();
     }
 
-    /// The slowest split that has not ended, with its watermark: it holds windows open. None before the first row and
-    /// after the last.
+    /// `split` is idle until its watermark is set again.
+    pub fn set_idle(&self, split: &str) {
+        let mut splits = self.lock();
+        if let Some(current) = splits.by_name.get_mut(split) {
+            current.idle = true;
+        }
+        splits.advance();
+    }
+
+    /// How far the source has come for those that do not wait for idle splits: the slowest split that is not idle, the
+    /// fastest if all are.
+    pub fn reached(&self) -> Option<EventTime> {
+        self.lock().reached
+    }
+
+    /// The slowest split that is neither idle nor at its end, with its watermark: it holds windows open. None before the
+    /// first row and after the last.
     pub fn slowest(&self) -> Option<(String, EventTime)> {
         let splits = self.lock();
-        let slowest =
-            splits.iter().filter(|(_, watermark)| **watermark != EventTime::MAX).min_by_key(|(_, watermark)| **watermark)?;
-        Some((slowest.0.clone(), *slowest.1)).filter(|(_, watermark)| *watermark != EventTime::MIN)
+        let known =
+            splits.by_name.iter().filter(|(_, split)| !split.idle && !matches!(split.time, EventTime::MIN | EventTime::MAX));
+        known.min_by_key(|(_, split)| split.time).map(|(name, split)| (name.clone(), split.time))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, EventTime>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Splits> {
         // Every write leaves the map whole, so a panic elsewhere does not spoil it.
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }

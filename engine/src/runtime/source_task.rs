@@ -76,7 +76,17 @@ pub async fn run(mut task: SourceTask, reader: Box<dyn SplitReader>) -> Result<(
             task.idle_timeout.filter(|_| !idle).map(|timeout| last_row.saturating_add(timeout.as_millis() as i64))
         };
         tokio::select! {
+            // What is due by the clock comes before a barrier that was sent after it.
             biased;
+            () = sleep_until(&task.clock, wake) => {
+                if task.rowtime.follows_clock() {
+                    task.tick().await?;
+                } else {
+                    idle = true;
+                    task.metrics.watermarks.set_idle(&task.split);
+                    task.stage.process(0, Event::Idle).await?;
+                }
+            }
             command = task.commands.recv() => match command {
                 None => return Err(Error::internal(super::stage::NEIGHBOUR_GONE)),
                 Some(SourceCommand::Barrier(barrier)) => task.pass_barrier(barrier).await?,
@@ -89,20 +99,21 @@ pub async fn run(mut task: SourceTask, reader: Box<dyn SplitReader>) -> Result<(
                 }
             },
             read = reads.recv() => {
-                last_row = task.clock.now();
-                idle = false;
                 // The reader ends after `Read::End` only, which ends this loop first, or by a panic.
                 let read = read.unwrap_or_else(|| Err(Error::internal(format!("the reader of {} died", task.source))))?;
+                let has_rows = match &read {
+                    Read::Records(records) => !records.bytes.is_empty() || !records.rejected.is_empty(),
+                    Read::Batch { batch, .. } => batch.num_rows() > 0,
+                    Read::Watermark { .. } | Read::End { .. } => true,
+                };
+                if has_rows {
+                    last_row = task.clock.now();
+                    if std::mem::take(&mut idle) {
+                        task.wake().await?;
+                    }
+                }
                 if task.take(read).await? {
                     return task.finish();
-                }
-            }
-            () = sleep_until(&task.clock, wake) => {
-                if task.rowtime.follows_clock() {
-                    task.tick().await?;
-                } else {
-                    idle = true;
-                    task.stage.process(0, Event::Idle).await?;
                 }
             }
         }
@@ -144,7 +155,7 @@ impl SourceTask {
         };
         let records_refused = errors.len();
         let batch = self.rowtime.assign(batch, arrival, self.clock.now(), &mut errors)?;
-        self.metrics.late.add((errors.len() - records_refused) as u64);
+        self.metrics.late.add(errors[records_refused..].iter().filter(|row| row.name == "LATE_ROW").count() as u64);
         self.metrics.rows.add(batch.num_rows() as u64);
         self.offset = Some(offset);
         self.stage.report_errors(&errors).await?;
@@ -174,6 +185,18 @@ impl SourceTask {
         };
         let message = format!("{origin}, byte {}: {}", position + record.position, record.message);
         self.reporter.record(name, &message, record.raw)
+    }
+
+    /// The split was idle and speaks again. What lies behind the splits that went on without it is late.
+    async fn wake(&mut self) -> Result<()> {
+        let reached = self.metrics.watermarks.reached().filter(|reached| *reached > self.rowtime.watermark());
+        if let Some(reached) = reached {
+            self.rowtime.raise(reached);
+        }
+        // Said even if it is the old one: from now on a merge waits for this split.
+        let watermark = self.rowtime.watermark();
+        self.metrics.watermarks.set(&self.split, watermark);
+        self.stage.process(0, Event::Watermark(watermark)).await
     }
 
     async fn tick(&mut self) -> Result<()> {

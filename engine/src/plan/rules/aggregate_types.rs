@@ -2,7 +2,8 @@
 //!
 //! DataFusion widens: `sum(INTEGER)` is BIGINT, `avg(INTEGER)` is DOUBLE, decimals gain digits. The rule computes the
 //! wide result and casts it back in a projection above, where a value that does not fit is the error of its row.
-//! `avg` of whole numbers becomes `sum / count`, which truncates as KDA does (29, 32 → 30).
+//! `avg` of whole numbers becomes `sum / count`, which truncates as KDA does (29, 32 → 30). DataFusion's sum of BIGINT wraps
+//! around silently, so BIGINT is summed as DECIMAL.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, Result};
 use datafusion::functions_aggregate::{count::count_udaf, sum::sum_udaf};
-use datafusion::logical_expr::expr::AggregateFunction;
+use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams};
 use datafusion::logical_expr::{Aggregate, BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, Projection, cast};
 
 /// Applies the rule to every aggregate of `plan`; run it before type coercion.
@@ -42,11 +43,15 @@ fn rewrite(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
         let argument_type = params.args.first().map(|argument| argument.get_type(input.schema())).transpose()?;
         let result = match (func.name(), argument_type) {
             ("avg", Some(data_type)) if data_type.is_integer() => {
-                let same_arguments = |func| Expr::AggregateFunction(AggregateFunction { func, params: params.clone() });
-                let (sum, count) = (call(same_arguments(sum_udaf())), call(same_arguments(count_udaf())));
+                let with = |func, params| Expr::AggregateFunction(AggregateFunction { func, params });
+                let sum = cast(call(with(sum_udaf(), exact(params, &data_type))), DataType::Int64);
+                let count = call(with(count_udaf(), params.clone()));
                 cast(Expr::BinaryExpr(BinaryExpr::new(Box::new(sum), Operator::Divide, Box::new(count))), data_type)
             }
-            ("sum", Some(data_type)) if data_type.is_integer() => cast(call(expr.clone()), data_type),
+            ("sum", Some(data_type)) if data_type.is_integer() => {
+                let params = exact(params, &data_type);
+                cast(call(Expr::AggregateFunction(AggregateFunction { func: func.clone(), params })), data_type)
+            }
             ("sum" | "avg", Some(data_type @ (DataType::Float32 | DataType::Decimal128(..)))) => {
                 cast(call(expr.clone()), data_type)
             }
@@ -58,4 +63,13 @@ fn rewrite(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
     let output = groups.chain(results).collect();
     let aggregate = LogicalPlan::Aggregate(Aggregate::try_new(input, group_expr, calls)?);
     Ok(Transformed::yes(LogicalPlan::Projection(Projection::try_new(output, Arc::new(aggregate))?)))
+}
+
+/// The arguments of a sum that cannot overflow: BIGINT as DECIMAL, of which 10^19 of the largest fit.
+fn exact(params: &AggregateFunctionParams, data_type: &DataType) -> AggregateFunctionParams {
+    let mut params = params.clone();
+    if *data_type == DataType::Int64 {
+        params.args = params.args.into_iter().map(|argument| cast(argument, DataType::Decimal128(19, 0))).collect();
+    }
+    params
 }
