@@ -15,7 +15,8 @@ use crate::connector::{
 use crate::diagnostic::{Diagnostic, Span};
 use crate::error::Error;
 use crate::format::{self, CsvOptions, DecodeColumn, FormatSpec};
-use crate::plan::query::{stream_schema_of, unknown_stream};
+use crate::plan::names::unknown_stream;
+use crate::plan::query::stream_schema_of;
 use crate::plan::{PlanNode, QueryPlan, plan_stream_query};
 use crate::runtime::clock::Clock;
 use crate::runtime::error_rows::ERROR_STREAM;

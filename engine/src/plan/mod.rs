@@ -6,8 +6,11 @@
 //! ```
 
 pub mod explain;
+pub(crate) mod explain_error;
+mod insert;
 mod item_names;
 pub mod monotonic;
+pub(crate) mod names;
 pub mod physical;
 pub mod query;
 pub mod rowtime;

@@ -1,0 +1,125 @@
+//! Names in a query that do not exist: found before planning, because here their places are known.
+
+use std::ops::ControlFlow;
+
+use datafusion::common::TableReference;
+use datafusion::execution::SessionState;
+use datafusion::prelude::SessionContext;
+use sqlparser::ast::{self, Spanned, Visit, Visitor};
+
+use super::query::StreamSchemas;
+use crate::catalog::Catalog;
+use crate::diagnostic::{Diagnostic, closest};
+use crate::sql::Query;
+use crate::types::ROWTIME;
+
+/// Unknown streams and functions.
+pub(super) fn check_names(
+    query: &ast::Query,
+    state: &SessionState,
+    streams: &StreamSchemas,
+    tables: &[String],
+) -> Vec<Diagnostic> {
+    struct Names<'a> {
+        state: &'a SessionState,
+        streams: &'a StreamSchemas,
+        tables: &'a [String],
+        problems: Vec<Diagnostic>,
+    }
+    impl Visitor for Names<'_> {
+        type Break = ();
+        fn pre_visit_relation(&mut self, relation: &ast::ObjectName) -> ControlFlow<()> {
+            if let Some(ident) = relation.0.last().and_then(|part| part.as_ident())
+                && !self.streams.contains_key(&ident.value)
+            {
+                self.problems.push(if self.tables.contains(&ident.value) {
+                    Diagnostic::error(format!("\"{}\" is a table: a stream query needs a stream", ident.value))
+                        .at(ident.span)
+                        .hint("Joins of streams with tables are not supported yet; SELECT without STREAM reads the table alone.")
+                } else {
+                    unknown_stream(&ident.value, self.streams.keys().map(String::as_str)).at(ident.span)
+                });
+            }
+            ControlFlow::Continue(())
+        }
+        fn pre_visit_expr(&mut self, expr: &ast::Expr) -> ControlFlow<()> {
+            if let ast::Expr::Subquery(_) | ast::Expr::InSubquery { .. } | ast::Expr::Exists { .. } = expr {
+                let problem = Diagnostic::error("a subquery in an expression of a stream query is not supported yet");
+                self.problems.push(problem.at(expr.span()).hint("A query in parentheses can stand in FROM."));
+                return ControlFlow::Continue(());
+            }
+            if let ast::Expr::Function(function) = expr
+                && let Some(ident) = function.name.0.last().and_then(|part| part.as_ident())
+            {
+                let known = |name: &str| {
+                    self.state.scalar_functions().contains_key(name)
+                        || self.state.aggregate_functions().contains_key(name)
+                        || self.state.window_functions().contains_key(name)
+                };
+                if !known(&ident.value) {
+                    let names = self.state.scalar_functions().keys().chain(self.state.aggregate_functions().keys());
+                    let names = names.filter(|name| !name.starts_with('$')).map(String::as_str);
+                    let unknown = Diagnostic::error(format!("unknown function {}", ident.value.to_uppercase())).at(ident.span);
+                    self.problems.push(match closest(&ident.value, names) {
+                        Some(name) => unknown.hint(format!("Did you mean {}?", name.to_uppercase())),
+                        None => unknown.hint("docs/sql-reference.md lists the functions."),
+                    });
+                }
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut names = Names { state, streams, tables, problems: Vec::new() };
+    let _ = query.visit(&mut names);
+    names.problems
+}
+
+/// Problems of a query without STREAM that reads a stream, or a table that does not exist.
+pub(crate) fn check_tables(query: &Query, catalog: &Catalog, session: &SessionContext) -> Result<(), Vec<Diagnostic>> {
+    let with: Vec<_> = query.ast.with.iter().flat_map(|with| &with.cte_tables).map(|cte| cte.alias.name.value.as_str()).collect();
+    // Whoever embeds the engine may have registered tables and table functions of their own.
+    let is_known = |name: &str| {
+        session.table_exist(TableReference::bare(name)).unwrap_or(false) || session.state().table_functions().contains_key(name)
+    };
+    let mut problems = Vec::new();
+    // The visitor never breaks off.
+    let _ = ast::visit_relations(&query.ast, |relation| {
+        if let Some(ident) = relation.0.last().and_then(|part| part.as_ident()) {
+            let name = ident.value.as_str();
+            if catalog.streams.contains_key(name) {
+                let problem = Diagnostic::error(format!("\"{name}\" is a stream: a query of it has no end")).at(ident.span);
+                problems.push(problem.hint("Write SELECT STREAM … to see its rows as they come."));
+            } else if relation.0.len() == 1 && !with.contains(&name) && !is_known(name) {
+                let tables = catalog.tables.keys().map(String::as_str);
+                let problem = Diagnostic::error(format!("table \"{name}\" does not exist")).at(ident.span);
+                problems.push(problem.did_you_mean(name, tables));
+            }
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+/// The error for a stream that does not exist: says what does, and points out a name that differs in case only.
+pub fn unknown_stream<'a>(name: &str, existing: impl Iterator<Item = &'a str>) -> Diagnostic {
+    let existing: Vec<_> = existing.collect();
+    let diagnostic = Diagnostic::error(format!("stream \"{name}\" does not exist"));
+    let diagnostic = match existing.as_slice() {
+        [] => diagnostic.label("there are no streams yet"),
+        names => diagnostic.label(format!("streams are {}", names.join(", "))),
+    };
+    match existing.iter().find(|other| other.eq_ignore_ascii_case(name)) {
+        Some(other) => diagnostic.hint(format!("Names without quotes are upper case. Did you mean \"{other}\", in quotes?")),
+        None => diagnostic.did_you_mean(name, existing),
+    }
+}
+
+pub(super) fn unknown_column<'a>(name: &str, owner: &str, existing: impl Iterator<Item = &'a str>) -> Diagnostic {
+    let existing: Vec<_> = existing.filter(|name| *name != ROWTIME).collect();
+    let diagnostic = Diagnostic::error(format!("column \"{name}\" does not exist in {owner}"))
+        .label(format!("columns are {}", existing.join(", ")));
+    match existing.iter().find(|other| other.eq_ignore_ascii_case(name)) {
+        Some(other) => diagnostic.hint(format!("Names without quotes are upper case. Did you mean \"{other}\", in quotes?")),
+        None => diagnostic.did_you_mean(name, existing),
+    }
+}

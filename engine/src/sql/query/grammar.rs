@@ -1,0 +1,98 @@
+//! sqlparser, with its errors in the user's words and at the user's places.
+
+use sqlparser::ast;
+use sqlparser::keywords::Keyword;
+use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::{Token as SqlToken, TokenWithSpan};
+
+use crate::diagnostic::{Diagnostic, Position, Span};
+use crate::sql::cursor::{behind, quote};
+use crate::sql::dialect::KdaDialect;
+use crate::sql::token::Token;
+
+/// How often sqlparser may call itself; one parenthesis costs up to three calls.
+const RECURSION_MAX: usize = 200;
+
+/// Runs sqlparser; `tokens` and `text` are what the user wrote.
+pub(super) fn parse_tokens(out: Vec<TokenWithSpan>, tokens: &[Token], text: &str) -> Result<Box<ast::Query>, Box<Diagnostic>> {
+    let attempt = |out: Vec<TokenWithSpan>| {
+        let mut parser = Parser::new(&KdaDialect).with_recursion_limit(RECURSION_MAX).with_tokens_with_locations(out);
+        let query = parser.parse_query()?;
+        let next = parser.peek_token();
+        if next.token == SqlToken::EOF { Ok(query) } else { parser.expected("the end of the query", next) }
+    };
+    let error = match attempt(out.clone()) {
+        Ok(query) => return Ok(query),
+        Err(error) => error,
+    };
+    // sqlparser tries a parenthesis after FROM as a query and, if that fails, as a join: its error is then about the
+    // join, at the parenthesis. The innermost query that fails alone has the true one.
+    let mut opened = Vec::new();
+    for (index, token) in out.iter().enumerate() {
+        if token.token == SqlToken::LParen {
+            opened.push(index);
+        } else if token.token == SqlToken::RParen
+            && let Some(open) = opened.pop()
+            && matches!(&out[open + 1].token, SqlToken::Word(word) if matches!(word.keyword, Keyword::SELECT | Keyword::WITH))
+            && let Err(inner) = attempt(out[open + 1..index].to_vec())
+        {
+            let close = Span::from(token.span);
+            return Err(Box::new(describe(inner, tokens, text, close)));
+        }
+    }
+    let end = tokens.last().map_or_else(Span::default, |last| behind(last.span));
+    Err(Box::new(describe(error, tokens, text, end)))
+}
+
+/// Words sqlparser's error; `end` is where it is when the tokens ended too early.
+pub(super) fn describe(error: ParserError, tokens: &[Token], text: &str, end: Span) -> Diagnostic {
+    let message = match error {
+        ParserError::ParserError(message) | ParserError::TokenizerError(message) => message,
+        ParserError::RecursionLimitExceeded => {
+            let span = tokens.first().map_or(end, |first| first.span);
+            return Diagnostic::error("the query is nested too deeply")
+                .at(span)
+                .hint("Divide it with a stream and a pump in between.");
+        }
+    };
+    let (message, position) = split_location(&message);
+    let token = position.and_then(|position| tokens.iter().find(|token| token.span.start == position));
+    let expected = message.strip_prefix("Expected: ").and_then(|rest| rest.split_once(", found: ")).map(|(expected, _)| expected);
+    // Without a position it is at the end: of the text, or at the parenthesis that closes a query inside.
+    let Some(token) = token.or_else(|| tokens.iter().find(|token| token.span.start == end.start)) else {
+        let problem = Diagnostic::error("the query ends too early").at(end);
+        return match expected {
+            Some(expected) => problem.label(format!("expected {}", plain_expectation(expected))),
+            None => problem,
+        };
+    };
+    let problem = Diagnostic::error(format!("unexpected {}", quote(text, token))).at(token.span);
+    match expected {
+        // sqlparser says "end of …" where an operator would do as well.
+        Some("the end of the query") => problem.label("expected an operator, the next clause or the end of the query"),
+        Some(expected) => problem.label(format!("expected {}", plain_expectation(expected))),
+        None => problem.label("the query cannot go on like this"),
+    }
+}
+
+/// Cuts ` at Line: 1, Column: 2` off.
+pub(super) fn split_location(message: &str) -> (&str, Option<Position>) {
+    let parts = message.rsplit_once(" at Line: ").and_then(|(message, location)| {
+        let (line, column) = location.split_once(", Column: ")?;
+        Some((message, Position { line: line.parse().ok()?, column: column.parse().ok()? }))
+    });
+    parts.map_or((message, None), |(message, position)| (message, Some(position)))
+}
+
+/// sqlparser's name of what it expected, without its inner vocabulary.
+pub(super) fn plain_expectation(expected: &str) -> &str {
+    match expected {
+        "an expression" | "an expression:" => "an expression",
+        "identifier" => "a name",
+        "SELECT, VALUES, or a subquery in the query body" => "SELECT",
+        "joined table" => "JOIN",
+        "date/time field" => "a unit of time",
+        "end of statement" => "the end of the query",
+        other => other,
+    }
+}

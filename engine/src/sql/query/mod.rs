@@ -1,0 +1,76 @@
+//! Queries: tokens to a tree that DataFusion's planner understands.
+//!
+//! sqlparser parses, and only tokens reach it: what this dialect adds is rewritten in them first, so every place survives
+//! and no other dialect's reading can slip in (stock parsers take `SELECT STREAM a` for a column STREAM named A).
+//! Words that the dialect does not reserve arrive as plain identifiers, whatever they mean elsewhere.
+//!
+//! | Written | In the tree |
+//! | --- | --- |
+//! | `SELECT STREAM` | `SELECT`; [`Query::stream`] |
+//! | unquoted names | upper case; names of functions lower case |
+//! | `STEP(x BY y)` | `step(x, y)` |
+//! | `FLOOR(x TO unit)`, `CEIL`, `CEILING` | `floor_to(x, 'UNIT')`, `ceil_to(x, 'UNIT')` |
+//! | `INTERVAL '1:30' MINUTE TO SECOND` | `INTERVAL '90000 milliseconds'`; years and months: `INTERVAL '15 months'` |
+//! | `TIMESTAMP '…'`, `DATE '…'`, `TIME '…'` | `CAST('…' AS TIMESTAMP)` and so on |
+//! | `CAST(x AS type)` | the type's canonical name: `VARCHAR(65535)`, `DECIMAL(18, 0)`, `DOUBLE` |
+//! | `UNKNOWN` | `CAST(NULL AS BOOLEAN)` |
+//! | `1e3` | `CAST('1e3' AS DOUBLE)`: an approximate number even where `1.5` is a DECIMAL |
+//! | `CURRENT_ROW_TIMESTAMP` | `current_row_timestamp()` |
+//! | `error_stream` in FROM, any case | `error_stream` |
+//!
+//! What the dialect has and the engine has not is refused by name here, before anything could misread it.
+//!
+//! Errors: everything wrong or refused in the tokens, or else the first place that sqlparser cannot read.
+//! See:    kda-sql-reference.md §2.5–2.8.
+mod finish;
+mod grammar;
+mod level;
+mod refuse;
+mod rewriter;
+mod words;
+
+use sqlparser::ast::VisitMut;
+
+use super::item_text::item_texts;
+use super::statement::Query;
+use super::token::Token;
+use crate::diagnostic::Diagnostic;
+use finish::Finish;
+use grammar::parse_tokens;
+use rewriter::Rewriter;
+
+/// Queries that are nested deeper than this are parsed on a large stack.
+const INLINE_DEPTH_MAX: usize = 6;
+
+/// What a stream query can do, for hints.
+const AVAILABLE: &str =
+    "Streams can be filtered, projected, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).";
+
+/// Parses a query. `stream`: it runs continuously even if STREAM is not written.
+pub(crate) fn parse(tokens: &[Token], stream: bool, text: &str) -> Result<Query, Vec<Diagnostic>> {
+    let (Some(first), Some(last)) = (tokens.first(), tokens.last()) else {
+        return Err(vec![Diagnostic::error("a query is missing")]);
+    };
+    let stream = stream || tokens.windows(2).any(|pair| pair[0].is_word("SELECT") && pair[1].is_word("STREAM"));
+    let mut rewriter = Rewriter::new(tokens, text, stream);
+    rewriter.run();
+    let Rewriter { out, mut problems, depth, .. } = rewriter;
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let parsed = if depth <= INLINE_DEPTH_MAX {
+        parse_tokens(out, tokens, text)
+    } else {
+        super::on_large_stack(|| parse_tokens(out, tokens, text))
+            .unwrap_or_else(|| Err(Box::new(Diagnostic::error("the query is nested too deeply to parse it").at(first.span))))
+    };
+    let mut ast = parsed.map_err(|problem| vec![*problem])?;
+    let span = first.span.union(last.span);
+    let mut finish = Finish { stream, span, problems: &mut problems };
+    // The visitor never breaks off.
+    let _ = ast.visit(&mut finish);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    Ok(Query { ast, stream, span, item_texts: item_texts(tokens, text) })
+}

@@ -1,0 +1,155 @@
+//! Words of the dialect that are not built yet, and words that have no meaning on a stream: refused by name.
+
+use super::AVAILABLE;
+use super::rewriter::Rewriter;
+use crate::diagnostic::Diagnostic;
+use crate::sql::cursor::quote;
+use crate::sql::token::{Token, TokenKind};
+
+impl<'a> Rewriter<'a> {
+    /// Names what is not built, or not meant for streams; true if nothing is left to do with the word.
+    pub(super) fn refuse(&mut self, word: &str, token: &'a Token) -> bool {
+        let called = self.peek_is_symbol(0, "(");
+        match word {
+            "OVER" => {
+                let windowed_item = match self.previous().map(|previous| &previous.kind) {
+                    // `f(x) IGNORE NULLS OVER …` is a function.
+                    Some(TokenKind::Word(word)) => word != "NULLS",
+                    Some(TokenKind::Quoted(_)) => true,
+                    Some(TokenKind::Symbol(")")) => self.group_is_query(self.at - 2),
+                    _ => false,
+                };
+                if windowed_item {
+                    self.not_yet("a window on a stream in FROM (OVER)", token.span, AVAILABLE);
+                } else if self.stream {
+                    self.not_yet("a sliding window (OVER)", token.span, AVAILABLE);
+                } else {
+                    return false;
+                }
+                self.skip_group();
+                true
+            }
+            "WINDOW" if self.stream && self.peek_is_word(1, "AS") && self.peek_is_symbol(2, "(") => {
+                self.not_yet("the WINDOW clause", token.span, AVAILABLE);
+                self.at += 2;
+                self.skip_group();
+                true
+            }
+            "WINDOWED" if self.peek_is_word(0, "BY") => {
+                self.at += 1;
+                let stagger = self.peek(0).filter(|next| next.is_word("STAGGER"));
+                self.at += usize::from(stagger.is_some());
+                let span = stagger.map_or(token.span, |stagger| token.span.union(stagger.span));
+                self.not_yet(
+                    "WINDOWED BY STAGGER",
+                    span,
+                    "Tumbling windows are written GROUP BY …, STEP(s.ROWTIME BY INTERVAL '1' MINUTE).",
+                );
+                self.skip_group();
+                true
+            }
+            "ORDER" if self.stream && self.peek_is_word(0, "BY") => {
+                let span = self.peek(0).map_or(token.span, |by| token.span.union(by.span));
+                self.not_yet("ORDER BY in a stream query", span, "Rows are in the order of their ROWTIME already.");
+                false
+            }
+            "JOIN" if self.stream => {
+                const KINDS: &[&str] = &["NATURAL", "INNER", "LEFT", "RIGHT", "FULL", "OUTER", "CROSS"];
+                let before = self.tokens[..self.at - 1].iter().rev();
+                let start = before.take_while(|token| token.word().is_some_and(|word| KINDS.contains(&word))).last();
+                let span = start.map_or(token.span, |start| start.span.union(token.span));
+                self.not_yet("JOIN in a stream query", span, AVAILABLE);
+                false
+            }
+            "UNION" | "EXCEPT" | "INTERSECT" => {
+                if let Some(level) = self.level() {
+                    level.set_operators += 1;
+                }
+                if word != "UNION" || !self.peek_is_word(0, "ALL") {
+                    let what = if word == "UNION" { "UNION without ALL" } else { word };
+                    self.not_on_streams(
+                        what,
+                        token.span,
+                        "Only UNION ALL works on streams: the others would have to keep all rows for ever.",
+                    );
+                }
+                false
+            }
+            "FILTER" if called && self.peek_is_word(1, "WHERE") => {
+                let hint = "Aggregate a CASE instead: SUM(CASE WHEN condition THEN value END).";
+                self.not_on_streams("FILTER (WHERE …)", token.span, hint);
+                false
+            }
+            "LIMIT" | "FETCH" => {
+                self.not_on_streams(word, token.span, "A stream has no end; filter with WHERE.");
+                false
+            }
+            "WITH" => {
+                if self.at > 1 && !self.previous().is_some_and(|previous| previous.is_symbol("(")) {
+                    self.report(
+                        Diagnostic::error("unexpected \"WITH\"").at(token.span).label("WITH stands only at the start of a query"),
+                    );
+                }
+                let hint = "Write the query of WITH into FROM, in parentheses, or create a stream and a pump for it.";
+                self.not_on_streams("WITH", token.span, hint);
+                false
+            }
+            "TABLE" | "STREAM" if called => {
+                let name = self.peek(1).map_or_else(String::new, |name| quote(self.text, name));
+                let span = self.peek(1).map_or(token.span, |name| token.span.union(name.span));
+                self.not_yet(&format!("table function {name}"), span, AVAILABLE);
+                self.skip_group();
+                true
+            }
+            "CURSOR" if called => {
+                self.not_yet("CURSOR(…)", token.span, AVAILABLE);
+                self.skip_group();
+                true
+            }
+            "OVERLAPS" => {
+                self.temporal_predicate(word, token.span);
+                true
+            }
+            "SIMILAR" if self.peek_is_word(0, "TO") => {
+                let span = self.peek(0).map_or(token.span, |to| token.span.union(to.span));
+                self.at += 1;
+                self.not_yet("SIMILAR TO", span, "LIKE compares with % and _.");
+                true
+            }
+            "SIMILAR" => {
+                self.not_yet("SUBSTRING(… SIMILAR …)", token.span, "SUBSTRING(text FROM 'pattern') finds a regular expression.");
+                true
+            }
+            "TABLESAMPLE" => {
+                self.report(Diagnostic::error("TABLESAMPLE is not supported").at(token.span));
+                true
+            }
+            "INTO" => {
+                self.report(
+                    Diagnostic::error("SELECT … INTO is not supported")
+                        .at(token.span)
+                        .hint("A pump fills a stream: CREATE PUMP \"p\" AS INSERT INTO \"s\" SELECT STREAM …."),
+                );
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// True if the group that the `)` at this index closes begins like a query.
+    pub(super) fn group_is_query(&self, close: usize) -> bool {
+        let mut depth = 0;
+        for index in (0..=close).rev() {
+            if self.tokens[index].is_symbol(")") {
+                depth += 1;
+            } else if self.tokens[index].is_symbol("(") {
+                depth -= 1;
+            }
+            if depth == 0 {
+                let first = self.tokens.get(index + 1).and_then(Token::word);
+                return matches!(first, Some("SELECT" | "VALUES" | "WITH"));
+            }
+        }
+        false
+    }
+}

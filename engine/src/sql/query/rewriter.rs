@@ -1,0 +1,319 @@
+//! Rewrites the tokens of one query, in one pass: the machinery, and all tokens that are no words.
+
+use sqlparser::keywords::Keyword;
+use sqlparser::tokenizer::{Location, Token as SqlToken, TokenWithSpan, Word};
+
+use super::level::{Level, Opening};
+use crate::diagnostic::{Diagnostic, Position, Span};
+use crate::sql::cursor::quote;
+use crate::sql::keywords::{self, UNITS};
+use crate::sql::token::{Token, TokenKind};
+
+/// Parentheses and CASEs inside each other.
+const DEPTH_MAX: usize = 50;
+/// Height of an expression's tree: `a + b + c` has two operators above `a`. Dropping a tree needs stack in proportion.
+const HEIGHT_MAX: usize = 500;
+
+/// Rewrites the tokens of one query, in one pass.
+pub(super) struct Rewriter<'a> {
+    pub(super) tokens: &'a [Token],
+    pub(super) text: &'a str,
+    pub(super) stream: bool,
+    /// Index of the token to read next.
+    pub(super) at: usize,
+    pub(super) out: Vec<TokenWithSpan>,
+    pub(super) problems: Vec<Diagnostic>,
+    /// The parentheses and CASEs around the current token.
+    pub(super) levels: Vec<Level>,
+    /// The most that there were.
+    pub(super) depth: usize,
+}
+
+impl<'a> Rewriter<'a> {
+    pub(super) fn new(tokens: &'a [Token], text: &'a str, stream: bool) -> Self {
+        Self { tokens, text, stream, at: 0, out: Vec::new(), problems: Vec::new(), levels: vec![Level::root()], depth: 0 }
+    }
+
+    pub(super) fn run(&mut self) {
+        while let Some(token) = self.tokens.get(self.at) {
+            self.at += 1;
+            match &token.kind {
+                TokenKind::Word(word) => self.word(word, token),
+                TokenKind::Quoted(name) => self.push(quoted(name), token),
+                TokenKind::Text(value) => self.text(value, token),
+                TokenKind::Hex(digits) => self.push(SqlToken::HexStringLiteral(digits.clone()), token),
+                TokenKind::Number(number) => self.number(number, token),
+                TokenKind::Symbol(symbol) => self.symbol(symbol, token),
+                // Neither reaches the grammar.
+                TokenKind::Unicode(_) | TokenKind::Comment | TokenKind::Bad(_) => {}
+            }
+            self.depth = self.depth.max(self.levels.len() - 1);
+            if self.depth > DEPTH_MAX {
+                self.problems.push(
+                    Diagnostic::error("the query is nested too deeply")
+                        .at(token.span)
+                        .label(format!("at most {DEPTH_MAX} parentheses and CASEs inside each other")),
+                );
+                return;
+            }
+            if self.levels.last().is_some_and(|level| level.operators + level.operand + level.set_operators > HEIGHT_MAX) {
+                self.problems.push(
+                    Diagnostic::error("the expression is too long")
+                        .at(token.span)
+                        .label(format!("at most {HEIGHT_MAX} operators in a row"))
+                        .hint("Compare with a list, as in x IN ('a', 'b'), or divide the query."),
+                );
+                return;
+            }
+        }
+    }
+
+    pub(super) fn peek(&self, ahead: usize) -> Option<&'a Token> {
+        self.tokens.get(self.at + ahead)
+    }
+
+    pub(super) fn peek_is_word(&self, ahead: usize, word: &str) -> bool {
+        self.peek(ahead).is_some_and(|token| token.is_word(word))
+    }
+
+    pub(super) fn peek_is_symbol(&self, ahead: usize, symbol: &str) -> bool {
+        self.peek(ahead).is_some_and(|token| token.is_symbol(symbol))
+    }
+
+    /// The token before the one being read.
+    pub(super) fn previous(&self) -> Option<&'a Token> {
+        self.tokens.get(self.at.checked_sub(2)?)
+    }
+
+    pub(super) fn push(&mut self, sql: SqlToken, at: &Token) {
+        let location = |position: Position| Location { line: position.line, column: position.column };
+        let span = sqlparser::tokenizer::Span { start: location(at.span.start), end: location(at.span.end) };
+        self.out.push(TokenWithSpan { token: sql, span });
+    }
+
+    /// Adds synthetic tokens that stand where `at` stands.
+    pub(super) fn push_all(&mut self, sql: impl IntoIterator<Item = SqlToken>, at: &Token) {
+        for sql in sql {
+            self.push(sql, at);
+        }
+    }
+
+    pub(super) fn level(&mut self) -> Option<&mut Level> {
+        self.levels.last_mut()
+    }
+
+    pub(super) fn open(&mut self, opening: Opening) {
+        self.levels.push(Level::new(opening));
+    }
+
+    pub(super) fn close(&mut self) {
+        // The root stays: a parenthesis too many is the parser's to report.
+        if self.levels.len() > 1
+            && let Some(mut level) = self.levels.pop()
+        {
+            let height = level.total() + 1;
+            if let Some(outer) = self.level() {
+                outer.operand = outer.operand.max(height);
+            }
+        }
+    }
+
+    pub(super) fn operator(&mut self) {
+        if let Some(level) = self.level() {
+            level.operators += 1;
+        }
+    }
+
+    pub(super) fn end_expression(&mut self) {
+        if let Some(level) = self.level() {
+            level.end_expression();
+        }
+    }
+
+    /// Each problem once: a second JOIN needs no second message.
+    pub(super) fn report(&mut self, problem: Diagnostic) {
+        if !self.problems.iter().any(|known| known.message == problem.message) {
+            self.problems.push(problem);
+        }
+    }
+
+    /// `what` belongs to the dialect and is not built.
+    pub(super) fn not_yet(&mut self, what: &str, span: Span, hint: &str) {
+        self.report(Diagnostic::error(format!("{what} is not supported yet")).at(span).hint(hint));
+    }
+
+    /// `what` has no meaning on a stream.
+    pub(super) fn not_on_streams(&mut self, what: &str, span: Span, hint: &str) {
+        if self.stream {
+            self.report(Diagnostic::error(format!("{what} is not allowed in a stream query")).at(span).hint(hint));
+        }
+    }
+
+    /// Steps over a group in parentheses that comes next.
+    pub(super) fn skip_group(&mut self) {
+        let mut depth = 0;
+        while let Some(token) = self.peek(0) {
+            if token.is_symbol("(") {
+                depth += 1;
+            } else if token.is_symbol(")") {
+                depth -= 1;
+            }
+            if depth == 0 && !token.is_symbol(")") {
+                return;
+            }
+            self.at += 1;
+            if depth == 0 {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn symbol(&mut self, symbol: &'static str, token: &'a Token) {
+        match symbol {
+            "(" => self.open(Opening::Group),
+            ")" => {
+                if let Some(Level { opening: Opening::Step(false), .. }) = self.levels.last() {
+                    self.report(
+                        Diagnostic::error("STEP without BY")
+                            .at(token.span)
+                            .label("expected BY and the width of a step")
+                            .hint("Write STEP(s.ROWTIME BY INTERVAL '1' MINUTE)."),
+                    );
+                }
+                self.close();
+                self.push(SqlToken::RParen, token);
+                self.after_group();
+                return;
+            }
+            "," => self.end_expression(),
+            "." => {}
+            _ => self.operator(),
+        }
+        let sql = match symbol {
+            "<>" | "!=" => SqlToken::Neq,
+            "<=" => SqlToken::LtEq,
+            ">=" => SqlToken::GtEq,
+            "||" => SqlToken::StringConcat,
+            "(" => SqlToken::LParen,
+            "," => SqlToken::Comma,
+            "." => SqlToken::Period,
+            "+" => SqlToken::Plus,
+            "-" => SqlToken::Minus,
+            "*" => SqlToken::Mul,
+            "/" => SqlToken::Div,
+            "%" => SqlToken::Mod,
+            "<" => SqlToken::Lt,
+            "=" => SqlToken::Eq,
+            ">" => SqlToken::Gt,
+            "{" => SqlToken::LBrace,
+            "}" => SqlToken::RBrace,
+            // Statements are split at semicolons.
+            _ => SqlToken::SemiColon,
+        };
+        if symbol == "{" || (symbol == "}" && self.problems.is_empty()) {
+            self.report(
+                Diagnostic::error(format!("unexpected \"{symbol}\""))
+                    .at(token.span)
+                    .label("only {d '…'}, {t '…'} and {ts '…'} are written in braces"),
+            );
+        }
+        self.push(sql, token);
+    }
+
+    /// What may follow a parenthesis in this dialect and would be read as an alias.
+    pub(super) fn after_group(&mut self) {
+        let Some(next) = self.peek(0) else { return };
+        let Some(word) = next.word() else { return };
+        if UNITS.contains(&word) {
+            let mut span = next.span;
+            if let (true, Some(last)) = (self.peek_is_word(1, "TO"), self.peek(2)) {
+                span = span.union(last.span);
+            }
+            self.not_yet(
+                &format!("the interval qualifier {word} after a parenthesis"),
+                span,
+                &format!("TSDIFF(a, b) is a difference in milliseconds. To name a column {word}, write AS \"{word}\"."),
+            );
+            return;
+        }
+        const PREDICATES: &[&str] = &["CONTAINS", "OVERLAPS", "EQUALS", "PRECEDES", "SUCCEEDS", "LEADS", "LAGS"];
+        let strict = matches!(word, "STRICTLY" | "IMMEDIATELY");
+        let predicate = self.peek(usize::from(strict)).and_then(Token::word).unwrap_or_default();
+        let operand = self.peek(usize::from(strict) + 1);
+        let has_operand = operand.is_some_and(|operand| {
+            operand.is_symbol("(")
+                || operand.is_word("PERIOD")
+                || (predicate == "CONTAINS"
+                    && match &operand.kind {
+                        TokenKind::Quoted(_) => true,
+                        TokenKind::Word(word) => matches!(word.as_str(), "TIMESTAMP" | "ROWTIME") || !keywords::is_reserved(word),
+                        _ => false,
+                    })
+        });
+        if PREDICATES.contains(&predicate) && (strict || has_operand) {
+            let last = self.peek(usize::from(strict)).unwrap_or(next);
+            self.temporal_predicate(predicate, next.span.union(last.span));
+        }
+    }
+
+    pub(super) fn temporal_predicate(&mut self, predicate: &str, span: Span) {
+        self.not_yet(
+            &format!("the temporal predicate {predicate}"),
+            span,
+            "Compare the ends of the periods: (s1, e1) overlaps (s2, e2) where s1 < e2 AND s2 < e1.",
+        );
+    }
+
+    /// A character literal; sqlparser would take one behind an operand for its alias.
+    pub(super) fn text(&mut self, value: &str, token: &Token) {
+        let misplaced = self.previous().is_some_and(|previous| match &previous.kind {
+            TokenKind::Word(word) => word == "AS" || !(keywords::is_reserved(word) || KEPT.contains(&word.as_str())),
+            TokenKind::Quoted(_) | TokenKind::Number(_) | TokenKind::Hex(_) => true,
+            TokenKind::Symbol(symbol) => *symbol == ")" || *symbol == ".",
+            _ => false,
+        });
+        if misplaced {
+            self.report(
+                Diagnostic::error(format!("unexpected {}", quote(self.text, token)))
+                    .at(token.span)
+                    .label("a character literal cannot stand here")
+                    .hint("Names are in double quotes, character literals in single quotes."),
+            );
+        }
+        self.push(SqlToken::SingleQuotedString(value.to_owned()), token);
+    }
+
+    pub(super) fn number(&mut self, number: &str, token: &Token) {
+        if number.contains(['e', 'E']) {
+            self.push_all(cast(SqlToken::SingleQuotedString(number.to_owned()), "DOUBLE"), token);
+            return;
+        }
+        // Not every reader of numbers takes `.5` and `5.`.
+        let number = if number.starts_with('.') { format!("0{number}") } else { number.to_owned() };
+        let number = if number.ends_with('.') { format!("{number}0") } else { number };
+        self.push(SqlToken::Number(number, false), token);
+    }
+}
+
+/// Words that the dialect does not reserve and that mean something to sqlparser all the same.
+pub(super) const KEPT: &[&str] =
+    &["ASC", "DESC", "FIRST", "FOLLOWING", "LAST", "NEXT", "NULLS", "OFFSET", "PLACING", "PRECEDING", "SETS", "UNBOUNDED"];
+
+/// An identifier that was not quoted; no keyword, whatever it is elsewhere.
+pub(super) fn plain(word: &str) -> SqlToken {
+    SqlToken::Word(Word { value: word.to_owned(), quote_style: None, keyword: Keyword::NoKeyword })
+}
+
+pub(super) fn quoted(name: &str) -> SqlToken {
+    SqlToken::Word(Word { value: name.to_owned(), quote_style: Some('"'), keyword: Keyword::NoKeyword })
+}
+
+pub(super) fn keyword(word: &str) -> SqlToken {
+    // sqlparser reads these by rules of their own; here they are functions like any other.
+    if matches!(word, "CONVERT" | "FLOOR" | "CEIL" | "CEILING") { plain(word) } else { SqlToken::make_word(word, None) }
+}
+
+/// `CAST(operand AS data_type)`.
+pub(super) fn cast(operand: SqlToken, data_type: &str) -> [SqlToken; 6] {
+    [keyword("CAST"), SqlToken::LParen, operand, keyword("AS"), keyword(data_type), SqlToken::RParen]
+}

@@ -1,0 +1,190 @@
+//! What each word of a query becomes.
+
+use sqlparser::tokenizer::Token as SqlToken;
+
+use super::AVAILABLE;
+use super::level::{Level, Opening};
+use super::rewriter::{KEPT, Rewriter, cast, keyword, plain};
+use crate::sql::cursor::Cursor;
+use crate::sql::keywords::{self, UNITS};
+use crate::sql::literal::{canonical_type, check_datetime, interval, sql_type, unknown_unit};
+use crate::sql::token::{Token, TokenKind};
+
+impl<'a> Rewriter<'a> {
+    pub(super) fn word(&mut self, word: &str, token: &'a Token) {
+        // Parts of a qualified name mean nothing else, reserved or not.
+        if self.peek_is_symbol(0, ".") || self.previous().is_some_and(|previous| previous.is_symbol(".")) {
+            self.push(plain(word), token);
+            return;
+        }
+        let called = self.peek_is_symbol(0, "(");
+        match word {
+            "SELECT" => {
+                self.end_expression();
+                self.push(keyword(word), token);
+                if self.peek_is_word(0, "STREAM") {
+                    self.at += 1;
+                }
+                if let (true, Some(distinct)) = (self.stream && self.peek_is_word(0, "DISTINCT"), self.peek(0)) {
+                    self.not_yet("SELECT STREAM DISTINCT", distinct.span, AVAILABLE);
+                }
+                return;
+            }
+            "FROM" | "WHERE" | "GROUP" | "HAVING" | "ON" | "WHEN" | "THEN" | "ELSE" => self.end_expression(),
+            "AND" | "OR" | "NOT" | "IS" | "LIKE" | "BETWEEN" | "IN" | "COLLATE" | "MEMBER" | "AT" => self.operator(),
+            "CASE" => self.open(Opening::Case),
+            "END" if matches!(self.levels.last(), Some(Level { opening: Opening::Case, .. })) => self.close(),
+            "INTERVAL" => return self.interval(token),
+            "TIMESTAMP" | "DATE" | "TIME" => {
+                if let Some(Token { kind: TokenKind::Text(value), span, .. }) = self.peek(0) {
+                    self.at += 1;
+                    if let Err(problem) = check_datetime(word, value) {
+                        self.report(problem.at(*span));
+                    }
+                    let at = Token { span: token.span.union(*span), ..token.clone() };
+                    self.push_all(cast(SqlToken::SingleQuotedString(value.clone()), word), &at);
+                    return;
+                }
+            }
+            "UNKNOWN" => {
+                let tested = self.previous().is_some_and(|previous| previous.is_word("IS") || previous.is_word("AS"))
+                    || (self.at >= 3 && self.tokens[self.at - 3].is_word("IS") && self.tokens[self.at - 2].is_word("NOT"));
+                if !tested {
+                    self.push_all(cast(keyword("NULL"), "BOOLEAN"), token);
+                    return;
+                }
+            }
+            "CURRENT_ROW_TIMESTAMP" if !called => {
+                self.push_all([plain(word), SqlToken::LParen, SqlToken::RParen], token);
+                return;
+            }
+            "STEP" if called => return self.call(plain(word), token, Opening::Step(false)),
+            "FLOOR" if called => return self.call(plain(word), token, Opening::Round(Some((self.out.len(), "FLOOR_TO")))),
+            "CEIL" | "CEILING" if called => {
+                return self.call(plain("CEIL"), token, Opening::Round(Some((self.out.len(), "CEIL_TO"))));
+            }
+            "CAST" if called => return self.call(keyword(word), token, Opening::Cast),
+            "EXTRACT" if called => self.check_extract(),
+            "BY" => {
+                if let Some(Level { opening: opening @ Opening::Step(false), .. }) = self.level() {
+                    *opening = Opening::Step(true);
+                    self.end_expression();
+                    self.push(SqlToken::Comma, token);
+                    return;
+                }
+            }
+            "TO" => {
+                if let Some(Level { opening: opening @ Opening::Round(Some(_)), .. }) = self.level() {
+                    let Opening::Round(Some((name, with_unit))) = std::mem::replace(opening, Opening::Round(None)) else {
+                        return;
+                    };
+                    self.end_expression();
+                    self.out[name].token = plain(with_unit);
+                    self.push(SqlToken::Comma, token);
+                    return self.unit();
+                }
+            }
+            "AS" => {
+                if let Some(Level { opening: Opening::Cast, .. }) = self.levels.last() {
+                    self.push(keyword(word), token);
+                    return self.cast_type();
+                }
+            }
+            "COUNT" if called && self.peek_is_word(1, "DISTINCT") => {
+                let span = self.peek(1).map_or(token.span, |distinct| token.span.union(distinct.span));
+                self.not_on_streams(
+                    "COUNT(DISTINCT …)",
+                    span,
+                    "Count in two steps: group by the column first, then count the groups.",
+                );
+            }
+            _ => {
+                if self.refuse(word, token) {
+                    return;
+                }
+            }
+        }
+        self.push(if KEPT.contains(&word) || keywords::is_reserved(word) { keyword(word) } else { plain(word) }, token);
+    }
+
+    /// A function's name and its parenthesis.
+    pub(super) fn call(&mut self, name: SqlToken, token: &Token, opening: Opening) {
+        self.push(name, token);
+        if let Some(parenthesis) = self.peek(0) {
+            self.at += 1;
+            self.push(SqlToken::LParen, parenthesis);
+            self.open(opening);
+        }
+    }
+
+    pub(super) fn interval(&mut self, token: &Token) {
+        let mut cursor = Cursor::new(self.tokens, self.text);
+        cursor.next = self.at - 1;
+        match interval(&mut cursor) {
+            Ok((value, span)) => {
+                let at = Token { span, ..token.clone() };
+                self.push_all([keyword("INTERVAL"), SqlToken::SingleQuotedString(value.to_planner_text())], &at);
+                // sqlparser would read a unit behind the rewritten value as part of it.
+                if cursor.peek_word().is_some_and(|word| UNITS.contains(&word)) {
+                    self.report(*cursor.unexpected("the end of the interval"));
+                }
+            }
+            Err(problem) => self.report(*problem),
+        }
+        self.at = cursor.next.max(self.at);
+    }
+
+    /// The unit of `FLOOR(x TO unit)`.
+    pub(super) fn unit(&mut self) {
+        let mut cursor = Cursor::new(self.tokens, self.text);
+        cursor.next = self.at;
+        match (cursor.peek(), cursor.peek_word()) {
+            (Some(token), Some(word)) if UNITS.contains(&word) => {
+                self.at += 1;
+                self.push(SqlToken::SingleQuotedString(word.to_owned()), token);
+            }
+            (token, _) => {
+                self.report(*unknown_unit(&cursor));
+                // Not a second time as the operand of the comma.
+                self.at += usize::from(token.is_some_and(|token| token.word().is_some()));
+            }
+        }
+    }
+
+    /// The type of a CAST, in its canonical spelling.
+    pub(super) fn cast_type(&mut self) {
+        let mut cursor = Cursor::new(self.tokens, self.text);
+        cursor.next = self.at;
+        match sql_type(&mut cursor) {
+            Ok(sql_type) => {
+                let at = Token { span: cursor.span_from(self.at), ..self.tokens[self.at].clone() };
+                for token in canonical_type(sql_type, &at) {
+                    let sql = match &token.kind {
+                        TokenKind::Word(word) => keyword(word),
+                        TokenKind::Number(number) => SqlToken::Number(number.clone(), false),
+                        TokenKind::Symbol("(") => SqlToken::LParen,
+                        TokenKind::Symbol(")") => SqlToken::RParen,
+                        _ => SqlToken::Comma,
+                    };
+                    self.push(sql, &at);
+                }
+            }
+            Err(problem) => {
+                self.report(*problem);
+                // What is left of the type would only raise more questions.
+                while cursor.peek().is_some_and(|token| !token.is_symbol(")")) {
+                    cursor.next += 1;
+                }
+            }
+        }
+        self.at = cursor.next;
+    }
+
+    pub(super) fn check_extract(&mut self) {
+        let mut cursor = Cursor::new(self.tokens, self.text);
+        cursor.next = self.at + 1;
+        if !cursor.peek_word().is_some_and(|word| UNITS.contains(&word)) {
+            self.report(*unknown_unit(&cursor));
+        }
+    }
+}
