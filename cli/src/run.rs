@@ -1,11 +1,12 @@
 //! `kinesql run`, and everything else that runs scripts without a prompt: `kinesql -c`, `kinesql < script.sql`.
 //!
-//! Scripts are executed in order. If there is a sink then all pumps and sinks run as one job; queries in the scripts are
-//! printed one after the other at the same time.
+//! Scripts are executed in order. If there is a sink then all pumps and sinks run as one job; while it runs, queries in the
+//! scripts are printed, one after the other.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use kinesql_engine::diagnostic::Diagnostic;
 use kinesql_engine::runtime::clock::Clock;
 use kinesql_engine::{Engine, Job, Outcome, QueryStream};
 
@@ -37,6 +38,10 @@ pub async fn run(application: &Application, args: &JobArgs, interrupts: &Interru
     }
     application.bind_sinks()?;
     if !application.has_sinks() && (explained || !queries.is_empty()) {
+        if args.checkpoint_dir.is_some() {
+            let unused = Diagnostic::warning("--checkpoint-dir is not used: a query has no checkpoints, only sinks have");
+            report::warning(&unused.hint("Let a pump fill a stream and add --sink STREAM=-."));
+        }
         return print_queries(queries, args.output, interrupts).await;
     }
     let prints_rows = application.prints_rows() || !queries.is_empty();

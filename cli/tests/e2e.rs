@@ -323,3 +323,31 @@ fn params_are_replaced_and_unknown_ones_named() {
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("seconds"), "{}", text(&output.stderr));
 }
+
+#[test]
+fn a_sink_never_overwrites_what_a_source_reads_or_another_sink_writes() {
+    let folder = Folder::new();
+    folder.write("app.sql", KDA);
+    folder.write("ticks.jsonl", ticks(100));
+    let before = folder.read("ticks.jsonl");
+    let output = folder.kinesql(&["run", "app.sql", BOUND[0], BOUND[1], "--sink", "DESTINATION_SQL_STREAM=./ticks.jsonl"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    assert!(said.contains("which source \"SOURCE_SQL_STREAM_001\" reads"), "{said}");
+    assert_eq!(folder.read("ticks.jsonl"), before);
+
+    let sink = ["--sink", "DESTINATION_SQL_STREAM=out.json"];
+    let output = folder.kinesql(&[&["run", "app.sql", BOUND[0], BOUND[1]], &sink[..], &sink[..]].concat());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("both write"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_query_says_that_it_takes_no_checkpoints() {
+    let folder = Folder::new();
+    folder.write("app.sql", "SELECT STREAM * FROM \"SOURCE_SQL_STREAM_001\"");
+    folder.write("ticks.jsonl", ticks(3));
+    let output = folder.kinesql(&["run", "app.sql", BOUND[0], BOUND[1], "--checkpoint-dir", "checkpoints"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("--checkpoint-dir is not used"), "{}", text(&output.stderr));
+}

@@ -73,6 +73,9 @@ const IDLE_TIMEOUT: OptionSpec = OptionSpec {
     help: "After this long without a row a split no longer holds windows open; never unless given.",
 };
 
+/// Options of sources that are streams: a table has no time.
+const STREAM_OPTIONS: &[&OptionSpec] = &[&SOURCE_ROWTIME, &IDLE_TIMEOUT];
+
 /// What binding needs besides the catalog.
 pub(crate) struct Binder<'a> {
     pub(crate) catalog: &'a mut Catalog,
@@ -161,7 +164,7 @@ impl Binder<'_> {
         let columns = distinct(statement.columns.iter().map(|column| (&column.name, column)))?;
         let watermark = binding.is_none_or(|binding| binding.rowtime.is_none()).then_some(statement.watermark.as_ref()).flatten();
         let rowtime = binding.and_then(|binding| binding.rowtime.as_deref());
-        let entry = self.bind_source(&name.value, &columns, watermark, rowtime, options, span).await?;
+        let entry = self.bind_source(&name.value, &columns, watermark, rowtime, options, span, STREAM_OPTIONS).await?;
         if replace {
             self.drop_stream(&name.value);
         }
@@ -172,7 +175,7 @@ impl Binder<'_> {
 
     /// Adds a source that exists outside the script only.
     pub(crate) async fn add_bound_source(&mut self, name: &str, binding: &SourceBinding) -> Result<(), Problems> {
-        let entry = self.bind_source(name, &[], None, binding.rowtime.as_deref(), &binding.options, None).await?;
+        let entry = self.bind_source(name, &[], None, binding.rowtime.as_deref(), &binding.options, None, STREAM_OPTIONS).await?;
         let schema = SourceEntry::stream_schema(&entry.columns);
         self.catalog.streams.insert(name.to_owned(), StreamEntry { schema, source: Some(entry) });
         Ok(())
@@ -215,14 +218,21 @@ impl Binder<'_> {
         specs.extend(factory.options());
         let checked = Options::check(&format!("connector '{}'", factory.name()), &specs, options, span)?;
         let format = match checked.text("format") {
-            None => None,
+            None => {
+                check_csv_options(&format_spec(format_of_path(&checked), &checked, options)?, options)?;
+                None
+            }
             Some(word) if !factory.formats().contains(&word) => {
                 let problem = Diagnostic::error(format!("connector '{}' does not write format '{word}'", factory.name()));
                 return Err(vec![
                     place(problem, value_span(options, "format")).label(format!("formats are {}", factory.formats().join(", "))),
                 ]);
             }
-            Some(word) => Some(format_spec(word, &checked, options)?),
+            Some(word) => {
+                let format = format_spec(word, &checked, options)?;
+                check_csv_options(&format, options)?;
+                Some(format)
+            }
         };
         let plan = declared_columns(stream, &entry.schema);
         let definition = SinkDefinition { name: name.to_owned(), stream: stream.to_owned(), schema: plan.schema(), format };
@@ -236,11 +246,14 @@ impl Binder<'_> {
         statement: &CreateTable,
     ) -> Result<(String, SchemaRef, Vec<RecordBatch>), Problems> {
         let CreateTable { name, columns, options, options_span, or_replace } = statement;
-        if !or_replace && (self.catalog.tables.contains_key(&name.value) || self.catalog.streams.contains_key(&name.value)) {
+        if !or_replace && self.catalog.tables.contains_key(&name.value) {
             return Err(vec![already_exists("table", name)]);
         }
+        if let Some(stream) = self.catalog.streams.get(&name.value) {
+            return Err(vec![is_another(if stream.source.is_some() { "source" } else { "stream" }, name)]);
+        }
         let columns = distinct(columns.iter().map(|column| (&column.name, column)))?;
-        let entry = self.bind_source(&name.value, &columns, None, None, options, Some(*options_span)).await?;
+        let entry = self.bind_source(&name.value, &columns, None, None, options, Some(*options_span), &[]).await?;
         let at_name = |error: Error| vec![from_error(&error).at(name.span)];
         if !entry.source.is_bounded() {
             let problem = Diagnostic::error(format!("table \"{}\" cannot be read as a whole: its source never ends", name.value));
@@ -258,7 +271,10 @@ impl Binder<'_> {
             self.warnings.push(Diagnostic::warning(what).at(name.span));
         }
         let rows = batches.iter().map(RecordBatch::num_rows).sum();
-        self.catalog.tables.insert(name.value.clone(), TableEntry { schema: schema.clone(), connector: entry.connector, rows });
+        self.catalog.tables.insert(
+            name.value.clone(),
+            TableEntry { schema: schema.clone(), connector: entry.connector, source: entry.source, rows },
+        );
         Ok((format!("table {}", name.value), schema, batches))
     }
 
@@ -316,7 +332,10 @@ impl Binder<'_> {
         if name.value.eq_ignore_ascii_case(ERROR_STREAM) {
             return Err(vec![Diagnostic::error("error_stream exists already: the engine creates it").at(name.span)]);
         }
-        let taken = self.catalog.streams.contains_key(&name.value) || self.catalog.tables.contains_key(&name.value);
+        if self.catalog.tables.contains_key(&name.value) {
+            return Err(vec![is_another("table", name)]);
+        }
+        let taken = self.catalog.streams.contains_key(&name.value);
         if taken && !or_replace { Err(vec![already_exists("stream", name)]) } else { Ok(()) }
     }
 
@@ -327,6 +346,8 @@ impl Binder<'_> {
         self.catalog.sinks.retain(|sink| sink.stream != name);
     }
 
+    /// `more_options`: those of the engine, besides the connector's own, that make sense here.
+    #[allow(clippy::too_many_arguments, reason = "each is one part of the statement")]
     async fn bind_source(
         &self,
         name: &str,
@@ -335,13 +356,15 @@ impl Binder<'_> {
         rowtime_column: Option<&str>,
         options: &[OptionEntry],
         span: Option<Span>,
+        more_options: &[&OptionSpec],
     ) -> Result<SourceEntry, Problems> {
         let known: Vec<_> = self.connectors.sources().map(|factory| factory.name()).collect();
         let connector = connector_name("source", options, span, &known)?;
         let Some(factory) = self.connectors.source(&connector.value) else {
             return Err(vec![unknown_connector("source", connector, &known)]);
         };
-        let mut specs = vec![&CONNECTOR, &FORMAT, &CSV_DELIMITER, &CSV_HEADER, &SOURCE_ROWTIME, &IDLE_TIMEOUT];
+        let mut specs = vec![&CONNECTOR, &FORMAT, &CSV_DELIMITER, &CSV_HEADER];
+        specs.extend(more_options);
         specs.extend(factory.options());
         let checked = Options::check(&format!("connector '{}'", factory.name()), &specs, options, span)?;
         let format = match checked.text("format") {
@@ -350,12 +373,9 @@ impl Binder<'_> {
                 return Err(vec![place(problem, value_span(options, "format")).label("formats are json, csv")]);
             }
             Some(word) => format_spec(word, &checked, options)?,
-            None => {
-                let path =
-                    checked.text("path").unwrap_or_default().trim_end_matches(".gz").trim_end_matches(".zst").to_lowercase();
-                format_spec(if path.ends_with(".csv") { "csv" } else { "json" }, &checked, options)?
-            }
+            None => format_spec(format_of_path(&checked), &checked, options)?,
         };
+        check_csv_options(&format, options)?;
         let mut columns: Vec<DecodeColumn> = declared
             .iter()
             .enumerate()
@@ -398,12 +418,28 @@ impl Binder<'_> {
                     options.iter().find(|option| option.key == "rowtime").and_then(|option| option.key_span),
                 )]);
             }
+            (None, None, Some("arrival")) if !source.has_arrival_times() => {
+                let problem = Diagnostic::error(format!("connector '{}' does not know when records arrived", factory.name()));
+                let problem = problem.hint("Use rowtime = 'processing', or a WATERMARK clause for a column that has the time.");
+                return Err(vec![place(problem, value_span(options, "rowtime"))]);
+            }
             (None, None, Some("arrival")) => Rowtime::Arrival,
             (None, None, _) => Rowtime::Processing,
         };
+        if !matches!(rowtime, Rowtime::Column { .. })
+            && let Some(option) = options.iter().find(|option| option.key == IDLE_TIMEOUT.name)
+        {
+            let problem = Diagnostic::error("option \"idle_timeout\" needs event time");
+            let problem = place(problem, option.key_span).label("without it windows close by the clock anyway");
+            return Err(vec![problem.hint("Add WATERMARK FOR column AS column to the columns.")]);
+        }
         if let Rowtime::Column { name: column, .. } = &rowtime {
             let at = watermark.filter(|_| rowtime_column.is_none()).map(|watermark| watermark.column.span);
-            check_event_time(name, column, &mut columns, declared.is_empty()).map_err(|problem| vec![place(problem, at)])?;
+            check_event_time(name, column, &mut columns, declared.is_empty()).map_err(|problem| {
+                let outside = rowtime_column.is_some() && !declared.is_empty();
+                let message = if outside { format!("{}, as --rowtime says", problem.message) } else { problem.message.clone() };
+                vec![place(Diagnostic { message, ..problem }, at)]
+            })?;
         }
         Ok(SourceEntry {
             connector: factory.name().to_owned(),
@@ -543,6 +579,25 @@ fn format_spec(word: &str, checked: &Options, options: &[OptionEntry]) -> Result
     }
 }
 
+/// The text format that the extension of option `path` names, else JSON.
+fn format_of_path(checked: &Options) -> &'static str {
+    let path = checked.text("path").unwrap_or_default().to_lowercase();
+    let compressed = [".gz", ".gzip", ".zst", ".zstd"].iter().find_map(|suffix| path.strip_suffix(suffix));
+    if compressed.unwrap_or(&path).ends_with(".csv") { "csv" } else { "json" }
+}
+
+/// Refuses options of CSV where another format is used.
+fn check_csv_options(format: &FormatSpec, options: &[OptionEntry]) -> Result<(), Problems> {
+    let stray = options.iter().find(|option| option.key.starts_with("csv."));
+    match stray.filter(|_| !matches!(format, FormatSpec::Csv(_))) {
+        Some(option) => {
+            let problem = Diagnostic::error(format!("option \"{}\" needs format 'csv'", option.key));
+            Err(vec![place(problem, option.key_span).hint("Add format = 'csv', or leave the option out.")])
+        }
+        None => Ok(()),
+    }
+}
+
 fn connector_name<'a>(
     kind: &str,
     options: &'a [OptionEntry],
@@ -565,6 +620,12 @@ fn unknown_connector(kind: &str, entry: &OptionEntry, known: &[&str]) -> Diagnos
 fn already_exists(kind: &str, name: &Name) -> Diagnostic {
     let hint = format!("Write CREATE OR REPLACE {} to replace it.", kind.to_uppercase());
     Diagnostic::error(format!("{kind} \"{}\" exists already", name.value)).at(name.span).hint(hint)
+}
+
+/// CREATE OR REPLACE does not turn one kind of object into another.
+fn is_another(kind: &str, name: &Name) -> Diagnostic {
+    let hint = format!("Choose another name, or drop it first: DROP {} \"{}\".", kind.to_uppercase(), name.value);
+    Diagnostic::error(format!("\"{}\" exists already: it is a {kind}", name.value)).at(name.span).hint(hint)
 }
 
 fn place(diagnostic: Diagnostic, span: Option<Span>) -> Diagnostic {

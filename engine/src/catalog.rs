@@ -103,6 +103,8 @@ pub struct TableEntry {
     pub schema: SchemaRef,
     /// Name of the connector that it was read from.
     pub connector: String,
+    /// The bound connector.
+    pub source: Arc<dyn Source>,
     /// Rows when it was read.
     pub rows: usize,
 }

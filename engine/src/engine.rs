@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 use crate::bind::{Binder, declared_columns};
 use crate::catalog::{Catalog, Object, PumpEntry, SinkEntry, SourceBinding, StreamEntry};
 use crate::checkpoint::store::CheckpointStore;
+use crate::connector::conflicts::check_paths;
 use crate::connector::memory::ChannelSink;
 use crate::connector::{ConnectorRegistry, OptionEntry};
 use crate::diagnostic::{Diagnostic, Script, Span};
@@ -29,6 +30,7 @@ use crate::error::{Error, Result};
 use crate::plan::explain::explain;
 use crate::plan::explain_error::explain_error;
 use crate::plan::names::check_tables;
+use crate::plan::row_clock::current_row_timestamp;
 use crate::plan::session::session_context;
 use crate::plan::{PlanNode, StreamSchemas};
 use crate::runtime::clock::{Clock, SystemClock};
@@ -113,6 +115,7 @@ impl EngineBuilder {
             None => None,
         };
         let session = session_context(memory_limit)?;
+        session.register_udf(current_row_timestamp(clock.clone()));
         let shared = Mutex::new(Shared::default());
         Ok(Engine { inner: Arc::new(Inner { session, clock, parallelism, checkpoints, connectors, shared }) })
     }
@@ -220,9 +223,16 @@ impl Engine {
         }
     }
 
-    /// Binds a script on a copy of the catalog. Tables are read and registered; if the script is wrong they go again.
+    /// Binds a script on a copy of the catalog. Tables are read and registered; if the script is wrong they are what
+    /// they were before.
     async fn prepare(&self, script: &Arc<Script>) -> Result<Prepared> {
         let parsed = parse_script(script);
+        let mut tables = BTreeMap::new();
+        let names: Vec<_> = self.shared().catalog.tables.keys().cloned().collect();
+        for name in names {
+            let provider = self.inner.session.table_provider(TableReference::bare(name.as_str())).await?;
+            tables.insert(name, provider);
+        }
         let mut problems = parsed.diagnostics;
         let mut shared = self.shared().clone();
         let mut outcomes = Vec::new();
@@ -250,9 +260,12 @@ impl Engine {
         if problems.is_empty() {
             return Ok(Prepared { shared, outcomes });
         }
-        let before = self.shared().catalog.tables.keys().cloned().collect::<Vec<_>>();
-        for name in shared.catalog.tables.keys().filter(|name| !before.contains(name)) {
+        for name in shared.catalog.tables.keys() {
             self.inner.session.deregister_table(TableReference::bare(name.as_str()))?;
+        }
+        for (name, provider) in tables {
+            self.inner.session.deregister_table(TableReference::bare(name.as_str()))?;
+            self.inner.session.register_table(TableReference::bare(name.as_str()), provider)?;
         }
         problems.sort_by_key(|problem| problem.span.map(|span| span.start));
         Err(Error::sql(problems))
@@ -392,6 +405,7 @@ impl Engine {
             let name = format!("{stream} (command line {})", i + 1);
             sinks.push(binder.bind_sink(&name, &from, options, None).map_err(Error::sql)?);
         }
+        check_paths(&catalog, &sinks)?;
         Ok((catalog, sinks))
     }
 
@@ -465,11 +479,22 @@ impl Engine {
                 binder.create_pump(pump).await?;
                 pumps.extend(catalog.pumps.last());
             }
-            StatementKind::Query(_) => {
-                let problem = Diagnostic::error("EXPLAIN of a query without STREAM is not supported yet");
+            StatementKind::CreateStream(stream) if stream.query.is_some() => {
+                let mut binder = self.binder(&mut catalog, binder.bindings, binder.state);
+                binder.create_stream(stream).await?;
+                pumps.extend(catalog.pumps.last());
+            }
+            StatementKind::Query(query) => {
+                check_tables(query, binder.catalog, &self.inner.session)?;
+                let plan = self.plan_table_query(query).await?;
+                let plan =
+                    binder.state.optimize(&plan).map_err(|error| vec![explain_error(&error, &StreamSchemas::default())])?;
+                return Ok(plan.display_indent().to_string());
+            }
+            _ => {
+                let problem = Diagnostic::error("EXPLAIN needs a query: a SELECT, a CREATE PUMP or a CREATE STREAM … AS SELECT");
                 return Err(vec![problem.at(statement.span)]);
             }
-            _ => return Err(vec![Diagnostic::error("EXPLAIN needs a SELECT STREAM or a CREATE PUMP").at(statement.span)]),
         }
         let text = self.explain_graph(&catalog, &pumps, &sinks).await;
         text.map_err(|error| vec![Diagnostic::error(error.message())])

@@ -294,3 +294,27 @@ async fn splits_that_are_all_silent_do_not_wait_for_each_other() {
     world.commit(&job).await.expect("running");
     assert_eq!(world.counts(), count(2, 10));
 }
+
+#[tokio::test]
+async fn windows_of_a_source_that_is_silent_close_by_the_clock() {
+    let world = World::with_splits(1);
+    let folder = tempfile::tempdir().expect("a folder");
+    let job = world.start(&in_folder(folder.path()), COUNTS).await.expect("started");
+    world.feed(0, &[12.0]);
+    world.commit(&job).await.expect("running");
+    // Silent for 5 s: from now on event time goes on from 12 s as the clock does.
+    world.clock.set(5_000);
+    world.commit(&job).await.expect("running");
+    world.clock.set(12_999);
+    world.commit(&job).await.expect("running");
+    assert_eq!(world.counts(), "", "it is 19.999 s");
+    world.clock.set(14_000);
+    world.commit(&job).await.expect("running");
+    assert_eq!(world.counts(), count(1, 20), "it is 21 s");
+
+    world.feed(0, &[20.9, 21.0]);
+    world.source.finish();
+    job.wait().await.expect("complete");
+    assert_eq!(world.late(), "{\"name\":\"LATE_ROW\",\"at\":\"1970-01-01 00:00:20.900\"}\n");
+    assert_eq!(world.counts(), count(1, 20) + &count(1, 30));
+}

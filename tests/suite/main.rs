@@ -6,3 +6,4 @@ mod plans;
 mod property;
 mod simulation;
 mod slt;
+mod tables;

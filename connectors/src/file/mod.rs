@@ -25,7 +25,7 @@ mod sink;
 mod source;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kinesql_engine::connector::{OptionKind, OptionSpec, Options};
 use kinesql_engine::{Error, ErrorKind};
@@ -76,6 +76,17 @@ impl Compression {
 
 fn extension(path: &Path) -> String {
     path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase()).unwrap_or_default()
+}
+
+/// The path without links and relative parts; None if its folder does not exist either.
+fn resolved(path: &Path) -> Option<PathBuf> {
+    if let Ok(path) = path.canonicalize() {
+        return Some(path);
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // A folder that is yet to be made is nobody else's; what is made there stays comparable.
+    let folder = folder.canonicalize().or_else(|_| std::path::absolute(folder)).ok()?;
+    Some(folder.join(path.file_name()?))
 }
 
 /// The error for a failed access to `path`; `verb` is what was attempted, such as `read`.

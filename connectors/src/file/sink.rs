@@ -22,7 +22,7 @@ use kinesql_engine::{Error, Result};
 use super::output::OutputFormat;
 use super::parts::Parts;
 use super::single::SingleFile;
-use super::{Compression, extension};
+use super::{Compression, extension, resolved};
 
 const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
@@ -138,6 +138,12 @@ impl Sink for FileSink {
                 .with_hint("End the path in '/': each checkpoint then completes a file in that folder."));
         }
         Ok(Box::new(SingleFile::open(path, &format, self.append, state).await?))
+    }
+
+    fn owned_path(&self) -> Option<PathBuf> {
+        // Nobody owns a device or a pipe, such as /dev/null.
+        let special = std::fs::metadata(&self.path).is_ok_and(|found| !found.is_file() && !found.is_dir());
+        if special { None } else { resolved(&self.path) }
     }
 }
 

@@ -24,7 +24,7 @@ use kinesql_engine::{Error, Result};
 use super::framing::Framing;
 use super::ranges::{RangeReader, Ranges};
 use super::reader::{FileReader, ReadOptions, open_file};
-use super::{Compression, file_error};
+use super::{Compression, file_error, resolved};
 use crate::blocking::{BlockingReader, ReadAhead, Step, unblock};
 
 /// How often a followed file is looked at.
@@ -276,6 +276,19 @@ impl Source for FileSource {
             Ok(Vec::new())
         })
         .await
+    }
+
+    fn reads_path(&self, path: &Path) -> bool {
+        let Some(own) = resolved(&self.path) else { return false };
+        let Some((folder, name)) = own.parent().zip(own.file_name()) else { return false };
+        if self.path.to_string_lossy().ends_with('/') {
+            return own == path || path.parent() == Some(own.as_path());
+        }
+        let matched = |other: &Path| match other.file_name() {
+            Some(other) if self.is_several() => matches(&name.to_string_lossy(), &other.to_string_lossy()),
+            other => other == Some(name),
+        };
+        folder == path || (path.parent() == Some(folder) && matched(path))
     }
 }
 

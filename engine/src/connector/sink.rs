@@ -5,6 +5,7 @@
 //! (a service) is at-least-once and says so in its documentation.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -51,6 +52,12 @@ pub trait Sink: Send + Sync + fmt::Debug {
     /// Opens the sink. With `state` (from the newest complete checkpoint) everything written after that checkpoint is
     /// undone where that is possible, and what was prepared but not committed is committed.
     async fn open(&self, state: Option<&SinkState>, context: &SinkContext) -> Result<Box<dyn SinkWriter>>;
+
+    /// The local file or folder that it owns, absolute and without links, if it writes to one. The engine starts no job in
+    /// which something else writes or reads it.
+    fn owned_path(&self) -> Option<PathBuf> {
+        None
+    }
 }
 
 /// Writes rows. Called by one task.

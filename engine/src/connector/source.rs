@@ -5,6 +5,7 @@
 //! gives it back to [`Source::open`].
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -84,6 +85,11 @@ pub trait Source: Send + Sync + fmt::Debug {
         Payload::Bytes
     }
 
+    /// True if its records say when the service received them: `rowtime = 'arrival'` may be used.
+    fn has_arrival_times(&self) -> bool {
+        false
+    }
+
     /// True if the source ends by itself, as a file does.
     fn is_bounded(&self) -> bool;
 
@@ -96,6 +102,11 @@ pub trait Source: Send + Sync + fmt::Debug {
 
     /// The first records, at most about `max_bytes`, for schema inference. Reading them does not lose them.
     async fn sample(&self, max_bytes: usize, context: &SourceContext) -> Result<Vec<u8>>;
+
+    /// True if it reads this local file, or files in this folder. The path is absolute and without links.
+    fn reads_path(&self, _path: &Path) -> bool {
+        false
+    }
 }
 
 /// Reads one split. Called by one task; `next` waits when there is nothing to read yet.

@@ -28,6 +28,9 @@ pub fn infer_schema(spec: &FormatSpec, sample: &[u8]) -> Result<SchemaRef> {
             return Err(Error::config("columns cannot be inferred from parquet: it is a format of sinks"));
         }
     };
+    if columns.is_empty() && sample.iter().all(u8::is_ascii_whitespace) {
+        return Err(Error::data("no column can be inferred: there are no records yet").with_hint("Declare the columns."));
+    }
     if columns.is_empty() {
         return Err(Error::data(format!("no column can be inferred: none of the sample's records is {}", spec.name()))
             .with_hint("Declare the columns, or check the format option."));
@@ -263,7 +266,7 @@ mod tests {
             ("\u{FEFF}{\"a\":1}", "a BIGINT"),
             ("[1,2]\n", "Data: no column can be inferred: none of the sample's records is json"),
             ("{}", "Data: no column can be inferred: none of the sample's records is json"),
-            ("", "Data: no column can be inferred: none of the sample's records is json"),
+            ("", "Data: no column can be inferred: there are no records yet"),
         ] {
             assert_eq!(inferred(&FormatSpec::Json, sample), expected, "{sample}");
         }
@@ -285,7 +288,7 @@ mod tests {
             ),
             (spec(b',', true), "a,b\n", "a VARCHAR(65535), b VARCHAR(65535)"),
             (spec(b',', true), "a\n1,2\n", "a BIGINT, COL_2 BIGINT"),
-            (spec(b',', false), "\n\n", "Data: no column can be inferred: none of the sample's records is csv"),
+            (spec(b',', false), "\n\n", "Data: no column can be inferred: there are no records yet"),
         ] {
             assert_eq!(inferred(&spec, sample), expected, "{sample}");
         }

@@ -24,7 +24,11 @@ impl Budget {
     /// The operator holds `bytes` from now on, for what `held` says. Fails with [`crate::ErrorKind::Config`].
     pub fn resize(&self, bytes: usize, held: impl FnOnce() -> String) -> Result<()> {
         self.reservation.try_resize(bytes).map_err(|error| {
-            let megabytes = |bytes: usize| format!("{:.1} MB", bytes as f64 / 1e6);
+            let megabytes = |bytes: usize| match bytes {
+                0..10_000 => format!("{bytes} B"),
+                10_000..100_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+                _ => format!("{:.1} MB", bytes as f64 / 1e6),
+            };
             let mut message =
                 format!("{} needs {} for {}, which exceeds the memory budget", self.operator, megabytes(bytes), held());
             if let MemoryLimit::Finite(limit) = self.pool.memory_limit() {

@@ -1,35 +1,93 @@
-//! Override of ROWTIME: `… AS ROWTIME` gives the rows a new time (kda-sql-reference.md §3.2, §8.5).
+//! Override of ROWTIME: `… AS ROWTIME` gives the rows a new time (kda-sql-reference.md §3.2, §8.4, §8.5).
 //!
 //! Input:  rows whose ROWTIME column already holds the new time, and watermarks of the old time.
-//! Output: the same rows; those that arrived between two watermarks are sorted by the new time.
-//! State:  the rows since the last watermark.
-//! Time:   the new watermark is the greatest new ROWTIME that was emitted.
-//! Late:   a row behind the new watermark goes to `error_stream` as `LATE_ROW`.
+//! Output: the same rows. The result rows of a window are sorted by the new time, other rows stay in their order.
+//! State:  the result rows of the window that is being emitted.
+//! Time:   the new watermark is the greatest new ROWTIME so far.
+//! Late:   a row behind the greatest new ROWTIME before it goes to `error_stream` as `LATE_ROW`. Decided row by row, so
+//!         that it does not matter how the rows are cut into batches.
 
-use arrow::array::{Array, AsArray, UInt32Array};
-use arrow::compute::{concat_batches, take_record_batch};
+use arrow::array::{Array, AsArray, BooleanArray, UInt32Array};
+use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
 use arrow::datatypes::{SchemaRef, TimestampMillisecondType};
 use arrow::record_batch::RecordBatch;
 
+use super::budget::{Budget, bytes_of_rows};
 use super::{Operator, Output};
 use crate::checkpoint::OperatorState;
 use crate::error::{Error, Result};
 use crate::runtime::clock::EventTime;
 use crate::runtime::error_rows::ErrorReporter;
 
-/// Puts rows in the order of their new ROWTIME.
+/// Gives rows a new ROWTIME.
 pub struct OverrideRowtime {
     schema: SchemaRef,
     rowtime: usize,
+    /// True above a window: its result rows, which come between two watermarks, have no order of their own.
+    sorts: bool,
     waiting: Vec<RecordBatch>,
-    emitted: EventTime,
+    /// Bytes of `waiting`.
+    bytes: usize,
+    greatest: EventTime,
     reporter: ErrorReporter,
+    budget: Budget,
 }
 
 impl OverrideRowtime {
-    /// `rowtime` is the place of the new ROWTIME among the columns of `schema`.
-    pub fn new(schema: SchemaRef, rowtime: usize, reporter: ErrorReporter) -> Self {
-        Self { schema, rowtime, waiting: Vec::new(), emitted: EventTime::MIN, reporter }
+    /// `rowtime` is the place of the new ROWTIME among the columns of `schema`; `sorts` is true for rows of a window.
+    pub fn new(schema: SchemaRef, rowtime: usize, sorts: bool, reporter: ErrorReporter, budget: Budget) -> Self {
+        let (waiting, bytes, greatest) = (Vec::new(), 0, EventTime::MIN);
+        Self { schema, rowtime, sorts, waiting, bytes, greatest, reporter, budget }
+    }
+
+    fn account(&mut self, bytes: usize) -> Result<()> {
+        self.bytes = bytes;
+        self.budget.resize(bytes, || "the result rows of one window".to_owned())
+    }
+
+    /// Emits the rows that are in time, in the order in which they are.
+    fn emit(&mut self, rows: RecordBatch, out: &mut Output) -> Result<()> {
+        let times = rows.column(self.rowtime).as_primitive_opt::<TimestampMillisecondType>();
+        let times = times.ok_or_else(|| Error::internal("ROWTIME is not a timestamp"))?;
+        if times.null_count() == 0
+            && times.values().first().is_none_or(|first| *first >= self.greatest)
+            && times.values().is_sorted()
+        {
+            self.greatest = times.values().last().copied().unwrap_or(self.greatest);
+            out.batch(rows);
+            return Ok(());
+        }
+        let mut keep = Vec::with_capacity(times.len());
+        for (row, time) in times.iter().enumerate() {
+            keep.push(time.is_some_and(|time| time >= self.greatest));
+            match time {
+                None => {
+                    let error = Error::data("ROWTIME is NULL").named("NULL_VIOLATION");
+                    out.error(self.reporter.row(&rows.slice(row, 1), &error));
+                }
+                Some(time) if time < self.greatest => {
+                    out.error(self.reporter.late_row(&rows.slice(row, 1), self.greatest));
+                }
+                Some(time) => self.greatest = time,
+            }
+        }
+        out.batch(filter_record_batch(&rows, &BooleanArray::from(keep))?);
+        Ok(())
+    }
+
+    /// Emits the result rows of the window that has just closed.
+    fn emit_window(&mut self, out: &mut Output) -> Result<()> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let rows = concat_batches(&self.schema, &self.waiting)?;
+        self.waiting.clear();
+        self.account(0)?;
+        let times = rows.column(self.rowtime).as_primitive_opt::<TimestampMillisecondType>();
+        let times = times.ok_or_else(|| Error::internal("ROWTIME is not a timestamp"))?.values();
+        let mut order: Vec<u32> = (0..rows.num_rows() as u32).collect();
+        order.sort_by_key(|row| times[*row as usize]);
+        self.emit(take_record_batch(&rows, &UInt32Array::from(order))?, out)
     }
 }
 
@@ -38,47 +96,32 @@ impl Operator for OverrideRowtime {
         "override rowtime"
     }
 
-    fn on_batch(&mut self, _input: usize, batch: RecordBatch, _out: &mut Output) -> Result<()> {
+    fn on_batch(&mut self, _input: usize, batch: RecordBatch, out: &mut Output) -> Result<()> {
+        if !self.sorts {
+            return self.emit(batch, out);
+        }
+        let bytes = self.bytes + bytes_of_rows(&batch);
         self.waiting.push(batch);
-        Ok(())
+        self.account(bytes)
     }
 
     fn on_watermark(&mut self, watermark: EventTime, out: &mut Output) -> Result<()> {
-        if !self.waiting.is_empty() {
-            let rows = concat_batches(&self.schema, &self.waiting)?;
-            self.waiting.clear();
-            let times = rows.column(self.rowtime).as_primitive_opt::<TimestampMillisecondType>();
-            let times = times.ok_or_else(|| Error::internal("ROWTIME is not a timestamp"))?;
-            let mut order = Vec::with_capacity(times.len());
-            for row in 0..times.len() {
-                if times.is_null(row) {
-                    out.error(self.reporter.row(&rows.slice(row, 1), &Error::data("ROWTIME is NULL").named("NULL_VIOLATION")));
-                } else if times.value(row) < self.emitted {
-                    out.error(self.reporter.late_row(&rows.slice(row, 1), self.emitted));
-                } else {
-                    order.push(row as u32);
-                }
-            }
-            order.sort_by_key(|row| times.value(*row as usize));
-            if let Some(last) = order.last() {
-                self.emitted = times.value(*last as usize);
-                out.batch(take_record_batch(&rows, &UInt32Array::from(order))?);
-            }
-        }
+        self.emit_window(out)?;
         if watermark == EventTime::MAX {
             out.watermark(watermark);
-        } else if self.emitted != EventTime::MIN {
-            out.watermark(self.emitted);
+        } else if self.greatest != EventTime::MIN {
+            out.watermark(self.greatest);
         }
         Ok(())
     }
 
     fn snapshot(&mut self) -> Result<Option<OperatorState>> {
-        Ok(Some(OperatorState { summary: serde_json::json!({ "emitted": self.emitted }), batches: self.waiting.clone() }))
+        Ok(Some(OperatorState { summary: serde_json::json!({ "greatest": self.greatest }), batches: self.waiting.clone() }))
     }
 
     fn restore(&mut self, state: OperatorState) -> Result<()> {
-        self.emitted = state.summary_value("emitted")?;
+        self.greatest = state.summary_value("greatest")?;
+        self.account(state.batches.iter().map(bytes_of_rows).sum())?;
         self.waiting = state.batches;
         Ok(())
     }

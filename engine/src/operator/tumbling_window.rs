@@ -224,6 +224,8 @@ fn emit_results(plan: &WindowPlan, keys: &mut GroupKeys, window: i64, pane: Pane
     for start in (0..rows).step_by(OUTPUT_ROWS) {
         out.batch(batch.slice(start, OUTPUT_ROWS.min(rows - start)));
     }
+    // Whoever needs all rows of a window has them now, however far the watermark has gone meanwhile.
+    out.watermark(end);
     Ok(())
 }
 

@@ -7,12 +7,14 @@
 
 pub mod explain;
 pub(crate) mod explain_error;
+mod expr_text;
 mod insert;
 mod item_names;
 pub mod monotonic;
 pub(crate) mod names;
 pub mod physical;
 pub mod query;
+pub(crate) mod row_clock;
 pub mod rowtime;
 pub mod rules;
 pub mod session;

@@ -28,7 +28,7 @@ use Monotonicity::{Ascending, Constant, Descending};
 
 impl Monotonicity {
     /// True if rows of one value are neighbours in time.
-    pub fn is_strictly_useful(&self) -> bool {
+    pub fn groups_neighbours(&self) -> bool {
         matches!(self, Ascending(_) | Descending(_))
     }
 
@@ -67,15 +67,17 @@ pub fn monotonicity(expr: &Expr, input: &LogicalPlan) -> Monotonicity {
     }
 }
 
-/// Casts and floors of time: the first argument decides, the others must be constant.
+/// Casts and floors of time: one argument may move, the others must be constant.
 fn of_function(function: &ScalarFunction, input: &LogicalPlan) -> Monotonicity {
-    let keeps_order = match kda_cast::target(&function.func) {
-        Some(target) => is_ordered(&target.data_type()),
-        None => matches!(function.name(), "step" | "floor_to" | "ceil_to" | "floor" | "ceil" | "date_trunc" | "date_bin"),
+    let keeps_order_of = match kda_cast::target(&function.func) {
+        Some(target) => is_ordered(&target.data_type()).then_some(0),
+        None => match function.name() {
+            "step" | "floor_to" | "ceil_to" | "floor" | "ceil" => Some(0),
+            "date_trunc" | "date_bin" => Some(1),
+            _ => None,
+        },
     };
-    if !keeps_order {
-        return Monotonicity::None;
-    }
+    let Some(keeps_order_of) = keeps_order_of else { return Monotonicity::None };
     let arguments: Vec<_> = function.args.iter().map(|argument| monotonicity(argument, input)).collect();
     let mut moving = arguments.iter().enumerate().filter(|(_, argument)| !matches!(argument, Constant(_)));
     let rebuild = |place: usize, expr: Expr| {
@@ -85,7 +87,7 @@ fn of_function(function: &ScalarFunction, input: &LogicalPlan) -> Monotonicity {
     };
     match (moving.next(), moving.next()) {
         (None, _) => Constant(Expr::ScalarFunction(function.clone())),
-        (Some((place, argument)), None) => argument.clone().map(|expr| rebuild(place, expr)),
+        (Some((place, argument)), None) if place == keeps_order_of => argument.clone().map(|expr| rebuild(place, expr)),
         _ => Monotonicity::None,
     }
 }

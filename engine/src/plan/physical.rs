@@ -14,6 +14,7 @@ use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
 use datafusion::physical_expr::expressions::BinaryExpr;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
+use super::expr_text::{text, texts, texts_over};
 use super::monotonic::{Monotonicity, is_plain_rowtime, monotonicity};
 use super::rowtime::GROUP_ROWTIME;
 use crate::diagnostic::Diagnostic;
@@ -29,7 +30,7 @@ use crate::operator::tumbling_window::{Emit, MergeWindows, OutputColumn, Tumblin
 use crate::operator::window_key::WindowKey;
 use crate::operator::window_pane::{AggregateSpec, PaneLayout};
 use crate::runtime::error_rows::ErrorReporter;
-use crate::types::ROWTIME;
+use crate::types::{ROWTIME, SqlType, sql_type_name};
 
 /// A query as operators on streams.
 #[derive(Clone)]
@@ -62,11 +63,11 @@ pub enum PlanNode {
 #[allow(missing_docs, reason = "each variant is documented by the operator it builds")]
 pub enum OperatorSpec {
     Select { indices: Vec<usize>, schema: SchemaRef },
-    Filter { predicate: Arc<dyn PhysicalExpr> },
-    Project { expressions: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaRef },
+    Filter { predicate: Arc<dyn PhysicalExpr>, text: String },
+    Project { expressions: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaRef, text: String },
     Window { plan: Box<WindowPlan>, emit: Emit, text: String },
     MergeWindows { plan: Box<WindowPlan> },
-    OverrideRowtime { schema: SchemaRef, rowtime: usize },
+    OverrideRowtime { schema: SchemaRef, rowtime: usize, sorts: bool },
     Merge { schema: SchemaRef, rowtime: usize },
     Insert { sources: Vec<Option<usize>>, schema: SchemaRef },
 }
@@ -78,8 +79,8 @@ impl OperatorSpec {
         let merge_hint = "Raise --memory-limit, or give a source that can be silent an idle_timeout: rows wait for the slowest.";
         Ok(match self.clone() {
             OperatorSpec::Select { indices, schema } => Box::new(Select::new(indices, schema)),
-            OperatorSpec::Filter { predicate } => Box::new(Filter::new(predicate, reporter.clone())),
-            OperatorSpec::Project { expressions, schema } => Box::new(Project::new(expressions, schema, reporter.clone())),
+            OperatorSpec::Filter { predicate, .. } => Box::new(Filter::new(predicate, reporter.clone())),
+            OperatorSpec::Project { expressions, schema, .. } => Box::new(Project::new(expressions, schema, reporter.clone())),
             OperatorSpec::Window { plan, emit, .. } => Box::new(TumblingWindow::try_new(
                 *plan,
                 emit,
@@ -89,8 +90,9 @@ impl OperatorSpec {
             OperatorSpec::MergeWindows { plan } => {
                 Box::new(MergeWindows::try_new(*plan, Budget::new("merge windows", window_hint, pool), reporter.clone())?)
             }
-            OperatorSpec::OverrideRowtime { schema, rowtime } => {
-                Box::new(OverrideRowtime::new(schema, rowtime, reporter.clone()))
+            OperatorSpec::OverrideRowtime { schema, rowtime, sorts } => {
+                let budget = Budget::new("override rowtime", window_hint, pool);
+                Box::new(OverrideRowtime::new(schema, rowtime, sorts, reporter.clone(), budget))
             }
             OperatorSpec::Merge { schema, rowtime } => {
                 Box::new(Merge::new(schema, rowtime, Budget::new("merge", merge_hint, pool)))
@@ -106,10 +108,8 @@ impl fmt::Display for OperatorSpec {
             |schema: &SchemaRef| schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ");
         match self {
             OperatorSpec::Select { schema, .. } => write!(f, "select [{}]", columns(schema)),
-            OperatorSpec::Filter { predicate } => write!(f, "filter [{predicate}]"),
-            OperatorSpec::Project { expressions, .. } => {
-                write!(f, "project [{}]", expressions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
-            }
+            OperatorSpec::Filter { text, .. } => write!(f, "filter [{text}]"),
+            OperatorSpec::Project { text, .. } => write!(f, "project [{text}]"),
             OperatorSpec::Window { text, emit: Emit::Results, .. } => write!(f, "tumbling window [{text}]"),
             OperatorSpec::Window { text, emit: Emit::States, .. } => write!(f, "tumbling window, partial [{text}]"),
             OperatorSpec::MergeWindows { .. } => write!(f, "merge windows"),
@@ -151,6 +151,9 @@ impl PlanNode {
     }
 }
 
+/// Begins the message about `… AS ROWTIME` of another type.
+pub(super) const NO_ROWTIME: &str = "ROWTIME must be a TIMESTAMP";
+
 /// Plans `plan` as operators. Errors have no span: the caller knows the query's place.
 pub fn plan_operators(plan: &LogicalPlan, props: &ExecutionProps) -> Result<PlanNode, Diagnostic> {
     match plan {
@@ -162,16 +165,27 @@ pub fn plan_operators(plan: &LogicalPlan, props: &ExecutionProps) -> Result<Plan
         LogicalPlan::Filter(filter) => {
             let input = plan_operators(&filter.input, props)?;
             let predicate = physical(&filter.predicate, filter.input.schema(), props)?;
-            Ok(input.then(OperatorSpec::Filter { predicate }))
+            Ok(input.then(OperatorSpec::Filter {
+                predicate,
+                text: texts_over(std::slice::from_ref(&filter.predicate), &filter.input),
+            }))
         }
         LogicalPlan::Projection(projection) => {
             let input = plan_operators(&projection.input, props)?;
             let expressions = projection.expr.iter().map(|expr| physical(expr, projection.input.schema(), props));
             let expressions = expressions.collect::<Result<Vec<_>, _>>()?;
             let schema = without_metadata(projection.schema.as_arrow());
-            let node = input.then(OperatorSpec::Project { expressions, schema: schema.clone() });
+            let text = texts_over(&projection.expr, &projection.input);
+            let node = input.then(OperatorSpec::Project { expressions, schema: schema.clone(), text });
             Ok(match overridden_rowtime(projection) {
-                Some(rowtime) => node.then(OperatorSpec::OverrideRowtime { schema, rowtime }),
+                Some(rowtime) => {
+                    let field = schema.field(rowtime);
+                    if *field.data_type() != SqlType::Timestamp.data_type() {
+                        let problem = Diagnostic::error(format!("{NO_ROWTIME}, not {}", sql_type_name(field)));
+                        return Err(problem.hint("Convert it to a TIMESTAMP, or give the column another name."));
+                    }
+                    node.then(OperatorSpec::OverrideRowtime { schema, rowtime, sorts: is_window_result(&projection.input) })
+                }
                 None => node,
             })
         }
@@ -221,8 +235,19 @@ fn overridden_rowtime(projection: &datafusion::logical_expr::Projection) -> Opti
     (!plain).then_some(place)
 }
 
+/// True if the rows of `plan` are those of a window, which come one window at a time and in no order of time.
+fn is_window_result(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Aggregate(_) => true,
+        LogicalPlan::Projection(_) | LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) => {
+            plan.inputs().iter().all(|input| is_window_result(input))
+        }
+        _ => false,
+    }
+}
+
 /// A physical expression whose integer arithmetic fails on overflow instead of wrapping (kda-sql-reference.md §8.2).
-fn physical(expr: &Expr, schema: &DFSchema, props: &ExecutionProps) -> Result<Arc<dyn PhysicalExpr>, Diagnostic> {
+pub(super) fn physical(expr: &Expr, schema: &DFSchema, props: &ExecutionProps) -> Result<Arc<dyn PhysicalExpr>, Diagnostic> {
     let planned = create_physical_expr(expr, schema, props, &PhysicalPlanningContext::default()).and_then(|expr| {
         expr.transform_up(|node| {
             Ok(match node.downcast_ref::<BinaryExpr>() {
@@ -240,7 +265,7 @@ fn physical(expr: &Expr, schema: &DFSchema, props: &ExecutionProps) -> Result<Ar
 fn plan_window(aggregate: &Aggregate, props: &ExecutionProps) -> Result<OperatorSpec, Diagnostic> {
     let input = aggregate.input.as_ref();
     let found: Vec<_> = aggregate.group_expr.iter().map(|expr| monotonicity(expr, input)).collect();
-    let mut windows = found.iter().enumerate().filter(|(_, found)| found.is_strictly_useful());
+    let mut windows = found.iter().enumerate().filter(|(_, found)| found.groups_neighbours());
     let Some((place, moving)) = windows.next() else {
         return Err(Diagnostic::error(
             "GROUP BY on a stream needs a monotonic expression of ROWTIME: without one it could never emit a row",
@@ -248,7 +273,7 @@ fn plan_window(aggregate: &Aggregate, props: &ExecutionProps) -> Result<Operator
         .hint("Add a window, such as STEP(s.ROWTIME BY INTERVAL '10' SECOND) or FLOOR(s.ROWTIME TO MINUTE), to the GROUP BY."));
     };
     if let Some((other, _)) = windows.next() {
-        let (one, two) = (&aggregate.group_expr[place], &aggregate.group_expr[other]);
+        let (one, two) = (text(&aggregate.group_expr[place]), text(&aggregate.group_expr[other]));
         return Err(Diagnostic::error(format!("GROUP BY has two expressions of ROWTIME: {one} and {two}"))
             .hint("Only one expression based on ROWTIME is allowed in a GROUP BY."));
     }
@@ -290,13 +315,12 @@ fn plan_window(aggregate: &Aggregate, props: &ExecutionProps) -> Result<Operator
             aggregates.push(plan_aggregate(expr, input.schema(), props)?);
         }
     }
-    let names = |exprs: &[Expr]| exprs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let text = format!(
-        "window: {}; group by: {}; aggregates: {}",
-        aggregate.group_expr[place],
-        names(&aggregate.group_expr),
-        names(&aggregate.aggr_expr)
-    );
+    let window_text = text(&aggregate.group_expr[place]);
+    let other_keys = aggregate.group_expr.iter().enumerate().filter(|(i, _)| *i != place).map(|(_, expr)| expr);
+    let calls = aggregate.aggr_expr.iter().filter(|expr| !is_group_rowtime(expr));
+    let parts = [window_text, texts(other_keys), texts(calls)];
+    let parts = ["", "by ", "computing "].iter().zip(&parts).filter(|(_, part)| !part.is_empty());
+    let text = parts.map(|(word, part)| format!("{word}{part}")).collect::<Vec<_>>().join("; ");
     let layout = PaneLayout::try_new(key_fields, aggregates).map_err(|error| Diagnostic::error(error.message()))?;
     let schema = without_metadata(aggregate.schema.as_arrow());
     Ok(OperatorSpec::Window { plan: Box::new(WindowPlan { window, keys, layout, columns, schema }), emit: Emit::Results, text })

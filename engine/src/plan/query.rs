@@ -19,9 +19,9 @@ use sqlparser::ast::{self, SelectItem, SetExpr, Spanned};
 use super::explain_error::explain_error;
 use super::item_names::name_by_text;
 use super::names::check_names;
-use super::physical::{OperatorSpec, PlanNode, plan_operators};
+use super::physical::{NO_ROWTIME, OperatorSpec, PlanNode, plan_operators};
 use super::rowtime::{Carrier, make_explicit};
-use super::rules::{aggregate_types, casts, output_types};
+use super::rules::{aggregate_types, casts, literals, output_types};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::runtime::clock::EventTime;
 use crate::sql::Query;
@@ -67,12 +67,20 @@ pub async fn plan_stream_query(
     let statement = DataFusionStatement::Statement(Box::new(ast::Statement::Query(explicit)));
     let logical = state_with_streams(state, streams).statement_to_plan(statement).await;
     let optimized = logical
+        .and_then(literals::apply)
         .and_then(output_types::apply)
         .and_then(casts::apply)
         .and_then(aggregate_types::apply)
         .and_then(|plan| optimize(plan, state, now));
     let logical = optimized.map_err(|error| fail(explain_error(&error, streams)))?;
-    let node = plan_operators(&logical, state.execution_props()).map_err(fail)?;
+    let node = plan_operators(&logical, state.execution_props()).map_err(|problem| {
+        // The only problem that is about one item.
+        let item = if let Carrier::Override(item) = carrier { item_spans.get(item) } else { None };
+        fail(match item.filter(|_| problem.message.starts_with(NO_ROWTIME)) {
+            Some(item) => problem.at(*item),
+            None => problem,
+        })
+    })?;
     let schema = node.schema();
     let rowtime = schema.index_of(ROWTIME).map_err(|_| fail(Diagnostic::error("the query has no ROWTIME")))?;
     let columns = (0..schema.fields().len()).filter(|i| *i != rowtime || carrier != Carrier::Added).collect();
@@ -91,6 +99,7 @@ impl QueryPlan {
 
 fn optimize(plan: LogicalPlan, state: &SessionState, now: EventTime) -> datafusion::common::Result<LogicalPlan> {
     let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
+    let plan = literals::fold(plan)?;
     let now = chrono::DateTime::from_timestamp_millis(now).unwrap_or_default();
     let context = OptimizerContext::new_with_config_options(state.config_options().clone()).with_query_execution_start_time(now);
     // Only rules that keep streams streams: no reordering, no limits, no joins.

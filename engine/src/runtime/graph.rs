@@ -200,10 +200,6 @@ impl Builder<'_> {
                         open = self.merge_point(open, &format!("windows of {pump}"), pump);
                         open.operators.push(OperatorSpec::MergeWindows { plan: plan.clone() });
                     }
-                    OperatorSpec::OverrideRowtime { .. } if self.instances(open.stage) > 1 => {
-                        open = self.merge_point(open, &format!("rowtime of {pump}"), pump);
-                        open.operators.push(operator.clone());
-                    }
                     operator => open.operators.push(operator.clone()),
                 }
                 Ok(open)

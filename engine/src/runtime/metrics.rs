@@ -32,6 +32,8 @@ struct Splits {
     by_name: BTreeMap<String, SplitWatermark>,
     /// The furthest that [`SplitWatermarks::reached`] has been.
     reached: Option<EventTime>,
+    /// While all splits are idle: how far the source had come when the last fell silent, and when that was.
+    silent_since: Option<(EventTime, EventTime)>,
 }
 
 #[derive(Debug)]
@@ -57,14 +59,38 @@ impl SplitWatermarks {
             Some(current) => *current = SplitWatermark { time, idle: false },
             None => drop(splits.by_name.insert(split.to_owned(), SplitWatermark { time, idle: false })),
         }
+        if time != EventTime::MAX {
+            splits.silent_since = None;
+        }
         splits.advance();
     }
 
-    /// `split` is idle until its watermark is set again.
-    pub fn set_idle(&self, split: &str) {
+    /// `split` is idle at `now`, until its watermark is set again.
+    pub fn set_idle(&self, split: &str, now: EventTime) {
         let mut splits = self.lock();
         if let Some(current) = splits.by_name.get_mut(split) {
             current.idle = true;
+        }
+        splits.advance();
+        let silent = splits.by_name.values().all(|split| split.idle || split.time == EventTime::MAX);
+        if let (true, None, Some(reached)) = (silent, splits.silent_since, splits.reached.filter(|time| *time != EventTime::MIN))
+        {
+            splits.silent_since = Some((reached, now));
+        }
+    }
+
+    /// Where a source is whose splits are all idle: its event time goes on as the clock does. None while any split is not,
+    /// or if no row ever came.
+    pub fn silent_watermark(&self, now: EventTime) -> Option<EventTime> {
+        let (reached, since) = self.lock().silent_since?;
+        Some(reached.saturating_add(now.saturating_sub(since).max(0)))
+    }
+
+    /// The watermark of a split that stays idle.
+    pub fn raise_idle(&self, split: &str, time: EventTime) {
+        let mut splits = self.lock();
+        if let Some(current) = splits.by_name.get_mut(split) {
+            current.time = time;
         }
         splits.advance();
     }

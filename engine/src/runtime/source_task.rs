@@ -70,10 +70,11 @@ pub async fn run(mut task: SourceTask, reader: Box<dyn SplitReader>) -> Result<(
     let mut last_row = task.clock.now();
     let mut idle = false;
     loop {
-        let wake = if task.rowtime.follows_clock() {
+        // An idle split of event time looks at the clock as well: if all are idle, time goes on as the clock does.
+        let wake = if task.rowtime.follows_clock() || idle {
             Some(task.clock.now().saturating_add(TICK.as_millis() as i64))
         } else {
-            task.idle_timeout.filter(|_| !idle).map(|timeout| last_row.saturating_add(timeout.as_millis() as i64))
+            task.idle_timeout.map(|timeout| last_row.saturating_add(timeout.as_millis() as i64))
         };
         tokio::select! {
             // What is due by the clock comes before a barrier that was sent after it.
@@ -81,9 +82,11 @@ pub async fn run(mut task: SourceTask, reader: Box<dyn SplitReader>) -> Result<(
             () = sleep_until(&task.clock, wake) => {
                 if task.rowtime.follows_clock() {
                     task.tick().await?;
+                } else if idle {
+                    task.go_on_silently().await?;
                 } else {
                     idle = true;
-                    task.metrics.watermarks.set_idle(&task.split);
+                    task.metrics.watermarks.set_idle(&task.split, task.clock.now());
                     task.stage.process(0, Event::Idle).await?;
                 }
             }
@@ -197,6 +200,18 @@ impl SourceTask {
         let watermark = self.rowtime.watermark();
         self.metrics.watermarks.set(&self.split, watermark);
         self.stage.process(0, Event::Watermark(watermark)).await
+    }
+
+    /// The split is still idle; if the whole source is, its windows close by the clock.
+    async fn go_on_silently(&mut self) -> Result<()> {
+        let Some(watermark) = self.metrics.watermarks.silent_watermark(self.clock.now()) else { return Ok(()) };
+        if watermark > self.rowtime.watermark() {
+            self.rowtime.raise(watermark);
+            self.metrics.watermarks.raise_idle(&self.split, watermark);
+            self.stage.process(0, Event::Watermark(watermark)).await?;
+            self.stage.process(0, Event::Idle).await?;
+        }
+        Ok(())
     }
 
     async fn tick(&mut self) -> Result<()> {

@@ -92,11 +92,12 @@ impl Grammar<'_, '_> {
 
     fn explain(&mut self) -> Parsed<StatementKind> {
         let rest = self.cursor.rest();
-        let explains_pump =
-            self.cursor.at_words(&["CREATE", "PUMP"]) || self.cursor.at_words(&["CREATE", "OR", "REPLACE", "PUMP"]);
+        let explains_pump = ["PUMP", "STREAM"]
+            .iter()
+            .any(|kind| self.cursor.at_words(&["CREATE", kind]) || self.cursor.at_words(&["CREATE", "OR", "REPLACE", kind]));
         let explains_query = self.cursor.at_symbol("(") || matches!(self.cursor.peek_word(), Some("SELECT" | "WITH" | "VALUES"));
         if !explains_pump && !explains_query {
-            return Err(self.cursor.unexpected("a query or CREATE PUMP"));
+            return Err(self.cursor.unexpected("a query, CREATE PUMP or CREATE STREAM"));
         }
         let inner = statement(rest, self.script, self.problems);
         self.cursor.next += rest.len();

@@ -308,7 +308,7 @@ fn literals() {
         "CAST('2024-02-29' AS DATE), CAST('23:59:59.9' AS TIME), CAST('2024-01-31 00:00:00' AS TIMESTAMP), \
          CAST('2024-01-01' AS DATE), CAST('00:00:00' AS TIME), CAST('2024-01-01 00:00:00.123' AS TIMESTAMP)",
     );
-    check_expr("current_row_timestamp, CURRENT_TIMESTAMP, localtime", "current_row_timestamp(), current_timestamp, localtime");
+    check_expr("current_row_timestamp, CURRENT_TIMESTAMP, localtime", "current_row_timestamp(), current_timestamp, current_time");
 }
 
 #[test]

@@ -172,26 +172,26 @@ impl Multiples {
         };
         let (months, nanoseconds) = months_and_nanoseconds(step)?;
         if months < 0 || nanoseconds < 0 || (months == 0 && nanoseconds == 0) {
-            return plan_err!("step must be positive, not {step}");
+            return plan_err!("the step of STEP must be positive, not {}", interval_text(step));
         }
         let is_time_of_day = matches!(value, DataType::Time32(_) | DataType::Time64(_));
         if months > 0 && (nanoseconds > 0 || is_time_of_day) {
             let reason = if is_time_of_day { "a TIME has none" } else { "they cannot be mixed with days" };
-            return plan_err!("a step of {step} counts months: {reason}");
+            return plan_err!("a step of {} counts months: {reason}", interval_text(step));
         }
         if months > 0 {
             return Ok(Multiples::Buckets(Buckets::Months { count: months, units_per_day }));
         }
         let unit = NANOSECONDS_PER_DAY / i128::from(units_per_day);
         if nanoseconds % unit == 0 {
-            let units =
-                i64::try_from(nanoseconds / unit).map_err(|_| plan_datafusion_err!("a step of {step} is out of range"))?;
+            let units = i64::try_from(nanoseconds / unit)
+                .map_err(|_| plan_datafusion_err!("a step of {} is out of range", interval_text(step)))?;
             return Ok(Multiples::Buckets(Buckets::Units(units)));
         }
         if units_per_day == 1 && NANOSECONDS_PER_DAY % nanoseconds == 0 {
             return Ok(Multiples::Every);
         }
-        plan_err!("a step of {step} is not a whole number of the units of {value}")
+        plan_err!("a step of {} is not a whole number of the units of {value}", interval_text(step))
     }
 
     fn floor(self, column: &ArrayRef) -> Result<ArrayRef> {
@@ -257,6 +257,17 @@ fn units_of_decimal(step: &ScalarValue, scale: i8) -> Result<Option<i128>> {
         }
         step => rescale_exact(whole_number(step)?, 0, scale),
     })
+}
+
+/// An interval for messages, such as `1 month 0.5 s`.
+fn interval_text(step: &ScalarValue) -> String {
+    let Ok((months, nanoseconds)) = months_and_nanoseconds(step) else { return step.to_string() };
+    let seconds = format!("{} s", nanoseconds as f64 / 1e9);
+    match (months, nanoseconds) {
+        (0, _) => seconds,
+        (months, 0) => format!("{months} months"),
+        (months, _) => format!("{months} months {seconds}"),
+    }
 }
 
 fn months_and_nanoseconds(step: &ScalarValue) -> Result<(i64, i128)> {

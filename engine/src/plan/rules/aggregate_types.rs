@@ -36,8 +36,10 @@ fn rewrite(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
     let mut results = Vec::with_capacity(aggr_expr.len());
     for expr in &aggr_expr {
         let name = expr.schema_name().to_string();
+        // Other rules rename what they change.
+        let expr = if let Expr::Alias(alias) = expr { alias.expr.as_ref() } else { expr };
         let Expr::AggregateFunction(AggregateFunction { func, params }) = expr else {
-            results.push(call(expr.clone()));
+            results.push(call(expr.clone()).alias_if_changed(name)?);
             continue;
         };
         let argument_type = params.args.first().map(|argument| argument.get_type(input.schema())).transpose()?;

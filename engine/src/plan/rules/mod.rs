@@ -2,4 +2,5 @@
 
 pub mod aggregate_types;
 pub mod casts;
+pub mod literals;
 pub mod output_types;

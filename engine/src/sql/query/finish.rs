@@ -64,6 +64,9 @@ impl VisitorMut for Finish<'_> {
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         if self.stream {
+            if select.from.is_empty() {
+                self.report("a stream query needs FROM", self.span, "Name the stream: SELECT STREAM … FROM \"stream\".");
+            }
             if let [_, second, ..] = select.from.as_slice() {
                 let span = self.span_of(&second.relation);
                 self.report("a comma in FROM, which joins, is not supported yet in a stream query", span, AVAILABLE);

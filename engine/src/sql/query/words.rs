@@ -58,6 +58,9 @@ impl<'a> Rewriter<'a> {
                 self.push_all([plain(word), SqlToken::LParen, SqlToken::RParen], token);
                 return;
             }
+            // Sessions have no time zones of their own: local is UTC.
+            "LOCALTIMESTAMP" if !called => return self.push(keyword("CURRENT_TIMESTAMP"), token),
+            "LOCALTIME" if !called => return self.push(keyword("CURRENT_TIME"), token),
             "STEP" if called => return self.call(plain(word), token, Opening::Step(false)),
             "FLOOR" if called => return self.call(plain(word), token, Opening::Round(Some((self.out.len(), "FLOOR_TO")))),
             "CEIL" | "CEILING" if called => {

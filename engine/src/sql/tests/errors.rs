@@ -735,7 +735,7 @@ error: unexpected "DROP"
  --> app.sql:1:9
   |
 1 | EXPLAIN DROP STREAM s
-  |         ^^^^ expected a query or CREATE PUMP
+  |         ^^^^ expected a query, CREATE PUMP or CREATE STREAM
 "#,
     );
     check(
