@@ -14,8 +14,10 @@ mod startup;
 mod ticks;
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use clap::{Parser, Subcommand};
+use datafusion::common::exec_err;
 use datafusion::error::Result;
 
 /// The same allocator as the `kinesql` binary, so that DataFusion's batch answer has it too.
@@ -65,10 +67,15 @@ fn main() -> Result<()> {
         Some(What::Files) => files::run(&args)?,
         Some(What::Memory { tickers }) => memory::run(&args, *tickers)?,
         Some(What::Startup) => startup::run(&args)?,
+        // Each in a process of its own: the peak memory of a child includes that of the process that started it.
         None => {
-            files::run(&args)?;
-            memory::run(&args, None)?;
-            startup::run(&args)?;
+            for part in ["files", "memory", "startup"] {
+                let program = std::env::current_exe()?;
+                let status = Command::new(program).arg(part).args(std::env::args_os().skip(1)).status()?;
+                if !status.success() {
+                    return exec_err!("{part} failed");
+                }
+            }
         }
     }
     Ok(())

@@ -532,7 +532,8 @@ fn match_columns(schema: &SchemaRef, declared: &[&SourceColumn]) -> Result<Vec<D
             let is = crate::types::sql_type_name(existing);
             problems.push(
                 Diagnostic::error(format!("column \"{name}\" of the source is {is}, not {}", column.sql_type))
-                    .at(column.name.span),
+                    .at(column.name.span)
+                    .hint(format!("Declare it {is}, or leave all columns out to have those of the source.")),
             );
         }
         columns.push(DecodeColumn { field: column.sql_type.field(name, !column.not_null), path: None, index });

@@ -28,7 +28,8 @@ pub struct AggregateSpec {
 }
 
 impl AggregateSpec {
-    fn accumulator(&self) -> Result<Box<dyn GroupsAccumulator>> {
+    /// An empty accumulator of all groups.
+    pub(super) fn accumulator(&self) -> Result<Box<dyn GroupsAccumulator>> {
         if self.function.groups_accumulator_supported() {
             return Ok(self.function.create_groups_accumulator()?);
         }

@@ -18,6 +18,7 @@ pub(crate) mod row_clock;
 pub mod rowtime;
 pub mod rules;
 pub mod session;
+mod stagger;
 
 pub use physical::{OperatorSpec, PlanNode};
 pub use query::{QueryPlan, StreamSchemas, plan_stream_query};

@@ -17,6 +17,7 @@ use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use super::expr_text::{text, texts, texts_over};
 use super::monotonic::{Monotonicity, is_plain_rowtime, monotonicity};
 use super::rowtime::GROUP_ROWTIME;
+use super::stagger::plan_stagger;
 use crate::diagnostic::Diagnostic;
 use crate::operator::Operator;
 use crate::operator::budget::Budget;
@@ -26,6 +27,8 @@ use crate::operator::merge::Merge;
 use crate::operator::override_rowtime::OverrideRowtime;
 use crate::operator::project::Project;
 use crate::operator::select::Select;
+use crate::operator::stagger_window::{StaggerPlan, StaggerWindow};
+use crate::operator::time_order::TimeOrder;
 use crate::operator::tumbling_window::{Emit, MergeWindows, OutputColumn, TumblingWindow, WindowPlan};
 use crate::operator::window_key::WindowKey;
 use crate::operator::window_pane::{AggregateSpec, PaneLayout};
@@ -67,6 +70,8 @@ pub enum OperatorSpec {
     Project { expressions: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaRef, text: String },
     Window { plan: Box<WindowPlan>, emit: Emit, text: String },
     MergeWindows { plan: Box<WindowPlan> },
+    Stagger { plan: Box<StaggerPlan>, text: String },
+    TimeOrder { schema: SchemaRef, rowtime: usize },
     OverrideRowtime { schema: SchemaRef, rowtime: usize, sorts: bool },
     Merge { schema: SchemaRef, rowtime: usize },
     Insert { sources: Vec<Option<usize>>, schema: SchemaRef },
@@ -89,6 +94,12 @@ impl OperatorSpec {
             )?),
             OperatorSpec::MergeWindows { plan } => {
                 Box::new(MergeWindows::try_new(*plan, Budget::new("merge windows", window_hint, pool), reporter.clone())?)
+            }
+            OperatorSpec::Stagger { plan, .. } => {
+                Box::new(StaggerWindow::try_new(*plan, Budget::new("stagger window", window_hint, pool), reporter.clone())?)
+            }
+            OperatorSpec::TimeOrder { schema, rowtime } => {
+                Box::new(TimeOrder::new(schema, rowtime, Budget::new("time order", merge_hint, pool), reporter.clone()))
             }
             OperatorSpec::OverrideRowtime { schema, rowtime, sorts } => {
                 let budget = Budget::new("override rowtime", window_hint, pool);
@@ -113,6 +124,8 @@ impl fmt::Display for OperatorSpec {
             OperatorSpec::Window { text, emit: Emit::Results, .. } => write!(f, "tumbling window [{text}]"),
             OperatorSpec::Window { text, emit: Emit::States, .. } => write!(f, "tumbling window, partial [{text}]"),
             OperatorSpec::MergeWindows { .. } => write!(f, "merge windows"),
+            OperatorSpec::Stagger { text, .. } => write!(f, "stagger window [{text}]"),
+            OperatorSpec::TimeOrder { .. } => write!(f, "time order"),
             OperatorSpec::OverrideRowtime { .. } => write!(f, "override rowtime"),
             OperatorSpec::Merge { .. } => write!(f, "merge [by ROWTIME]"),
             OperatorSpec::Insert { schema, .. } => write!(f, "insert [{}]", columns(schema)),
@@ -130,8 +143,10 @@ impl PlanNode {
                 | OperatorSpec::Project { schema, .. }
                 | OperatorSpec::OverrideRowtime { schema, .. }
                 | OperatorSpec::Merge { schema, .. }
+                | OperatorSpec::TimeOrder { schema, .. }
                 | OperatorSpec::Insert { schema, .. } => schema.clone(),
                 OperatorSpec::Window { plan, .. } | OperatorSpec::MergeWindows { plan } => plan.schema.clone(),
+                OperatorSpec::Stagger { plan, .. } => plan.schema.clone(),
                 OperatorSpec::Filter { .. } => input.schema(),
             },
         }
@@ -191,7 +206,10 @@ pub fn plan_operators(plan: &LogicalPlan, props: &ExecutionProps) -> Result<Plan
         }
         LogicalPlan::Aggregate(aggregate) => {
             let input = plan_operators(&aggregate.input, props)?;
-            Ok(input.then(plan_window(aggregate, props)?))
+            match plan_stagger(aggregate, props) {
+                Some(stagger) => Ok(input.then(stagger?)),
+                None => Ok(input.then(plan_window(aggregate, props)?)),
+            }
         }
         LogicalPlan::Union(union) => {
             let schema = without_metadata(union.schema.as_arrow());
@@ -222,7 +240,7 @@ fn construct_name(plan: &LogicalPlan) -> &'static str {
 }
 
 /// Field metadata says what a column was declared as; a computed column is what its Arrow type says.
-fn without_metadata(schema: &Schema) -> SchemaRef {
+pub(super) fn without_metadata(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(
         schema.fields().iter().map(|field| field.as_ref().clone().with_metadata(Default::default())).collect::<Vec<_>>(),
     ))
@@ -326,11 +344,11 @@ fn plan_window(aggregate: &Aggregate, props: &ExecutionProps) -> Result<Operator
     Ok(OperatorSpec::Window { plan: Box::new(WindowPlan { window, keys, layout, columns, schema }), emit: Emit::Results, text })
 }
 
-fn is_group_rowtime(expr: &Expr) -> bool {
+pub(super) fn is_group_rowtime(expr: &Expr) -> bool {
     matches!(expr, Expr::AggregateFunction(function) if function.func.name() == GROUP_ROWTIME)
 }
 
-fn plan_aggregate(expr: &Expr, input: &DFSchemaRef, props: &ExecutionProps) -> Result<AggregateSpec, Diagnostic> {
+pub(super) fn plan_aggregate(expr: &Expr, input: &DFSchemaRef, props: &ExecutionProps) -> Result<AggregateSpec, Diagnostic> {
     if let Expr::AggregateFunction(function) = expr {
         if function.params.distinct {
             return Err(Diagnostic::error(format!("DISTINCT in {expr} is not supported yet")));

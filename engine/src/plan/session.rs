@@ -29,6 +29,7 @@ pub fn session_context(memory_limit: usize) -> crate::Result<SessionContext> {
     let context = SessionContext::new_with_state(state.with_type_planner(Arc::new(KdaTypes)).build());
     kinesql_udfs::register_all(&context)?;
     context.register_udaf(super::rowtime::group_rowtime().as_ref().clone());
+    context.register_udf(super::stagger::marker());
     Ok(context)
 }
 

@@ -200,6 +200,10 @@ impl Builder<'_> {
                         open = self.merge_point(open, &format!("windows of {pump}"), pump);
                         open.operators.push(OperatorSpec::MergeWindows { plan: plan.clone() });
                     }
+                    OperatorSpec::Stagger { .. } => {
+                        open = self.in_time_order(open, &input.schema(), pump)?;
+                        open.operators.push(operator.clone());
+                    }
                     operator => open.operators.push(operator.clone()),
                 }
                 Ok(open)
@@ -215,6 +219,18 @@ impl Builder<'_> {
                 Ok(Open { stage: merge, operators: vec![OperatorSpec::Merge { schema: schema.clone(), rowtime }] })
             }
         }
+    }
+
+    /// Brings the rows, of `schema`, in the order of ROWTIME.
+    fn in_time_order(&mut self, mut open: Open, schema: &SchemaRef, pump: &str) -> Result<Open> {
+        let rowtime = schema.index_of(ROWTIME)?;
+        if self.instances(open.stage) > 1 {
+            open = self.merge_point(open, &format!("rows of {pump} in time order"), pump);
+            open.operators.push(OperatorSpec::Merge { schema: schema.clone(), rowtime });
+        } else {
+            open.operators.push(OperatorSpec::TimeOrder { schema: schema.clone(), rowtime });
+        }
+        Ok(open)
     }
 
     /// Ends a chain in a new stage and starts one there.

@@ -22,6 +22,8 @@ pub(super) enum Opening {
     Cast,
     /// `STEP(`; true once BY was read.
     Step(bool),
+    /// `STAGGER(`; true once RANGE was read.
+    Stagger(bool),
     /// `FLOOR(` or `CEIL(`: index in the output, and what the function is named with TO; None once TO was read.
     Round(Option<(usize, &'static str)>),
 }

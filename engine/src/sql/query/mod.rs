@@ -9,6 +9,7 @@
 //! | `SELECT STREAM` | `SELECT`; [`Query::stream`] |
 //! | unquoted names | upper case; names of functions lower case |
 //! | `STEP(x BY y)` | `step(x, y)` |
+//! | `WINDOWED BY STAGGER (PARTITION BY a RANGE i)` | `GROUP BY a, "$stagger"(i)` |
 //! | `FLOOR(x TO unit)`, `CEIL`, `CEILING` | `floor_to(x, 'UNIT')`, `ceil_to(x, 'UNIT')` |
 //! | `INTERVAL '1:30' MINUTE TO SECOND` | `INTERVAL '90000 milliseconds'`; years and months: `INTERVAL '15 months'` |
 //! | `TIMESTAMP '…'`, `DATE '…'`, `TIME '…'` | `CAST('…' AS TIMESTAMP)` and so on |
@@ -41,6 +42,9 @@ use rewriter::Rewriter;
 
 /// Queries that are nested deeper than this are parsed on a large stack.
 const INLINE_DEPTH_MAX: usize = 6;
+
+/// Name of the group key that stands for WINDOWED BY STAGGER; no user's function has a `$`.
+pub(crate) const STAGGER: &str = "$stagger";
 
 /// What a stream query can do, for hints.
 const AVAILABLE: &str =

@@ -35,19 +35,6 @@ impl<'a> Rewriter<'a> {
                 self.skip_group();
                 true
             }
-            "WINDOWED" if self.peek_is_word(0, "BY") => {
-                self.at += 1;
-                let stagger = self.peek(0).filter(|next| next.is_word("STAGGER"));
-                self.at += usize::from(stagger.is_some());
-                let span = stagger.map_or(token.span, |stagger| token.span.union(stagger.span));
-                self.not_yet(
-                    "WINDOWED BY STAGGER",
-                    span,
-                    "Tumbling windows are written GROUP BY …, STEP(s.ROWTIME BY INTERVAL '1' MINUTE).",
-                );
-                self.skip_group();
-                true
-            }
             "ORDER" if self.stream && self.peek_is_word(0, "BY") => {
                 let span = self.peek(0).map_or(token.span, |by| token.span.union(by.span));
                 self.not_yet("ORDER BY in a stream query", span, "Rows are in the order of their ROWTIME already.");

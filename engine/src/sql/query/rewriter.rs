@@ -180,6 +180,14 @@ impl<'a> Rewriter<'a> {
                             .hint("Write STEP(s.ROWTIME BY INTERVAL '1' MINUTE)."),
                     );
                 }
+                if let Some(Level { opening: Opening::Stagger(false), .. }) = self.levels.last() {
+                    self.report(
+                        Diagnostic::error("STAGGER without RANGE")
+                            .at(token.span)
+                            .label("expected RANGE and the length of a window")
+                            .hint("Write WINDOWED BY STAGGER (PARTITION BY key, … RANGE INTERVAL '1' MINUTE)."),
+                    );
+                }
                 self.close();
                 self.push(SqlToken::RParen, token);
                 self.after_group();

@@ -3,9 +3,11 @@
 use sqlparser::tokenizer::Token as SqlToken;
 
 use super::AVAILABLE;
+use super::STAGGER;
 use super::level::{Level, Opening};
-use super::rewriter::{KEPT, Rewriter, cast, keyword, plain};
-use crate::sql::cursor::Cursor;
+use super::rewriter::{KEPT, Rewriter, cast, keyword, plain, quoted};
+use crate::diagnostic::Diagnostic;
+use crate::sql::cursor::{Cursor, behind};
 use crate::sql::keywords::{self, UNITS};
 use crate::sql::literal::{canonical_type, check_datetime, interval, sql_type, unknown_unit};
 use crate::sql::token::{Token, TokenKind};
@@ -66,6 +68,15 @@ impl<'a> Rewriter<'a> {
             "CEIL" | "CEILING" if called => {
                 return self.call(plain("CEIL"), token, Opening::Round(Some((self.out.len(), "CEIL_TO"))));
             }
+            "WINDOWED" if self.peek_is_word(0, "BY") => return self.stagger(token),
+            "RANGE" => {
+                if let Some(Level { opening: opening @ Opening::Stagger(false), .. }) = self.level() {
+                    *opening = Opening::Stagger(true);
+                    self.end_expression();
+                    self.push_all([SqlToken::Comma, quoted(STAGGER), SqlToken::LParen], token);
+                    return;
+                }
+            }
             "CAST" if called => return self.call(keyword(word), token, Opening::Cast),
             "EXTRACT" if called => self.check_extract(),
             "BY" => {
@@ -108,6 +119,31 @@ impl<'a> Rewriter<'a> {
             }
         }
         self.push(if KEPT.contains(&word) || keywords::is_reserved(word) { keyword(word) } else { plain(word) }, token);
+    }
+
+    /// `WINDOWED BY STAGGER (PARTITION BY keys RANGE interval)` is `GROUP BY keys, "$stagger"(interval)`.
+    fn stagger(&mut self, token: &'a Token) {
+        const WORDS: [&str; 5] = ["BY", "STAGGER", "(", "PARTITION", "BY"];
+        self.end_expression();
+        for (i, expected) in WORDS.iter().enumerate() {
+            let found = self.peek(i);
+            if !found.is_some_and(|found| found.is_word(expected) || found.is_symbol(expected)) {
+                let found = found.map_or_else(|| behind(token.span), |found| found.span);
+                self.report(
+                    Diagnostic::error("the WINDOWED BY clause is not complete")
+                        .at(found)
+                        .label(format!("expected {expected}"))
+                        .hint("Write WINDOWED BY STAGGER (PARTITION BY key, … RANGE INTERVAL '1' MINUTE)."),
+                );
+                return;
+            }
+        }
+        if !self.stream {
+            self.report(Diagnostic::error("WINDOWED BY STAGGER needs SELECT STREAM").at(token.span));
+        }
+        self.at += WORDS.len();
+        self.push_all([keyword("GROUP"), keyword("BY")], token);
+        self.open(Opening::Stagger(false));
     }
 
     /// A function's name and its parenthesis.

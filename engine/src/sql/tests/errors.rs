@@ -1397,17 +1397,6 @@ error: a window on a stream in FROM (OVER) is not supported yet
 hint: Streams can be filtered, projected, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
 "#,
     );
-    check(
-        "SELECT STREAM a FROM s WINDOWED BY STAGGER (PARTITION BY a RANGE INTERVAL '1' MINUTE)",
-        r#"
-error: WINDOWED BY STAGGER is not supported yet
- --> app.sql:1:24
-  |
-1 | SELECT STREAM a FROM s WINDOWED BY STAGGER (PARTITION BY a RANGE INTERVAL '1' MINUTE)
-  |                        ^^^^^^^^^^^^^^^^^^^
-hint: Tumbling windows are written GROUP BY …, STEP(s.ROWTIME BY INTERVAL '1' MINUTE).
-"#,
-    );
 }
 
 #[test]
