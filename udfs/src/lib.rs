@@ -9,6 +9,7 @@
 //! # Ok(()) }
 //! ```
 
+pub mod aggregate;
 pub mod scalar;
 pub mod sql_type;
 
@@ -22,6 +23,9 @@ use datafusion::prelude::SessionContext;
 pub fn register_all(session: &SessionContext) -> Result<()> {
     for function in all_scalar() {
         session.register_udf(function.as_ref().clone());
+    }
+    for function in aggregate::all() {
+        session.register_udaf(function.as_ref().clone());
     }
     Ok(())
 }

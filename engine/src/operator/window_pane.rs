@@ -28,6 +28,11 @@ pub struct AggregateSpec {
 }
 
 impl AggregateSpec {
+    /// True if the order of the rows matters to it.
+    pub fn needs_order(&self) -> bool {
+        matches!(self.function.fun().name(), "first_value" | "last_value") && self.function.order_bys().is_empty()
+    }
+
     /// An empty accumulator of all groups.
     pub(super) fn accumulator(&self) -> Result<Box<dyn GroupsAccumulator>> {
         if self.function.groups_accumulator_supported() {

@@ -350,15 +350,15 @@ pub(super) fn is_group_rowtime(expr: &Expr) -> bool {
 
 pub(super) fn plan_aggregate(expr: &Expr, input: &DFSchemaRef, props: &ExecutionProps) -> Result<AggregateSpec, Diagnostic> {
     if let Expr::AggregateFunction(function) = expr {
-        if function.params.distinct {
-            return Err(Diagnostic::error(format!("DISTINCT in {expr} is not supported yet")));
-        }
-        if function.params.filter.is_some() || !function.params.order_by.is_empty() {
-            return Err(Diagnostic::error(format!("FILTER and ORDER BY in {expr} are not supported")));
+        if function.params.filter.is_some() {
+            return Err(Diagnostic::error(format!("FILTER in {} is not supported", text(expr))));
         }
     }
     let context = PhysicalPlanningContext::default();
     let lowered = LoweredAggregateBuilder::new(expr, input, input.as_arrow(), props, &context).build();
     let lowered = lowered.map_err(|error| Diagnostic::error(error.strip_backtrace()))?;
-    Ok(AggregateSpec { arguments: lowered.aggregate.expressions(), function: lowered.aggregate })
+    // Accumulators get what they are ordered by behind their arguments.
+    let order = lowered.aggregate.order_bys().iter().map(|order| order.expr.clone());
+    let arguments = lowered.aggregate.expressions().into_iter().chain(order).collect();
+    Ok(AggregateSpec { arguments, function: lowered.aggregate })
 }

@@ -168,7 +168,36 @@ pub(crate) fn is_aggregating(select: &Select) -> bool {
 }
 
 /// Aggregates that a query without GROUP BY can be recognised by.
-const AGGREGATES: &[&str] = &["count", "sum", "avg", "min", "max", "stddev", "stddev_pop", "stddev_samp", "var_pop", "var_samp"];
+const AGGREGATES: &[&str] = &[
+    "any",
+    "approx_distinct",
+    "approx_median",
+    "approx_percentile_cont",
+    "avg",
+    "bool_and",
+    "bool_or",
+    "corr",
+    "count",
+    "covar_pop",
+    "covar_samp",
+    "every",
+    "first_value",
+    "last_value",
+    "max",
+    "mean",
+    "median",
+    "min",
+    "std_dev",
+    "stddev",
+    "stddev_pop",
+    "stddev_samp",
+    "sum",
+    "var",
+    "var_pop",
+    "var_population",
+    "var_samp",
+    "var_sample",
+];
 
 fn contains_aggregate(item: &SelectItem) -> bool {
     struct Finder;

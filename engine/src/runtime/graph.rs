@@ -14,6 +14,7 @@ use crate::catalog::{Catalog, PumpEntry, SinkEntry, SourceEntry};
 use crate::error::{Error, Result};
 use crate::format::DecodeColumn;
 use crate::operator::tumbling_window::Emit;
+use crate::operator::window_pane::AggregateSpec;
 use crate::plan::{OperatorSpec, PlanNode};
 use crate::types::ROWTIME;
 
@@ -194,6 +195,11 @@ impl Builder<'_> {
             PlanNode::Unary { input, operator } => {
                 let mut open = self.open(input, pump)?;
                 match operator {
+                    // The first and the last are those by ROWTIME, whatever split they came from.
+                    OperatorSpec::Window { plan, .. } if plan.layout.aggregates.iter().any(AggregateSpec::needs_order) => {
+                        open = self.in_time_order(open, &input.schema(), pump)?;
+                        open.operators.push(operator.clone());
+                    }
                     // Several splits: each aggregates what it has, one stage behind them merges the states.
                     OperatorSpec::Window { plan, text, .. } if self.instances(open.stage) > 1 => {
                         open.operators.push(OperatorSpec::Window { plan: plan.clone(), emit: Emit::States, text: text.clone() });

@@ -104,14 +104,8 @@ impl<'a> Rewriter<'a> {
                     return self.cast_type();
                 }
             }
-            "COUNT" if called && self.peek_is_word(1, "DISTINCT") => {
-                let span = self.peek(1).map_or(token.span, |distinct| token.span.union(distinct.span));
-                self.not_on_streams(
-                    "COUNT(DISTINCT …)",
-                    span,
-                    "Count in two steps: group by the column first, then count the groups.",
-                );
-            }
+            // `x = ANY (…)` compares; anywhere else it is the aggregate.
+            "ANY" if called && !self.previous().is_some_and(is_comparison) => return self.push(plain(word), token),
             _ => {
                 if self.refuse(word, token) {
                     return;
@@ -226,4 +220,8 @@ impl<'a> Rewriter<'a> {
             self.report(*unknown_unit(&cursor));
         }
     }
+}
+
+fn is_comparison(token: &Token) -> bool {
+    ["=", "<>", "!=", "<", "<=", ">", ">="].iter().any(|symbol| token.is_symbol(symbol))
 }

@@ -1527,17 +1527,6 @@ hint: Write one pump per grouping.
 #[test]
 fn what_has_no_meaning_on_a_stream() {
     check(
-        "SELECT STREAM COUNT(DISTINCT a) FROM s",
-        r#"
-error: COUNT(DISTINCT …) is not allowed in a stream query
- --> app.sql:1:15
-  |
-1 | SELECT STREAM COUNT(DISTINCT a) FROM s
-  |               ^^^^^^^^^^^^^^
-hint: Count in two steps: group by the column first, then count the groups.
-"#,
-    );
-    check(
         "SELECT STREAM SUM(a) FILTER (WHERE b) FROM s",
         r#"
 error: FILTER (WHERE …) is not allowed in a stream query
