@@ -3,6 +3,7 @@
 //! A [`Chain`] fuses operators into one task: what one emits is handed to the next by a call, without a channel.
 
 pub mod budget;
+pub mod distinct;
 pub mod filter;
 pub mod group_keys;
 pub mod insert;

@@ -5,6 +5,7 @@
 //!             ─ type coercion, simplify, prune columns ─ QueryPlan: operators on streams, or an error with its place
 //! ```
 
+mod distinct;
 pub mod explain;
 pub(crate) mod explain_error;
 mod expr_text;

@@ -146,6 +146,7 @@ fn of_column(column: &Column, plan: &LogicalPlan) -> Monotonicity {
             None => Monotonicity::None,
         },
         LogicalPlan::Filter(filter) => of_column(column, &filter.input),
+        LogicalPlan::Distinct(datafusion::logical_expr::Distinct::All(input)) => of_column(column, input),
         LogicalPlan::Projection(projection) => {
             let carrier = projection
                 .expr

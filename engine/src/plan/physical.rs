@@ -14,6 +14,7 @@ use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
 use datafusion::physical_expr::expressions::BinaryExpr;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
+use super::distinct::plan_distinct;
 use super::expr_text::{text, texts, texts_over};
 use super::monotonic::{Monotonicity, is_plain_rowtime, monotonicity};
 use super::rowtime::GROUP_ROWTIME;
@@ -21,6 +22,7 @@ use super::stagger::plan_stagger;
 use crate::diagnostic::Diagnostic;
 use crate::operator::Operator;
 use crate::operator::budget::Budget;
+use crate::operator::distinct::{Distinct, DistinctPlan};
 use crate::operator::filter::Filter;
 use crate::operator::insert::Insert;
 use crate::operator::merge::Merge;
@@ -71,6 +73,7 @@ pub enum OperatorSpec {
     Window { plan: Box<WindowPlan>, emit: Emit, text: String },
     MergeWindows { plan: Box<WindowPlan> },
     Stagger { plan: Box<StaggerPlan>, text: String },
+    Distinct { plan: Box<DistinctPlan>, text: String },
     TimeOrder { schema: SchemaRef, rowtime: usize },
     OverrideRowtime { schema: SchemaRef, rowtime: usize, sorts: bool },
     Merge { schema: SchemaRef, rowtime: usize },
@@ -98,6 +101,7 @@ impl OperatorSpec {
             OperatorSpec::Stagger { plan, .. } => {
                 Box::new(StaggerWindow::try_new(*plan, Budget::new("stagger window", window_hint, pool), reporter.clone())?)
             }
+            OperatorSpec::Distinct { plan, .. } => Box::new(Distinct::new(*plan, Budget::new("distinct", window_hint, pool))),
             OperatorSpec::TimeOrder { schema, rowtime } => {
                 Box::new(TimeOrder::new(schema, rowtime, Budget::new("time order", merge_hint, pool), reporter.clone()))
             }
@@ -125,6 +129,7 @@ impl fmt::Display for OperatorSpec {
             OperatorSpec::Window { text, emit: Emit::States, .. } => write!(f, "tumbling window, partial [{text}]"),
             OperatorSpec::MergeWindows { .. } => write!(f, "merge windows"),
             OperatorSpec::Stagger { text, .. } => write!(f, "stagger window [{text}]"),
+            OperatorSpec::Distinct { text, .. } => write!(f, "distinct [{text}]"),
             OperatorSpec::TimeOrder { .. } => write!(f, "time order"),
             OperatorSpec::OverrideRowtime { .. } => write!(f, "override rowtime"),
             OperatorSpec::Merge { .. } => write!(f, "merge [by ROWTIME]"),
@@ -147,6 +152,7 @@ impl PlanNode {
                 | OperatorSpec::Insert { schema, .. } => schema.clone(),
                 OperatorSpec::Window { plan, .. } | OperatorSpec::MergeWindows { plan } => plan.schema.clone(),
                 OperatorSpec::Stagger { plan, .. } => plan.schema.clone(),
+                OperatorSpec::Distinct { plan, .. } => plan.schema.clone(),
                 OperatorSpec::Filter { .. } => input.schema(),
             },
         }
@@ -210,6 +216,9 @@ pub fn plan_operators(plan: &LogicalPlan, props: &ExecutionProps) -> Result<Plan
                 Some(stagger) => Ok(input.then(stagger?)),
                 None => Ok(input.then(plan_window(aggregate, props)?)),
             }
+        }
+        LogicalPlan::Distinct(datafusion::logical_expr::Distinct::All(input)) => {
+            Ok(plan_operators(input, props)?.then(plan_distinct(input, props)?))
         }
         LogicalPlan::Union(union) => {
             let schema = without_metadata(union.schema.as_arrow());

@@ -206,7 +206,7 @@ impl Builder<'_> {
                         open = self.merge_point(open, &format!("windows of {pump}"), pump);
                         open.operators.push(OperatorSpec::MergeWindows { plan: plan.clone() });
                     }
-                    OperatorSpec::Stagger { .. } => {
+                    OperatorSpec::Stagger { .. } | OperatorSpec::Distinct { .. } => {
                         open = self.in_time_order(open, &input.schema(), pump)?;
                         open.operators.push(operator.clone());
                     }

@@ -2,7 +2,6 @@
 
 use sqlparser::tokenizer::Token as SqlToken;
 
-use super::AVAILABLE;
 use super::STAGGER;
 use super::level::{Level, Opening};
 use super::rewriter::{KEPT, Rewriter, cast, keyword, plain, quoted};
@@ -26,9 +25,6 @@ impl<'a> Rewriter<'a> {
                 self.push(keyword(word), token);
                 if self.peek_is_word(0, "STREAM") {
                     self.at += 1;
-                }
-                if let (true, Some(distinct)) = (self.stream && self.peek_is_word(0, "DISTINCT"), self.peek(0)) {
-                    self.not_yet("SELECT STREAM DISTINCT", distinct.span, AVAILABLE);
                 }
                 return;
             }

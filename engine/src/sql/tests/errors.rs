@@ -1402,17 +1402,6 @@ hint: Streams can be filtered, projected, merged with UNION ALL and aggregated w
 #[test]
 fn stream_queries_that_are_refused() {
     check(
-        "SELECT STREAM DISTINCT a FROM s",
-        r#"
-error: SELECT STREAM DISTINCT is not supported yet
- --> app.sql:1:15
-  |
-1 | SELECT STREAM DISTINCT a FROM s
-  |               ^^^^^^^^
-hint: Streams can be filtered, projected, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
-"#,
-    );
-    check(
         "SELECT STREAM a FROM s ORDER BY a",
         r#"
 error: ORDER BY in a stream query is not supported yet
@@ -1716,12 +1705,6 @@ FROM s OVER (RANGE INTERVAL '1' MINUTE PRECEDING) AS x
 JOIN t ON INTERVAL '25' HOURS = b
 LIMIT 5"#,
         r#"
-error: SELECT STREAM DISTINCT is not supported yet
- --> app.sql:1:15
-  |
-1 | SELECT STREAM DISTINCT a
-  |               ^^^^^^^^
-hint: Streams can be filtered, projected, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
 error: a window on a stream in FROM (OVER) is not supported yet
  --> app.sql:2:8
   |
