@@ -1,26 +1,41 @@
 //! Scalar functions, one per file.
 
 mod calendar;
+pub mod char_to;
+mod date_pattern;
 mod decimal;
 pub mod floor_to;
+mod instant;
 pub mod kda_cast;
 pub mod nonzero;
 pub mod step;
 #[cfg(test)]
 mod tests;
 mod time_bucket;
+pub mod to_char;
 
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
-use arrow::datatypes::FieldRef;
+use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
 
 /// All scalar functions.
 pub fn all() -> Vec<Arc<ScalarUDF>> {
-    vec![step::udf(), floor_to::floor_udf(), floor_to::ceil_udf(), nonzero::udf()]
+    vec![
+        step::udf(),
+        floor_to::floor_udf(),
+        floor_to::ceil_udf(),
+        nonzero::udf(),
+        char_to::date_udf(),
+        char_to::time_udf(),
+        char_to::timestamp_udf(),
+        to_char::date_udf(),
+        to_char::time_udf(),
+        to_char::timestamp_udf(),
+    ]
 }
 
 /// Applies `function` to an argument that is a column or one value, and gives back the same of the two.
@@ -31,6 +46,10 @@ fn map_column(argument: &ColumnarValue, function: impl FnOnce(&ArrayRef) -> Resu
             Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&function(&value.to_array()?)?, 0)?))
         }
     }
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
 fn any_nullable(fields: &[FieldRef]) -> bool {
