@@ -7,12 +7,19 @@ mod decimal;
 pub mod floor_to;
 mod instant;
 pub mod kda_cast;
+pub mod kda_extract;
+pub mod monotonic;
 pub mod nonzero;
 pub mod step;
 #[cfg(test)]
 mod tests;
 mod time_bucket;
 pub mod to_char;
+pub mod to_timestamp;
+pub mod ts_minus;
+pub mod tsdiff;
+mod unit;
+pub mod unix_timestamp;
 
 use std::sync::Arc;
 
@@ -35,6 +42,12 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
         to_char::date_udf(),
         to_char::time_udf(),
         to_char::timestamp_udf(),
+        to_timestamp::udf(),
+        unix_timestamp::udf(),
+        tsdiff::udf(),
+        ts_minus::udf(),
+        kda_extract::udf(),
+        monotonic::udf(),
     ]
 }
 
@@ -46,6 +59,20 @@ fn map_column(argument: &ColumnarValue, function: impl FnOnce(&ArrayRef) -> Resu
             Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&function(&value.to_array()?)?, 0)?))
         }
     }
+}
+
+/// Applies `function` to two arguments of one length; of two values it gives one value.
+fn zip_columns(
+    left: &ColumnarValue,
+    right: &ColumnarValue,
+    function: impl FnOnce(&ArrayRef, &ArrayRef) -> Result<ArrayRef>,
+) -> Result<ColumnarValue> {
+    if let (ColumnarValue::Scalar(left), ColumnarValue::Scalar(right)) = (left, right) {
+        let value = function(&left.to_array()?, &right.to_array()?)?;
+        return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&value, 0)?));
+    }
+    let columns = ColumnarValue::values_to_arrays(&[left.clone(), right.clone()])?;
+    Ok(ColumnarValue::Array(function(&columns[0], &columns[1])?))
 }
 
 fn is_text(data_type: &DataType) -> bool {

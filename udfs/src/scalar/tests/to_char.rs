@@ -63,7 +63,7 @@ fn what_is_written_is_read_again() {
     ];
     for pattern in patterns {
         let compiled = Pattern::compile(pattern).expect("a pattern");
-        for ms in (-20_000..100).map(|i| i * 37 * 86_399_999 + i) {
+        for ms in (-15_000..15_000).map(|i| i * 37 * 86_399_999 + i) {
             let text = write(pattern, ms);
             // The last days of a year may be in week 1, and by their own year that is the week of its start.
             if !(pattern.starts_with("y w") && write("M w", ms) == "12 1") {
