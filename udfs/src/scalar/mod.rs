@@ -1,15 +1,22 @@
 //! Scalar functions, one per file.
 
+pub mod abs;
 mod calendar;
 pub mod char_to;
+pub mod coalesce;
 mod date_pattern;
 mod decimal;
 pub mod floor_to;
 mod instant;
 pub mod kda_cast;
 pub mod kda_extract;
+pub mod logarithm;
+pub mod modulo;
 pub mod monotonic;
 pub mod nonzero;
+pub mod nullif;
+pub mod power;
+pub mod round_number;
 pub mod step;
 #[cfg(test)]
 mod tests;
@@ -18,6 +25,7 @@ pub mod to_char;
 pub mod to_timestamp;
 pub mod ts_minus;
 pub mod tsdiff;
+mod type_family;
 mod unit;
 pub mod unix_timestamp;
 
@@ -48,6 +56,16 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
         ts_minus::udf(),
         kda_extract::udf(),
         monotonic::udf(),
+        abs::udf(),
+        round_number::floor_udf(),
+        round_number::ceil_udf(),
+        logarithm::exp_udf(),
+        logarithm::ln_udf(),
+        logarithm::log10_udf(),
+        power::udf(),
+        modulo::udf(),
+        nullif::udf(),
+        coalesce::udf(),
     ]
 }
 
