@@ -11,9 +11,13 @@ use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArg
 use datafusion::prelude::SessionContext;
 
 mod char_to;
+mod differences;
 mod floor_to;
 mod kda_cast;
+mod kda_extract;
 mod nonzero;
+mod nulls;
+mod numbers;
 mod step;
 mod to_char;
 
@@ -21,7 +25,11 @@ mod to_char;
 async fn eval(expression: &str) -> String {
     let session = SessionContext::new();
     crate::register_all(&session).expect("names are free");
-    let result = async { session.sql(&format!("SELECT {expression} AS x")).await?.collect().await }.await;
+    let (expression, from) =
+        expression.split_once(" FROM (VALUES").filter(|_| !expression.starts_with('(')).unwrap_or((expression, ""));
+    let from = if from.is_empty() { String::new() } else { format!(" FROM (VALUES{from}") };
+    let sql = format!("SELECT {expression} AS x{from}");
+    let result = async { session.sql(&sql).await?.collect().await }.await;
     match result {
         Ok(batches) => {
             let table = pretty_format_batches(&batches).expect("printable").to_string();
