@@ -161,9 +161,7 @@ impl ScalarUDFImpl for CharTo {
                 self.name().to_uppercase()
             );
         }
-        if let Some(pattern) = args.scalar_arguments[0].and_then(|pattern| pattern.try_as_str().flatten()) {
-            Pattern::compile(pattern)?;
-        }
+        Pattern::check_constant(args.scalar_arguments[0])?;
         Ok(self.target.sql_type().field(self.name(), any_nullable(args.arg_fields)))
     }
 

@@ -16,6 +16,7 @@ mod format;
 mod parse;
 
 use arrow::error::ArrowError;
+use datafusion::common::{Result, ScalarValue, plan_err};
 
 use super::calendar::{civil_from_days, days_from_civil};
 
@@ -29,6 +30,9 @@ const ERAS: [&str; 2] = ["BC", "AD"];
 const HALVES: [&str; 2] = ["AM", "PM"];
 /// Letters of the short form of a name.
 const SHORT: usize = 3;
+
+/// Most letters of one field: far more digits than a field has, and few enough to be written.
+const LETTERS_MAX: usize = 255;
 
 /// A compiled pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,7 +109,7 @@ impl Field {
 }
 
 impl Pattern {
-    /// Fails for letters without a meaning, a quote that does not end, and more than three `X`.
+    /// Fails for letters without a meaning, a quote that does not end, too many letters in a row, and more than three `X`.
     pub(crate) fn compile(source: &str) -> Result<Pattern, ArrowError> {
         let wrong = |what: String| ArrowError::ParseError(format!("the pattern '{}' of a time {what}", shorten(source)));
         let mut items = Vec::new();
@@ -132,6 +136,9 @@ impl Pattern {
                 while letters.next_if_eq(&letter).is_some() {
                     count += 1;
                 }
+                if count > LETTERS_MAX {
+                    return Err(wrong(format!("has more than {LETTERS_MAX} {letter} in a row")));
+                }
                 if field == Field::ZoneIso && count > 3 {
                     return Err(wrong("has more than three X".to_owned()));
                 }
@@ -152,6 +159,14 @@ impl Pattern {
             }
         }
         Ok(Pattern { source: source.to_owned(), items })
+    }
+
+    /// Refuses a pattern that cannot be compiled while the query is planned, if it is a constant.
+    pub(crate) fn check_constant(pattern: Option<&ScalarValue>) -> Result<()> {
+        match pattern.and_then(|pattern| pattern.try_as_str().flatten()).map(Pattern::compile) {
+            Some(Err(ArrowError::ParseError(message))) => plan_err!("{message}"),
+            _ => Ok(()),
+        }
     }
 
     /// The text that was compiled.

@@ -99,9 +99,7 @@ impl ScalarUDFImpl for ToChar {
                 sql_type_name(pattern)
             );
         }
-        if let Some(pattern) = args.scalar_arguments[0].and_then(|pattern| pattern.try_as_str().flatten()) {
-            Pattern::compile(pattern)?;
-        }
+        Pattern::check_constant(args.scalar_arguments[0])?;
         Ok(SqlType::Varchar(CHARACTER_LENGTH_MAX).field(self.name(), pattern.is_nullable()))
     }
 

@@ -134,6 +134,7 @@ async fn wrong_patterns_and_types_are_refused_when_planned() {
     check_error(&empty.replace("{}", "yyyy-bb"), "the letter b, which has no meaning").await;
     check_error(&empty.replace("{}", "yyyy''T"), "a quote that does not end").await;
     check_error("char_to_date('XXXX', 'x')", "more than three X").await;
+    check_error(&format!("char_to_date('{}', 'x')", "S".repeat(70_000)), "has more than 255 S in a row").await;
     check_error("char_to_date('yyyy', 5)", "cannot read a DATE from BIGINT: CHAR_TO_DATE takes a pattern and a text").await;
     check_error("char_to_time(TIME '10:00:00', 'x')", "CHAR_TO_TIME takes").await;
 }
@@ -187,6 +188,14 @@ fn patterns_may_differ_by_row() {
     assert_eq!(years.as_primitive::<TimestampMillisecondType>().values(), &[31_536_000_000, 31_536_000_000]);
     for udf in [date_udf(), time_udf()] {
         assert_eq!(call(&udf, patterns.slice(0, 0), &[ScalarValue::from("x")]).expect("no row").len(), 0);
+    }
+}
+
+#[tokio::test]
+async fn the_start_of_the_query_tells_the_century() {
+    for pattern in ["'dd.MM.yy'", "p"] {
+        let parse = format!("char_to_date({pattern}, d) FROM (VALUES ('dd.MM.yy', '24.12.11')) AS t(p, d)");
+        check(&parse, "2011-12-24").await;
     }
 }
 

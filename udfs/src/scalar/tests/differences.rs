@@ -24,6 +24,21 @@ async fn differences_of_the_reference() {
     check("ts_minus(TIME '11:57:23', TIME '12:03:34', 'MINUTE')", "-6").await;
 }
 
+/// What KDA SQL does with `(a - b) qualifier`, kda-sql-reference.md §1.5, §5.4, §5.7.
+#[tokio::test]
+async fn differences_are_numbers_and_intervals_to_compute_with() {
+    let minus =
+        |qualifier: &str| format!("ts_minus(TIMESTAMP '2004-09-30 12:03:34.5', TIMESTAMP '2004-09-30 11:57:23', '{qualifier}')");
+    let (seconds, interval) = (minus("SECOND"), minus("DAY TO SECOND"));
+    check(&format!("CAST({seconds} * 1000 AS BIGINT)"), "371500").await;
+    check(&format!("floor({seconds} / 10)"), "37").await;
+    check(&format!("kda_extract('MINUTE', {interval})"), "6").await;
+    check(&format!("kda_extract('SECOND', {interval})"), "11.500").await;
+    check(&format!("{interval} > INTERVAL '6 minutes'"), "true").await;
+    check(&format!("TIMESTAMP '2004-09-30 11:57:23' + {interval}"), "2004-09-30T12:03:34.500").await;
+    check(&format!("abs({interval})"), "PT371.5S").await;
+}
+
 #[tokio::test]
 async fn differences_are_cut_towards_zero() {
     let late = "TIMESTAMP '2004-03-31 13:48:23.5'";
