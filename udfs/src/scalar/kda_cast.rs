@@ -36,7 +36,7 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-use super::map_column;
+use super::{is_text, map_column};
 use crate::sql_type::{SqlType, sql_type_name};
 
 /// A failing cast is an error, not a NULL.
@@ -92,10 +92,6 @@ impl ScalarUDFImpl for KdaCast {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         map_column(&args.args[0], |column| Ok(cast(column, self.target)?))
     }
-}
-
-fn is_text(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
 fn is_time(data_type: &DataType) -> bool {

@@ -1,26 +1,72 @@
 //! Scalar functions, one per file.
 
+pub mod abs;
 mod calendar;
+pub mod char_to;
+pub mod coalesce;
+mod date_pattern;
 mod decimal;
 pub mod floor_to;
+mod instant;
 pub mod kda_cast;
+pub mod kda_extract;
+pub mod logarithm;
+pub mod modulo;
+pub mod monotonic;
 pub mod nonzero;
+pub mod nullif;
+pub mod power;
+pub mod round_number;
 pub mod step;
 #[cfg(test)]
 mod tests;
 mod time_bucket;
+pub mod to_char;
+pub mod to_timestamp;
+pub mod ts_minus;
+pub mod tsdiff;
+mod type_family;
+mod unit;
+pub mod unix_timestamp;
 
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
-use arrow::datatypes::FieldRef;
+use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
 
 /// All scalar functions.
 pub fn all() -> Vec<Arc<ScalarUDF>> {
-    vec![step::udf(), floor_to::floor_udf(), floor_to::ceil_udf(), nonzero::udf()]
+    vec![
+        step::udf(),
+        floor_to::floor_udf(),
+        floor_to::ceil_udf(),
+        nonzero::udf(),
+        char_to::date_udf(),
+        char_to::time_udf(),
+        char_to::timestamp_udf(),
+        to_char::date_udf(),
+        to_char::time_udf(),
+        to_char::timestamp_udf(),
+        to_timestamp::udf(),
+        unix_timestamp::udf(),
+        tsdiff::udf(),
+        ts_minus::udf(),
+        kda_extract::udf(),
+        monotonic::udf(),
+        abs::udf(),
+        round_number::floor_udf(),
+        round_number::ceil_udf(),
+        logarithm::exp_udf(),
+        logarithm::ln_udf(),
+        logarithm::log10_udf(),
+        power::udf(),
+        modulo::udf(),
+        nullif::udf(),
+        coalesce::udf(),
+    ]
 }
 
 /// Applies `function` to an argument that is a column or one value, and gives back the same of the two.
@@ -31,6 +77,24 @@ fn map_column(argument: &ColumnarValue, function: impl FnOnce(&ArrayRef) -> Resu
             Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&function(&value.to_array()?)?, 0)?))
         }
     }
+}
+
+/// Applies `function` to two arguments of one length; of two values it gives one value.
+fn zip_columns(
+    left: &ColumnarValue,
+    right: &ColumnarValue,
+    function: impl FnOnce(&ArrayRef, &ArrayRef) -> Result<ArrayRef>,
+) -> Result<ColumnarValue> {
+    if let (ColumnarValue::Scalar(left), ColumnarValue::Scalar(right)) = (left, right) {
+        let value = function(&left.to_array()?, &right.to_array()?)?;
+        return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&value, 0)?));
+    }
+    let columns = ColumnarValue::values_to_arrays(&[left.clone(), right.clone()])?;
+    Ok(ColumnarValue::Array(function(&columns[0], &columns[1])?))
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
 fn any_nullable(fields: &[FieldRef]) -> bool {

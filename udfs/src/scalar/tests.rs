@@ -10,16 +10,26 @@ use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF};
 use datafusion::prelude::SessionContext;
 
+mod char_to;
+mod differences;
 mod floor_to;
 mod kda_cast;
+mod kda_extract;
 mod nonzero;
+mod nulls;
+mod numbers;
 mod step;
+mod to_char;
 
 /// The text of a SQL expression's value, or its error without its first words, which say only its kind.
 async fn eval(expression: &str) -> String {
     let session = SessionContext::new();
     crate::register_all(&session).expect("names are free");
-    let result = async { session.sql(&format!("SELECT {expression} AS x")).await?.collect().await }.await;
+    let (expression, from) =
+        expression.split_once(" FROM (VALUES").filter(|_| !expression.starts_with('(')).unwrap_or((expression, ""));
+    let from = if from.is_empty() { String::new() } else { format!(" FROM (VALUES{from}") };
+    let sql = format!("SELECT {expression} AS x{from}");
+    let result = async { session.sql(&sql).await?.collect().await }.await;
     match result {
         Ok(batches) => {
             let table = pretty_format_batches(&batches).expect("printable").to_string();
@@ -40,17 +50,32 @@ async fn check_error(expression: &str, message: &str) {
 
 /// Calls `function` on a column and constants as DataFusion does: asks for the type, then for the values.
 fn call(function: &ScalarUDF, column: ArrayRef, constants: &[ScalarValue]) -> Result<ArrayRef> {
-    let rows = column.len();
-    let mut arg_fields: Vec<FieldRef> = vec![Arc::new(Field::new("x", column.data_type().clone(), true))];
-    arg_fields.extend(constants.iter().map(|constant| Arc::new(Field::new("c", constant.data_type(), constant.is_null()))));
-    let scalar_arguments: Vec<_> = [None].into_iter().chain(constants.iter().map(Some)).collect();
+    call_mixed(function, [ColumnarValue::Array(column)].into_iter().chain(constants.iter().cloned().map(ColumnarValue::Scalar)))
+}
+
+/// [`call`] with columns alone.
+fn call_columns(function: &ScalarUDF, columns: &[ArrayRef]) -> Result<ArrayRef> {
+    call_mixed(function, columns.iter().cloned().map(ColumnarValue::Array))
+}
+
+fn call_mixed(function: &ScalarUDF, args: impl Iterator<Item = ColumnarValue>) -> Result<ArrayRef> {
+    let args: Vec<ColumnarValue> = args.collect();
+    let rows = args.iter().find_map(|arg| if let ColumnarValue::Array(column) = arg { Some(column.len()) } else { None });
+    let rows = rows.expect("a column");
+    let nullable = |arg: &ColumnarValue| if let ColumnarValue::Scalar(value) = arg { value.is_null() } else { true };
+    let arg_fields: Vec<FieldRef> =
+        args.iter().map(|arg| FieldRef::new(Field::new("x", arg.data_type(), nullable(arg)))).collect();
+    let constants = args.iter().map(|arg| if let ColumnarValue::Scalar(value) = arg { Some(value) } else { None });
+    let scalar_arguments: Vec<Option<&ScalarValue>> = constants.collect();
     let return_field =
         function.return_field_from_args(ReturnFieldArgs { arg_fields: &arg_fields, scalar_arguments: &scalar_arguments })?;
-    let args = [ColumnarValue::Array(column)].into_iter().chain(constants.iter().cloned().map(ColumnarValue::Scalar)).collect();
     let config_options = Arc::new(ConfigOptions::default());
-    function
+    let return_type = return_field.data_type().clone();
+    let result = function
         .invoke_with_args(ScalarFunctionArgs { args, arg_fields, number_rows: rows, return_field, config_options })?
-        .to_array(rows)
+        .to_array(rows)?;
+    assert_eq!(result.data_type(), &return_type, "{}", function.name());
+    Ok(result)
 }
 
 #[test]
