@@ -12,8 +12,11 @@ use datafusion::prelude::SessionContext;
 
 mod floor_to;
 mod kda_cast;
+mod log_parse;
 mod nonzero;
+mod patterns;
 mod step;
+mod strings;
 
 /// The text of a SQL expression's value, or its error without its first words, which say only its kind.
 async fn eval(expression: &str) -> String {
