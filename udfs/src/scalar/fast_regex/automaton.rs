@@ -8,6 +8,8 @@ use super::syntax::Node;
 /// Patterns past it take too much memory, and long to compile.
 const STATES_MAX: usize = 5_000;
 const TERMS_MAX: usize = 200_000;
+/// Parts of alternatives put together, well below a second of work.
+const WORK_MAX: usize = 2_000_000;
 /// The state from which nothing matches.
 const DEAD: u32 = u32::MAX;
 
@@ -137,6 +139,7 @@ struct Terms {
     nullable: Vec<bool>,
     numbers: HashMap<Term, Id>,
     derivatives: HashMap<(Id, u16), Id>,
+    work: usize,
 }
 
 impl Terms {
@@ -235,13 +238,22 @@ impl Terms {
                 _ => all.push(term),
             }
         }
-        all.sort_unstable();
-        all.dedup();
+        self.distinct(&mut all)?;
         match all.len() {
             0 => self.intern(Term::Nothing),
             1 => Ok(all[0]),
             _ => self.intern(Term::Union(all.into())),
         }
+    }
+
+    fn distinct(&mut self, terms: &mut Vec<Id>) -> Result<(), String> {
+        self.work += terms.len();
+        if self.work > WORK_MAX {
+            return Err(too_large());
+        }
+        terms.sort_unstable();
+        terms.dedup();
+        Ok(())
     }
 
     fn intersection(&mut self, terms: Vec<Id>) -> Result<Id, String> {
@@ -253,8 +265,7 @@ impl Terms {
                 _ => all.push(term),
             }
         }
-        all.sort_unstable();
-        all.dedup();
+        self.distinct(&mut all)?;
         if all.len() == 1 { Ok(all[0]) } else { self.intern(Term::Intersection(all.into())) }
     }
 
