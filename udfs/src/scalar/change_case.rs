@@ -11,7 +11,8 @@ use datafusion::common::Result;
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::logical_expr::scalar_doc_sections::DOC_SECTION_STRING;
 
-use super::text_function::{Arguments, Kind, TextFunction};
+use super::text_arguments::Arguments;
+use super::text_function::{Kind, TextFunction};
 
 /// The function `upper`.
 pub fn upper_udf() -> Arc<ScalarUDF> {

@@ -8,14 +8,14 @@
 
 use std::sync::Arc;
 
-use datafusion::common::plan_datafusion_err;
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::logical_expr::scalar_doc_sections::DOC_SECTION_REGEX;
 
 use super::fast_regex::FAST;
 use super::log_columns::numbered;
 use super::log_record::{RecordBuilder, fields};
-use super::text_function::{Kind, TextFunction, row_error};
+use super::text_arguments::row_error;
+use super::text_function::{Kind, TextFunction, plan_error};
 
 /// The function `fast_regex_log_parse`, also called `fast_regex_log_parser`.
 pub fn udf() -> Arc<ScalarUDF> {
@@ -33,7 +33,7 @@ pub fn udf() -> Arc<ScalarUDF> {
         example: ("fast_regex_log_parse('Mary____had_a_lamb', '(.*)_+(.*)')", "{COLUMN1: Mary, COLUMN2: had_a_lamb}"),
         plan: |args| {
             let columns = FAST.get(args.constant_text(1)?, None).and_then(|regex| numbered(regex.field_count() as i64));
-            Ok(args.record(fields(&columns.map_err(|message| plan_datafusion_err!("{message}"))?)))
+            Ok(args.record(fields(&columns.map_err(plan_error)?)))
         },
         run: |args| {
             let regex = FAST.get(args.constant_text(1)?.unwrap_or_default(), None).map_err(row_error)?;

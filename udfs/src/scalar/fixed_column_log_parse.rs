@@ -8,13 +8,13 @@
 
 use std::sync::Arc;
 
-use datafusion::common::plan_datafusion_err;
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::logical_expr::scalar_doc_sections::DOC_SECTION_STRING;
 
 use super::log_columns::described;
 use super::log_record::{RecordBuilder, fields};
-use super::text_function::{Kind, TextFunction, byte_of_character, row_error};
+use super::text_arguments::{byte_of_character, row_error};
+use super::text_function::{Kind, TextFunction, plan_error};
 
 /// The function `fixed_column_log_parse`.
 pub fn udf() -> Arc<ScalarUDF> {
@@ -34,7 +34,7 @@ pub fn udf() -> Arc<ScalarUDF> {
             "{M: GET , N: 7}",
         ),
         plan: |args| {
-            let columns = described(args.constant_text(1)?, true).map_err(|message| plan_datafusion_err!("{message}"))?;
+            let columns = described(args.constant_text(1)?, true).map_err(plan_error)?;
             Ok(args.record(fields(&columns)))
         },
         run: |args| {

@@ -10,12 +10,13 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Scalar, StringArray, StringBuilder};
 use arrow::compute::kernels::comparison::like;
-use datafusion::common::{Result, plan_err};
+use datafusion::common::Result;
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::logical_expr::scalar_doc_sections::DOC_SECTION_STRING;
 
 use super::pattern_cache::escape_character;
-use super::text_function::{Arguments, Kind, TextFunction, row_error};
+use super::text_arguments::{Arguments, row_error};
+use super::text_function::{Kind, TextFunction, plan_error};
 use crate::sql_type::SqlType;
 
 /// The function `is_like`.
@@ -39,10 +40,8 @@ pub fn udf() -> Arc<ScalarUDF> {
                 Some(pattern) if args.len() == 2 || escape.is_some() => with_backslashes(pattern, escape).map(drop),
                 _ => Ok(()),
             });
-            match checked {
-                Ok(()) => Ok(args.field(SqlType::Boolean)),
-                Err(message) => plan_err!("{message}"),
-            }
+            checked.map_err(plan_error)?;
+            Ok(args.field(SqlType::Boolean))
         },
         run,
     }

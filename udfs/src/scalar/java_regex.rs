@@ -19,6 +19,7 @@ use super::pattern_cache::PatternCache;
 pub(super) static FIND: PatternCache<Regex> = PatternCache::new(|pattern, _| find(pattern));
 /// Patterns that match the whole text.
 pub(super) static WHOLE: PatternCache<Regex> = PatternCache::new(|pattern, _| {
+    // Alone first: `a)(b` must not close the group around it.
     find(pattern)?;
     compile(&format!("\\A(?:{})\\z", translate(pattern)?), pattern)
 });

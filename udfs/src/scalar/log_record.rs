@@ -13,7 +13,7 @@ use datafusion::common::Result;
 
 use super::kda_cast::cast;
 use super::log_columns::Column;
-use super::text_function::{byte_of_character, row_error};
+use super::text_arguments::{byte_of_character, row_error};
 use crate::sql_type::SqlType;
 
 /// The fields of a record. All can be NULL because the whole can.

@@ -26,6 +26,7 @@ pub mod substring_similar;
 pub mod sys_log_parse;
 #[cfg(test)]
 mod tests;
+mod text_arguments;
 mod text_function;
 mod time_bucket;
 pub mod trim;

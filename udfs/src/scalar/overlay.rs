@@ -12,7 +12,8 @@ use arrow::array::StringBuilder;
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::logical_expr::scalar_doc_sections::DOC_SECTION_STRING;
 
-use super::text_function::{Kind, TextFunction, byte_of_character, row_error};
+use super::text_arguments::{byte_of_character, row_error};
+use super::text_function::{Kind, TextFunction};
 use crate::sql_type::{CHARACTER_LENGTH_MAX, SqlType};
 
 /// The function `overlay`.

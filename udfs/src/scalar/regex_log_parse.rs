@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::FieldRef;
-use datafusion::common::{Result, plan_datafusion_err};
+use datafusion::common::Result;
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::logical_expr::scalar_doc_sections::DOC_SECTION_REGEX;
 use regex::Regex;
@@ -18,7 +18,8 @@ use regex::Regex;
 use super::java_regex::WHOLE;
 use super::log_columns::{Column, described, numbered};
 use super::log_record::{RecordBuilder, fields};
-use super::text_function::{Kind, PlanArguments, TextFunction, row_error};
+use super::text_arguments::row_error;
+use super::text_function::{Kind, PlanArguments, TextFunction, plan_error};
 
 /// The function `regex_log_parse`.
 pub fn udf() -> Arc<ScalarUDF> {
@@ -64,7 +65,7 @@ fn plan(args: &PlanArguments<'_>) -> Result<FieldRef> {
     let pattern = args.constant_text(1)?;
     let description = if args.len() > 2 { Some(args.constant_text(2)?) } else { None };
     let columns = WHOLE.get(pattern, None).and_then(|regex| columns(&regex, description));
-    Ok(args.record(fields(&columns.map_err(|message| plan_datafusion_err!("{message}"))?)))
+    Ok(args.record(fields(&columns.map_err(plan_error)?)))
 }
 
 fn columns(regex: &Regex, description: Option<&str>) -> Result<Vec<Column>, String> {

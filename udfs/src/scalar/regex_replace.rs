@@ -11,13 +11,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::StringBuilder;
-use datafusion::common::plan_err;
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::logical_expr::scalar_doc_sections::DOC_SECTION_REGEX;
 use regex::{CaptureLocations, Regex};
 
 use super::java_regex::FIND;
-use super::text_function::{Kind, TextFunction, byte_of_character, row_error};
+use super::text_arguments::{byte_of_character, row_error};
+use super::text_function::{Kind, TextFunction, plan_error};
 use crate::sql_type::{CHARACTER_LENGTH_MAX, SqlType};
 
 /// The function `regex_replace`.
@@ -44,10 +44,8 @@ pub fn udf() -> Arc<ScalarUDF> {
                     .and_then(|regex| replacement.map_or(Ok(()), |replacement| pieces(replacement, &regex).map(drop))),
                 _ => Ok(()),
             };
-            match checked {
-                Ok(()) => Ok(args.field(SqlType::Varchar(CHARACTER_LENGTH_MAX))),
-                Err(message) => plan_err!("{message}"),
-            }
+            checked.map_err(plan_error)?;
+            Ok(args.field(SqlType::Varchar(CHARACTER_LENGTH_MAX)))
         },
         run: |args| {
             let (texts, patterns, replacements) = (args.texts(0)?, args.texts(1)?, args.texts(2)?);

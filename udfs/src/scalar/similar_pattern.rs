@@ -76,11 +76,12 @@ fn translate(part: &str, escape: Option<char>, pattern: &str) -> Result<Part, St
     let mut characters = part.chars().peekable();
     let mut groups = 0;
     let mut has_bar = false;
-    // Whether there is something that a repetition can repeat; whether the token before was a bare `%`.
+    // Whether there is something that a repetition can repeat; whether the token before was `%`.
     let (mut repeatable, mut after_any) = (false, false);
-    let starts_open = part.starts_with('%') && escape != Some('%');
+    // `%{0}` is nothing.
+    let starts_open = part.starts_with('%') && !part.starts_with("%{") && escape != Some('%');
     while let Some(character) = characters.next() {
-        let was_any = std::mem::take(&mut after_any);
+        after_any = false;
         if Some(character) == escape {
             let Some(literal) = characters.next() else { return Err(wrong(pattern, "it ends in the escape character")) };
             push_literal(&mut regex, literal);
@@ -111,7 +112,7 @@ fn translate(part: &str, escape: Option<char>, pattern: &str) -> Result<Part, St
                 continue;
             }
             '*' | '+' | '?' | '{' => {
-                if !repeatable || was_any && character == '{' && characters.peek().is_none() {
+                if !repeatable {
                     return Err(wrong(pattern, &format!("there is nothing that {character} can repeat")));
                 }
                 regex.push(character);

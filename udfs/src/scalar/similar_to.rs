@@ -7,13 +7,13 @@
 use std::sync::Arc;
 
 use arrow::array::BooleanBuilder;
-use datafusion::common::plan_err;
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::logical_expr::scalar_doc_sections::DOC_SECTION_REGEX;
 
 use super::pattern_cache::escape_character;
 use super::similar_pattern::WHOLE;
-use super::text_function::{Kind, TextFunction, row_error};
+use super::text_arguments::row_error;
+use super::text_function::{Kind, TextFunction, plan_error};
 use crate::sql_type::SqlType;
 
 /// The function `similar_to`.
@@ -37,10 +37,8 @@ pub fn udf() -> Arc<ScalarUDF> {
                 Some(pattern) if args.len() == 2 || escape.is_some() => WHOLE.get(pattern, escape).map(drop),
                 _ => Ok(()),
             });
-            match checked {
-                Ok(()) => Ok(args.field(SqlType::Boolean)),
-                Err(message) => plan_err!("{message}"),
-            }
+            checked.map_err(plan_error)?;
+            Ok(args.field(SqlType::Boolean))
         },
         run: |args| {
             let (texts, patterns) = (args.texts(0)?, args.texts(1)?);

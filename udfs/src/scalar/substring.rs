@@ -19,7 +19,8 @@ use datafusion::logical_expr::ScalarUDF;
 use datafusion::logical_expr::scalar_doc_sections::DOC_SECTION_STRING;
 
 use super::java_regex::FIND;
-use super::text_function::{Arguments, Kind, PlanArguments, TextFunction, byte_of_character, is_binary, is_text, row_error};
+use super::text_arguments::{Arguments, byte_of_character, is_binary, is_text, row_error};
+use super::text_function::{Kind, PlanArguments, TextFunction, plan_error};
 use crate::sql_type::SqlType;
 
 /// The function `substring`.
@@ -85,10 +86,8 @@ fn plan_from(args: &PlanArguments<'_>) -> Result<FieldRef> {
     if is_binary(args.data_type(0)) {
         return plan_err!("a regular expression is found in text, not in binary");
     }
-    if let Some(pattern) = args.text(1)
-        && let Err(message) = FIND.get(pattern, None)
-    {
-        return plan_err!("{message}");
+    if let Some(pattern) = args.text(1) {
+        FIND.get(pattern, None).map_err(plan_error)?;
     }
     Ok(args.nullable_field(part_type(args)))
 }

@@ -9,13 +9,13 @@
 use std::sync::Arc;
 
 use arrow::array::StringBuilder;
-use datafusion::common::plan_err;
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::logical_expr::scalar_doc_sections::DOC_SECTION_REGEX;
 
 use super::pattern_cache::escape_character;
 use super::similar_pattern::WANTED;
-use super::text_function::{Kind, TextFunction, row_error};
+use super::text_arguments::row_error;
+use super::text_function::{Kind, TextFunction, plan_error};
 use crate::sql_type::SqlType;
 
 /// The function `substring_similar`.
@@ -42,10 +42,8 @@ pub fn udf() -> Arc<ScalarUDF> {
                 (Some(pattern), Ok(Some(escape))) => WANTED.get(pattern, Some(escape)).map(drop),
                 (_, escape) => escape.map(drop),
             };
-            match checked {
-                Ok(()) => Ok(args.nullable_field(SqlType::Varchar(args.length(0)))),
-                Err(message) => plan_err!("{message}"),
-            }
+            checked.map_err(plan_error)?;
+            Ok(args.nullable_field(SqlType::Varchar(args.length(0))))
         },
         run: |args| {
             let (texts, patterns, escapes) = (args.texts(0)?, args.texts(1)?, args.texts(2)?);

@@ -18,7 +18,8 @@ use datafusion::logical_expr::ScalarUDF;
 use datafusion::logical_expr::scalar_doc_sections::DOC_SECTION_STRING;
 
 use super::log_record::record;
-use super::text_function::{Arguments, Kind, TextFunction, byte_of_character, row_error};
+use super::text_arguments::{Arguments, byte_of_character, row_error};
+use super::text_function::{Kind, TextFunction};
 use crate::sql_type::SqlType;
 
 const MESSAGE_LENGTH: u32 = 1024;

@@ -7,11 +7,9 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringArray};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
-use arrow::error::ArrowError;
-use datafusion::common::{DataFusionError, Result, ScalarValue, internal_err, plan_err};
+use arrow::array::ArrayRef;
+use arrow::datatypes::{DataType, Field, FieldRef, Fields};
+use datafusion::common::{DataFusionError, Result, ScalarValue, internal_err, plan_datafusion_err, plan_err};
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
     ColumnarValue, DocSection, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
@@ -19,6 +17,7 @@ use datafusion::logical_expr::{
 };
 
 use super::any_nullable;
+use super::text_arguments::{Arguments, integer, is_binary, is_text};
 use crate::sql_type::{CHARACTER_LENGTH_MAX, SqlType, sql_type_name};
 
 /// What an argument may be.
@@ -203,7 +202,7 @@ impl ScalarUDFImpl for Declared {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let constant = args.args.iter().all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
         let rows = if constant { 1 } else { args.number_rows };
-        let arguments = Arguments { values: &args.args, result: &args.return_field, rows };
+        let arguments = Arguments::new(&args.args, &args.return_field, rows);
         let column = (self.function.run)(&arguments)?;
         Ok(if constant { ColumnarValue::Scalar(ScalarValue::try_from_array(&column, 0)?) } else { ColumnarValue::Array(column) })
     }
@@ -244,7 +243,7 @@ impl<'a> PlanArguments<'a> {
     }
 
     /// A record: NULL as a whole where the input is NULL or does not have the expected form.
-    pub fn record(&self, fields: arrow::datatypes::Fields) -> FieldRef {
+    pub fn record(&self, fields: Fields) -> FieldRef {
         Arc::new(Field::new(self.function.name, DataType::Struct(fields), true))
     }
 
@@ -263,6 +262,11 @@ impl<'a> PlanArguments<'a> {
         self.args.scalar_arguments.get(argument).copied().flatten().and_then(|value| value.try_as_str().flatten())
     }
 
+    /// The number of an argument that is a constant whole number.
+    pub fn constant_integer(&self, argument: usize) -> Option<i64> {
+        self.args.scalar_arguments.get(argument).copied().flatten().and_then(integer)
+    }
+
     /// The text of an argument that has to be a constant because the result's fields depend on it.
     pub fn constant_text(&self, argument: usize) -> Result<&'a str> {
         self.text(argument).map_or_else(|| must_be_constant(self.function, argument), Ok)
@@ -274,138 +278,7 @@ fn must_be_constant<T>(function: &TextFunction, argument: usize) -> Result<T> {
     plan_err!("the argument {name} of {} must be a constant text", function.name.to_ascii_uppercase())
 }
 
-/// The arguments of a batch.
-pub(super) struct Arguments<'a> {
-    values: &'a [ColumnarValue],
-    result: &'a FieldRef,
-    /// Rows of the batch; 1 if every argument is a constant.
-    pub rows: usize,
-}
-
-impl Arguments<'_> {
-    pub fn len(&self) -> usize {
-        self.values.len()
-    }
-
-    pub fn data_type(&self, argument: usize) -> DataType {
-        self.values[argument].data_type()
-    }
-
-    /// The type of the result, as planned.
-    pub fn result_type(&self) -> &DataType {
-        self.result.data_type()
-    }
-
-    pub fn texts(&self, argument: usize) -> Result<Texts> {
-        let (column, is_constant) = self.column(argument, &DataType::Utf8)?;
-        Ok(Texts { column: column.as_string().clone(), is_constant })
-    }
-
-    pub fn integers(&self, argument: usize) -> Result<Integers> {
-        let (column, is_constant) = self.column(argument, &DataType::Int64)?;
-        Ok(Integers { column: column.as_primitive::<Int64Type>().clone(), is_constant })
-    }
-
-    /// An argument in the given type, and whether it is one value for all rows.
-    pub fn column(&self, argument: usize, data_type: &DataType) -> Result<(ArrayRef, bool)> {
-        let (column, is_constant) = match &self.values[argument] {
-            ColumnarValue::Array(column) => (column.clone(), false),
-            ColumnarValue::Scalar(value) => (value.to_array()?, true),
-        };
-        Ok((if column.data_type() == data_type { column } else { cast(&column, data_type)? }, is_constant))
-    }
-
-    /// A constant text; None if it is NULL.
-    pub fn constant_text(&self, argument: usize) -> Result<Option<&str>> {
-        match &self.values[argument] {
-            ColumnarValue::Scalar(value) => Ok(value.try_as_str().flatten()),
-            ColumnarValue::Array(_) => plan_err!("the argument {} must be a constant text", argument + 1),
-        }
-    }
-
-    /// A constant whole number; None if it is NULL or text.
-    pub fn constant_integer(&self, argument: usize) -> Option<i64> {
-        match &self.values[argument] {
-            ColumnarValue::Scalar(value) => integer(value),
-            ColumnarValue::Array(_) => None,
-        }
-    }
-}
-
-/// The value of a whole number.
-pub(super) fn integer(value: &ScalarValue) -> Option<i64> {
-    match value.cast_to(&DataType::Int64) {
-        Ok(ScalarValue::Int64(number)) if value.data_type().is_integer() => number,
-        _ => None,
-    }
-}
-
-impl PlanArguments<'_> {
-    /// The number of an argument that is a constant whole number.
-    pub fn constant_integer(&self, argument: usize) -> Option<i64> {
-        self.args.scalar_arguments.get(argument).copied().flatten().and_then(integer)
-    }
-}
-
-/// Text per row.
-pub(super) struct Texts {
-    column: StringArray,
-    is_constant: bool,
-}
-
-impl Texts {
-    pub fn at(&self, row: usize) -> Option<&str> {
-        let row = if self.is_constant { 0 } else { row };
-        self.column.is_valid(row).then(|| self.column.value(row))
-    }
-
-    /// The column itself; one row if it is a constant.
-    pub fn column(&self) -> &StringArray {
-        &self.column
-    }
-
-    pub fn is_constant(&self) -> bool {
-        self.is_constant
-    }
-}
-
-/// A whole number per row.
-pub(super) struct Integers {
-    column: Int64Array,
-    is_constant: bool,
-}
-
-impl Integers {
-    pub fn at(&self, row: usize) -> Option<i64> {
-        let row = if self.is_constant { 0 } else { row };
-        self.column.is_valid(row).then(|| self.column.value(row))
-    }
-}
-
-pub(super) fn is_text(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
-}
-
-pub(super) fn is_binary(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Binary | DataType::LargeBinary | DataType::BinaryView)
-}
-
-/// The error of a row.
-pub(super) fn row_error(message: impl Into<String>) -> DataFusionError {
-    ArrowError::ComputeError(message.into()).into()
-}
-
-/// The byte at which the character of this number (0 for the first) starts; the length of the text past its end.
-pub(super) fn byte_of_character(text: &str, character: usize) -> usize {
-    if text.is_ascii() {
-        return character.min(text.len());
-    }
-    text.char_indices().nth(character).map_or(text.len(), |(byte, _)| byte)
-}
-
-/// Text as an error shows it: its start, if it is long.
-pub(super) fn shown(text: &str) -> String {
-    const CHARACTERS: usize = 60;
-    let start = &text[..byte_of_character(text, CHARACTERS)];
-    format!("'{start}{}'", if start.len() < text.len() { "…" } else { "" })
+/// What is wrong with constants, as an error of the planner.
+pub(super) fn plan_error(message: String) -> DataFusionError {
+    plan_datafusion_err!("{message}")
 }

@@ -9,11 +9,12 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringBuilder};
-use datafusion::common::{Result, plan_err};
+use datafusion::common::Result;
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::logical_expr::scalar_doc_sections::DOC_SECTION_STRING;
 
-use super::text_function::{Arguments, Kind, Parameter, TextFunction, row_error, shown};
+use super::text_arguments::{Arguments, row_error, shown};
+use super::text_function::{Kind, Parameter, TextFunction, plan_error};
 use crate::sql_type::SqlType;
 
 const PARAMETERS: &[Parameter] = &[("s", Kind::Text, "Text."), ("c", Kind::Text, "The character to drop; a blank unless given.")];
@@ -60,10 +61,8 @@ fn udf(
         sql_form: Some(sql_form),
         example,
         plan: |args| {
-            if let Some(text) = args.text(1)
-                && let Err(message) = character(text)
-            {
-                return plan_err!("{message}");
+            if let Some(text) = args.text(1) {
+                character(text).map_err(plan_error)?;
             }
             Ok(args.field(SqlType::Varchar(args.length(0))))
         },

@@ -11,13 +11,14 @@
 
 use std::sync::Arc;
 
-use datafusion::common::{Result, plan_datafusion_err};
+use datafusion::common::Result;
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::logical_expr::scalar_doc_sections::DOC_SECTION_STRING;
 
 use super::log_columns::{Column, described, numbered};
 use super::log_record::{RecordBuilder, fields};
-use super::text_function::{Kind, TextFunction, row_error};
+use super::text_arguments::row_error;
+use super::text_function::{Kind, TextFunction, plan_error};
 
 /// The function `variable_column_log_parse`.
 pub fn udf() -> Arc<ScalarUDF> {
@@ -47,7 +48,7 @@ pub fn udf() -> Arc<ScalarUDF> {
             };
             let option = |argument: usize| if args.len() > argument { args.constant_text(argument) } else { Ok("") };
             let form = Form::try_new(args.constant_text(2)?, option(3)?, option(4)?);
-            let columns = form.and(columns).map_err(|message| plan_datafusion_err!("{message}"))?;
+            let columns = form.and(columns).map_err(plan_error)?;
             Ok(args.record(fields(&columns)))
         },
         run: |args| {

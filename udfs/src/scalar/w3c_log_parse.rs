@@ -9,13 +9,13 @@
 
 use std::sync::Arc;
 
-use datafusion::common::plan_datafusion_err;
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::logical_expr::scalar_doc_sections::DOC_SECTION_STRING;
 
 use super::log_columns::numbered;
 use super::log_record::{RecordBuilder, fields};
-use super::text_function::{Kind, TextFunction, row_error};
+use super::text_arguments::row_error;
+use super::text_function::{Kind, TextFunction, plan_error};
 use super::w3c_format::Format;
 
 /// The function `w3c_log_parse`.
@@ -34,7 +34,7 @@ pub fn udf() -> Arc<ScalarUDF> {
         example: ("w3c_log_parse('10.0.0.1 \"GET / HTTP/1.1\" 200', '%h \"%r\" %>s')['COLUMN2']", "GET / HTTP/1.1"),
         plan: |args| {
             let columns = Format::try_new(args.constant_text(1)?).and_then(|format| numbered(format.value_count() as i64));
-            Ok(args.record(fields(&columns.map_err(|message| plan_datafusion_err!("{message}"))?)))
+            Ok(args.record(fields(&columns.map_err(plan_error)?)))
         },
         run: |args| {
             let format = Format::try_new(args.constant_text(1)?.unwrap_or_default()).map_err(row_error)?;

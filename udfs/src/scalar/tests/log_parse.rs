@@ -92,6 +92,7 @@ async fn groups_of_a_regular_expression() {
     }
     check_error("regex_log_parse('a', 'a')", "the regular expression has no group ( )").await;
     check_error("regex_log_parse('a', '(a')", "unclosed group").await;
+    check_error("regex_log_parse('a', 'a)(b')", "unopened group").await;
     check_error("regex_log_parse('a', '(a)(?=b)')", "uses look-ahead").await;
     check_error(
         "regex_log_parse('a', '(a)', 'A TYPE DATE, B TYPE DATE')",

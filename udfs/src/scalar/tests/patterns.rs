@@ -91,6 +91,9 @@ async fn similar_to_follows_the_documented_vectors() {
         ("'507', '50!%', '!'", "false"),
         ("'ü', '_'", "true"),
         ("'aaa', 'a{2,}'", "true"),
+        ("'xa', '%{0}a'", "false"),
+        ("'xa', '%{1}a'", "true"),
+        ("'aax', 'a%?'", "true"),
         ("NULL, 'a'", ""),
         ("'a', NULL", ""),
         ("'a', 'a', NULL", ""),
@@ -206,6 +209,7 @@ async fn java_expressions_mean_what_they_mean_in_java() {
         ("[a", "a character class [ is not closed"),
         ("a{2", "a repetition {n}, {n,} or {n,m} is not closed"),
         (r"a\", "it ends in a backslash"),
+        ("a)(b", "is wrong: unopened group"),
     ] {
         check_error(&format!("substring_from('ab', '{pattern}')"), message).await;
     }
