@@ -31,8 +31,9 @@ pub(super) struct RecordBuilder<'a> {
 }
 
 impl<'a> RecordBuilder<'a> {
-    pub fn new(columns: &'a [Column], rows: usize) -> Self {
-        let texts = columns.iter().map(|_| StringBuilder::with_capacity(rows, rows * 8)).collect();
+    /// For so many lines that have so many bytes together.
+    pub fn new(columns: &'a [Column], rows: usize, bytes: usize) -> Self {
+        let texts = columns.iter().map(|_| StringBuilder::with_capacity(rows, bytes / columns.len())).collect();
         Self { columns, texts, records: NullBufferBuilder::new(rows), next: 0 }
     }
 

@@ -111,6 +111,10 @@ async fn fast_groups_are_as_short_as_can_be() {
         ("Mary____had_a_little_lamb", "(.*)_+(.*)", "{COLUMN1: Mary, COLUMN2: had_a_little_lamb}"),
         ("Mary____had_a_little_lamb", "(.*)_+(<Alpha>.*)", "{COLUMN1: Mary, COLUMN2: had_a_little_lamb}"),
         ("a b c", "(.*) (.*)", "{COLUMN1: a, COLUMN2: b c}"),
+        // Between groups a repetition takes as much as it can.
+        ("a-b-c-d", "(.*)-.*-(.*)", "{COLUMN1: a, COLUMN2: d}"),
+        ("a-b-c-d", "(.*)-(.*)-(.*)", "{COLUMN1: a, COLUMN2: b, COLUMN3: c-d}"),
+        ("ababcxd", "(ab|x)+c(.*)d", "{COLUMN1: x}"),
         ("a b c", "(.*) (.*) (.*) (.*)", ""),
         ("äöü ü", "(.*) (.*)", "{COLUMN1: äöü, COLUMN2: ü}"),
         (
