@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, StringArray, StringBuilder};
-use arrow::buffer::Buffer;
+use arrow::buffer::{Buffer, OffsetBuffer};
 use datafusion::common::Result;
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::logical_expr::scalar_doc_sections::DOC_SECTION_STRING;
@@ -66,13 +66,18 @@ fn only(mut letters: impl ExactSizeIterator<Item = char>) -> Option<char> {
 fn changed(args: &Arguments<'_>, ascii: fn(&mut [u8]), letter: fn(char) -> char) -> Result<ArrayRef> {
     let texts = args.texts(0)?;
     let column = texts.column();
-    if column.value_data().is_ascii() {
-        let mut letters = column.value_data().to_vec();
+    let first = column.value_offsets().first().map_or(0, |first| *first);
+    let bytes = &column.value_data()[first as usize..first as usize + texts.byte_count()];
+    if bytes.is_ascii() {
+        let mut letters = bytes.to_vec();
         ascii(&mut letters);
-        let letters = Buffer::from_vec(letters);
-        return Ok(Arc::new(StringArray::try_new(column.offsets().clone(), letters, column.nulls().cloned())?));
+        let offsets = match first {
+            0 => column.offsets().clone(),
+            _ => OffsetBuffer::new(column.value_offsets().iter().map(|offset| offset - first).collect()),
+        };
+        return Ok(Arc::new(StringArray::try_new(offsets, Buffer::from_vec(letters), column.nulls().cloned())?));
     }
-    let mut changed = StringBuilder::with_capacity(column.len(), column.value_data().len());
+    let mut changed = StringBuilder::with_capacity(column.len(), bytes.len());
     for text in column {
         append_mapped(&mut changed, text, |text, out| text.chars().for_each(|each| out(letter(each))));
     }

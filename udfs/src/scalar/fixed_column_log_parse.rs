@@ -40,7 +40,7 @@ pub fn udf() -> Arc<ScalarUDF> {
         run: |args| {
             let columns = described(args.constant_text(1)?.unwrap_or_default(), true).map_err(row_error)?;
             let lines = args.texts(0)?;
-            let mut records = RecordBuilder::new(&columns, args.rows, lines.column().value_data().len());
+            let mut records = RecordBuilder::new(&columns, args.rows, lines.byte_count());
             for row in 0..args.rows {
                 let Some(line) = lines.at(row) else {
                     records.null_record();

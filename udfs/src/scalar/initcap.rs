@@ -27,7 +27,7 @@ pub fn udf() -> Arc<ScalarUDF> {
         plan: |args| Ok(args.field_like(0)),
         run: |args| {
             let texts = args.texts(0)?;
-            let mut words = StringBuilder::with_capacity(args.rows, texts.column().value_data().len());
+            let mut words = StringBuilder::with_capacity(args.rows, texts.byte_count());
             for row in 0..args.rows {
                 append_mapped(&mut words, texts.at(row), |text, out| {
                     let mut starts = true;

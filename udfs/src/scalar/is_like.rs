@@ -53,7 +53,7 @@ fn run(args: &Arguments<'_>) -> Result<ArrayRef> {
     let escapes = (args.len() > 2).then(|| args.texts(2)).transpose()?;
     let constant = patterns.is_constant() && escapes.as_ref().is_none_or(|escapes| escapes.is_constant());
     let rows = if constant { 1 } else { args.rows };
-    let mut translated = StringBuilder::with_capacity(rows, patterns.column().value_data().len());
+    let mut translated = StringBuilder::with_capacity(rows, patterns.byte_count());
     for row in 0..rows {
         let escape = match &escapes {
             None => None,

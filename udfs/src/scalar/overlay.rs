@@ -36,7 +36,7 @@ pub fn udf() -> Arc<ScalarUDF> {
         run: |args| {
             let (texts, replacements, places) = (args.texts(0)?, args.texts(1)?, args.integers(2)?);
             let counts = (args.len() > 3).then(|| args.integers(3)).transpose()?;
-            let mut overlaid = StringBuilder::with_capacity(args.rows, texts.column().value_data().len());
+            let mut overlaid = StringBuilder::with_capacity(args.rows, texts.byte_count());
             for row in 0..args.rows {
                 let count = counts.as_ref().map(|counts| counts.at(row));
                 let (Some(text), Some(replacement), Some(place)) = (texts.at(row), replacements.at(row), places.at(row)) else {

@@ -43,7 +43,7 @@ pub fn udf() -> Arc<ScalarUDF> {
             let columns = columns(&regex, description).map_err(row_error)?;
             let lines = args.texts(0)?;
             let mut groups = regex.capture_locations();
-            let mut records = RecordBuilder::new(&columns, args.rows, lines.column().value_data().len());
+            let mut records = RecordBuilder::new(&columns, args.rows, lines.byte_count());
             for row in 0..args.rows {
                 match lines.at(row).and_then(|line| regex.captures_read(&mut groups, line).map(|_| line)) {
                     Some(line) => {

@@ -52,7 +52,7 @@ pub fn udf() -> Arc<ScalarUDF> {
             let (starts, occurrences) = (args.integers(3)?, args.integers(4)?);
             let constant = patterns.is_constant() && replacements.is_constant();
             let mut compiled = FIND.rows();
-            let mut replaced = StringBuilder::with_capacity(args.rows, texts.column().value_data().len());
+            let mut replaced = StringBuilder::with_capacity(args.rows, texts.byte_count());
             let mut parts: Option<Vec<Piece>> = None;
             for row in 0..args.rows {
                 let (Some(text), Some(pattern), Some(replacement), Some(start), Some(occurrence)) =

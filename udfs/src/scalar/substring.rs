@@ -95,7 +95,7 @@ fn plan_from(args: &PlanArguments<'_>) -> Result<FieldRef> {
 fn by_regex(args: &Arguments<'_>) -> Result<ArrayRef> {
     let (texts, patterns) = (args.texts(0)?, args.texts(1)?);
     let mut compiled = FIND.rows();
-    let mut found = StringBuilder::with_capacity(args.rows, texts.column().value_data().len());
+    let mut found = StringBuilder::with_capacity(args.rows, texts.byte_count());
     for row in 0..args.rows {
         let part = match texts.at(row).zip(patterns.at(row)) {
             Some((text, pattern)) => compiled.at(pattern, None).map_err(row_error)?.find(text).map(|part| part.as_str()),
@@ -128,7 +128,7 @@ fn by_place(args: &Arguments<'_>, past_end: PastEnd) -> Result<ArrayRef> {
     if is_binary(args.result_type()) {
         let (column, is_constant) = args.column(0, &DataType::Binary)?;
         let values = column.as_binary::<i32>();
-        let mut parts = BinaryBuilder::with_capacity(args.rows, values.value_data().len());
+        let mut parts = BinaryBuilder::with_capacity(args.rows, args.rows * 8);
         for row in 0..args.rows {
             let at = if is_constant { 0 } else { row };
             let (Some((from, to, or_null)), true) = (part(row)?, values.is_valid(at)) else {
@@ -142,7 +142,7 @@ fn by_place(args: &Arguments<'_>, past_end: PastEnd) -> Result<ArrayRef> {
         return Ok(Arc::new(parts.finish()));
     }
     let texts = args.texts(0)?;
-    let mut parts = StringBuilder::with_capacity(args.rows, texts.column().value_data().len());
+    let mut parts = StringBuilder::with_capacity(args.rows, texts.byte_count());
     for row in 0..args.rows {
         let (Some((from, to, or_null)), Some(text)) = (part(row)?, texts.at(row)) else {
             parts.append_null();

@@ -48,7 +48,7 @@ pub fn udf() -> Arc<ScalarUDF> {
         run: |args| {
             let (texts, patterns, escapes) = (args.texts(0)?, args.texts(1)?, args.texts(2)?);
             let mut compiled = WANTED.rows();
-            let mut parts = StringBuilder::with_capacity(args.rows, texts.column().value_data().len());
+            let mut parts = StringBuilder::with_capacity(args.rows, texts.byte_count());
             for row in 0..args.rows {
                 let (Some(text), Some(pattern), Some(escape)) = (texts.at(row), patterns.at(row), escapes.at(row)) else {
                     parts.append_null();

@@ -60,7 +60,7 @@ fn run(args: &Arguments<'_>) -> Result<ArrayRef> {
     let (nows, is_constant) = args.column(1, &SqlType::Timestamp.data_type())?;
     let nows = nows.as_primitive::<TimestampMillisecondType>();
     let mut times = TimestampMillisecondBuilder::with_capacity(args.rows);
-    let mut messages = StringBuilder::with_capacity(args.rows, lines.column().value_data().len());
+    let mut messages = StringBuilder::with_capacity(args.rows, lines.byte_count());
     let mut records = NullBufferBuilder::new(args.rows);
     for row in 0..args.rows {
         let at = if is_constant { 0 } else { row };

@@ -81,6 +81,12 @@ impl Texts {
         self.column.is_valid(row).then(|| self.column.value(row))
     }
 
+    /// Bytes of all texts, also if they are a slice of a longer column.
+    pub fn byte_count(&self) -> usize {
+        let offsets = self.column.value_offsets();
+        offsets.first().zip(offsets.last()).map_or(0, |(first, last)| (last - first) as usize)
+    }
+
     /// The column itself; one row if it is a constant.
     pub fn column(&self) -> &StringArray {
         &self.column

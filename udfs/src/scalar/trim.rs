@@ -74,7 +74,7 @@ fn udf(
 fn trimmed(args: &Arguments<'_>, trim: impl for<'a> Fn(&'a str, char) -> &'a str) -> Result<ArrayRef> {
     let texts = args.texts(0)?;
     let dropped = (args.len() > 1).then(|| args.texts(1)).transpose()?;
-    let mut trimmed = StringBuilder::with_capacity(args.rows, texts.column().value_data().len());
+    let mut trimmed = StringBuilder::with_capacity(args.rows, texts.byte_count());
     for row in 0..args.rows {
         let dropped = dropped.as_ref().map_or(Some(" "), |dropped| dropped.at(row));
         match texts.at(row).zip(dropped) {

@@ -62,7 +62,7 @@ pub fn udf() -> Arc<ScalarUDF> {
             }
             .map_err(row_error)?;
             let lines = args.texts(0)?;
-            let mut records = RecordBuilder::new(&columns, args.rows, lines.column().value_data().len());
+            let mut records = RecordBuilder::new(&columns, args.rows, lines.byte_count());
             let mut value = String::new();
             for row in 0..args.rows {
                 match lines.at(row) {

@@ -45,11 +45,12 @@ async fn letters_change_one_by_one() {
 #[test]
 fn columns_of_any_kind_of_text_are_taken() {
     let texts = vec![Some("ab"), None, Some("Cd")];
-    let columns: [ArrayRef; 4] = [
+    let columns: [ArrayRef; 5] = [
         Arc::new(StringArray::from(texts.clone())),
         Arc::new(StringViewArray::from(texts.clone())),
         Arc::new(LargeStringArray::from(texts.clone())),
-        Arc::new(StringArray::from([vec![Some("ü")], texts].concat()).slice(1, 3)),
+        Arc::new(StringArray::from([vec![Some("ü")], texts.clone(), vec![Some("ü")]].concat()).slice(1, 3)),
+        Arc::new(StringArray::from([vec![Some("xyz")], texts].concat()).slice(1, 3)),
     ];
     for column in columns {
         let upper = call(&change_case::upper_udf(), column.clone(), &[]).expect("text");
