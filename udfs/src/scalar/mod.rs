@@ -2,32 +2,56 @@
 
 pub mod abs;
 mod calendar;
+pub mod change_case;
 pub mod char_to;
 pub mod coalesce;
 mod date_pattern;
 mod decimal;
+mod fast_regex;
+pub mod fast_regex_log_parse;
+pub mod fixed_column_log_parse;
 pub mod floor_to;
+pub mod initcap;
 mod instant;
+pub mod is_like;
+mod java_regex;
 pub mod kda_cast;
 pub mod kda_extract;
+mod log_columns;
+mod log_record;
 pub mod logarithm;
 pub mod modulo;
 pub mod monotonic;
 pub mod nonzero;
 pub mod nullif;
+pub mod overlay;
+mod pattern_cache;
 pub mod power;
+pub mod regex_log_parse;
+pub mod regex_replace;
 pub mod round_number;
+mod similar_pattern;
+pub mod similar_to;
 pub mod step;
+pub mod substring;
+pub mod substring_similar;
+pub mod sys_log_parse;
 #[cfg(test)]
 mod tests;
+mod text_arguments;
+mod text_function;
 mod time_bucket;
 pub mod to_char;
 pub mod to_timestamp;
+pub mod trim;
 pub mod ts_minus;
 pub mod tsdiff;
 mod type_family;
 mod unit;
 pub mod unix_timestamp;
+pub mod variable_column_log_parse;
+mod w3c_format;
+pub mod w3c_log_parse;
 
 use std::sync::Arc;
 
@@ -66,6 +90,25 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
         modulo::udf(),
         nullif::udf(),
         coalesce::udf(),
+        change_case::upper_udf(),
+        change_case::lower_udf(),
+        initcap::udf(),
+        overlay::udf(),
+        substring::udf(),
+        substring::from_udf(),
+        substring_similar::udf(),
+        trim::both_udf(),
+        trim::leading_udf(),
+        trim::trailing_udf(),
+        regex_replace::udf(),
+        similar_to::udf(),
+        is_like::udf(),
+        fast_regex_log_parse::udf(),
+        fixed_column_log_parse::udf(),
+        regex_log_parse::udf(),
+        sys_log_parse::udf(),
+        variable_column_log_parse::udf(),
+        w3c_log_parse::udf(),
     ]
 }
 

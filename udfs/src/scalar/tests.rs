@@ -10,15 +10,19 @@ use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF};
 use datafusion::prelude::SessionContext;
 
+mod any_pattern;
 mod char_to;
 mod differences;
 mod floor_to;
 mod kda_cast;
 mod kda_extract;
+mod log_parse;
 mod nonzero;
 mod nulls;
 mod numbers;
+mod patterns;
 mod step;
+mod strings;
 mod to_char;
 
 /// The text of a SQL expression's value, or its error without its first words, which say only its kind.
@@ -88,4 +92,22 @@ fn every_function_is_documented() {
             function.name()
         );
     }
+}
+
+/// The examples of the form `select EXPRESSION as x` show what the expression gives.
+#[tokio::test]
+async fn documented_examples_are_true() {
+    let mut checked = 0;
+    for function in crate::all_scalar() {
+        let example = function.documentation().and_then(|documentation| documentation.sql_example.clone()).unwrap_or_default();
+        let lines: Vec<&str> = example.lines().collect();
+        let expression = lines.get(1).and_then(|line| line.strip_prefix("> select ")?.strip_suffix(" as x;"));
+        let (Some(expression), Some(value)) = (expression, lines.get(5)) else { continue };
+        // The parser has forms of its own for these two.
+        let name = function.name();
+        let called = expression.replacen(&format!("{name}("), &format!("\"{name}\"("), 1);
+        check(&called, value.trim_matches(['|', ' '])).await;
+        checked += 1;
+    }
+    assert!(checked >= 19, "{checked}");
 }
