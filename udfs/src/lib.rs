@@ -9,6 +9,7 @@
 //! # Ok(()) }
 //! ```
 
+pub mod model;
 pub mod scalar;
 pub mod sql_type;
 
