@@ -35,6 +35,12 @@ impl Writer {
         self.u64(value.to_bits());
     }
 
+    /// A length and so many bytes.
+    pub(super) fn bytes(&mut self, value: &[u8]) {
+        self.u64(value.len() as u64);
+        self.0.extend_from_slice(value);
+    }
+
     pub(super) fn finish(self) -> Vec<u8> {
         self.0
     }
@@ -82,6 +88,14 @@ impl<'a> Reader<'a> {
     /// A finite number.
     pub(super) fn f64(&mut self) -> Result<f64> {
         Some(f64::from_bits(self.u64()?)).filter(|value| value.is_finite()).ok_or_else(|| damaged("a number is not finite"))
+    }
+
+    /// A length and so many bytes.
+    pub(super) fn bytes(&mut self) -> Result<&'a [u8]> {
+        let length = usize::try_from(self.u64()?).unwrap_or(usize::MAX);
+        let (bytes, rest) = self.0.split_at_checked(length).ok_or_else(|| damaged("it ends too early"))?;
+        self.0 = rest;
+        Ok(bytes)
     }
 
     /// A length of at most `max`.

@@ -7,6 +7,7 @@ mod bytes;
 mod columns;
 pub mod forest;
 pub mod hotspots;
+pub mod partition;
 mod random;
 
 use arrow::array::ArrayRef;
@@ -26,7 +27,7 @@ pub trait Model: Send {
     fn update(&mut self, batch: &RecordBatch) -> Result<Vec<ArrayRef>>;
 
     /// The state as bytes, with a version.
-    fn snapshot(&self) -> Vec<u8>;
+    fn snapshot(&self) -> Result<Vec<u8>>;
 
     /// Takes the state of a snapshot: what follows is bit for bit as if the model had not been interrupted. Fails, and leaves
     /// the model as it was, for a snapshot of other options, another number of columns or another version, or a damaged one.

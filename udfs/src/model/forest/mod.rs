@@ -160,8 +160,8 @@ impl Model for RandomCutForest {
         Ok(output)
     }
 
-    fn snapshot(&self) -> Vec<u8> {
-        snapshot::write(self)
+    fn snapshot(&self) -> Result<Vec<u8>> {
+        Ok(snapshot::write(self))
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<()> {

@@ -91,10 +91,10 @@ fn batches_threads_and_restarts_do_not_change_a_bit() {
             for rows in rows.chunks(size) {
                 // A restart at every seventh batch.
                 if first / size % 7 == 3 {
-                    let saved = model.snapshot();
+                    let saved = model.snapshot().unwrap();
                     model = forest::<2>(options(threads));
                     model.restore(&saved).expect("saved by the same model");
-                    assert!(model.snapshot() == saved);
+                    assert!(model.snapshot().unwrap() == saved);
                 }
                 let output = model.update(&batch(rows)).expect("usable");
                 for (part, whole) in output.iter().zip(&whole) {
@@ -108,7 +108,7 @@ fn batches_threads_and_restarts_do_not_change_a_bit() {
 
 #[test]
 fn the_work_of_large_batches_is_shared_without_changing_a_bit() {
-    let rows = noisy_rows(3000, 6);
+    let rows = noisy_rows(1500, 6);
     let options = |threads| ForestOptions { threads, trees: 33, ..Default::default() };
     let expected = scores(&mut forest::<2>(options(1)), &rows);
     for threads in [2, 8, 100] {
@@ -223,7 +223,7 @@ fn a_point_far_out_in_one_column_is_explained_by_it() {
 /// and 60 – 80, the others far below or far above. Returns the score of 144/123, its members, and the score of 105/70.
 fn blood_pressure(seed: u64) -> (f64, Vec<Member>, f64) {
     let mut random = Random::seeded(seed, 0);
-    let mut readings: Vec<[i32; 2]> = (0..2000)
+    let mut readings: Vec<[i32; 2]> = (0..600)
         .map(|_| {
             let kind = random.uniform();
             let mut between = |low: f64, high: f64| (low + (high - low) * random.uniform()).round() as i32;
@@ -239,21 +239,21 @@ fn blood_pressure(seed: u64) -> (f64, Vec<Member>, f64) {
     let batch = RecordBatch::try_from_iter([("Systolic", column(0)), ("Diastolic", column(1))]).unwrap();
     let options = ForestOptions { explanation: Explanation::Directionality, seed, ..Default::default() };
     let output = RandomCutForest::try_new(options, &batch.schema()).unwrap().update(&batch).unwrap();
-    let (scores, explanation) = (output[0].as_primitive::<Float64Type>(), output[1].as_string::<i32>().value(2000));
+    let (scores, explanation) = (output[0].as_primitive::<Float64Type>(), output[1].as_string::<i32>().value(600));
     assert!(explanation.starts_with(r#"{"Systolic":{"DIRECTION":""#) && explanation.contains(r#""},"Diastolic":{"DIR"#));
-    (scores.value(2000), members(explanation), scores.value(2001))
+    (scores.value(600), members(explanation), scores.value(601))
 }
 
 #[test]
 fn blood_pressure_scores_as_published() {
-    let runs: Vec<_> = (0..24).map(blood_pressure).collect();
-    let mean = |value: fn(&(f64, Vec<Member>, f64)) -> f64| runs.iter().map(value).sum::<f64>() / 24.0;
+    let runs: Vec<_> = (0..12).map(blood_pressure).collect();
+    let mean = |value: fn(&(f64, Vec<Member>, f64)) -> f64| runs.iter().map(value).sum::<f64>() / 12.0;
     // Published for one run: 3.856 = 1.745 + 2.111. Correct forests give 3.70 = 1.51 + 2.19, 80 % of runs 3.24 – 4.31: the
-    // mean of 24 runs has a standard error of 0.09.
+    // mean of 12 runs has a standard error of 0.12.
     let means = [mean(|run| run.0), mean(|run| run.1[0].2), mean(|run| run.1[1].2)];
     assert!(means.iter().zip([3.70, 1.51, 2.19]).all(|(mean, expected)| (mean - expected).abs() < 0.35), "{means:?}");
     let high = runs.iter().filter(|run| run.1.iter().all(|member| member.0 == "HIGH")).count();
-    assert!(high > 15, "{high}");
+    assert!(high > 7, "{high}");
     // Published ordinary readings: 0.71 – 0.74.
     let ordinary = mean(|run| run.2);
     assert!((0.66..0.80).contains(&ordinary), "{ordinary}");
@@ -265,7 +265,7 @@ fn snapshots_of_other_forests_and_damaged_ones_are_refused() {
     let rows = noisy_rows(100, 12);
     let mut model = forest::<2>(options.clone());
     scores(&mut model, &rows);
-    let saved = model.snapshot();
+    let saved = model.snapshot().unwrap();
 
     for (other, message) in [
         (ForestOptions { trees: 4, ..options.clone() }, "numberOfTrees 3, this one has 4"),
@@ -299,15 +299,15 @@ fn snapshots_of_other_forests_and_damaged_ones_are_refused() {
         }
     }
     // Nothing of that has changed the model.
-    assert!(model.snapshot() == saved);
+    assert!(model.snapshot().unwrap() == saved);
 }
 
 #[test]
 fn a_forest_stays_within_its_memory() {
     let run = |shingle_size: i64| {
-        let mut model = forest::<3>(ForestOptions { shingle_size, time_decay: 2000, ..Default::default() });
+        let mut model = forest::<3>(ForestOptions { shingle_size, time_decay: 300, ..Default::default() });
         let mut random = Random::seeded(1, 1);
-        let rows: Vec<[f64; 3]> = (0..2000).map(|_| [random.uniform(), random.uniform(), random.uniform()]).collect();
+        let rows: Vec<[f64; 3]> = (0..600).map(|_| [random.uniform(), random.uniform(), random.uniform()]).collect();
         scores(&mut model, &rows);
         model.memory_size()
     };
@@ -315,7 +315,7 @@ fn a_forest_stays_within_its_memory() {
     let mut small = forest::<1>(ForestOptions::default());
     assert!(small.memory_size() < 100_000, "{}", small.memory_size());
     let mut random = Random::seeded(1, 1);
-    let rows: Vec<[f64; 1]> = (0..2000).map(|_| [random.uniform()]).collect();
+    let rows: Vec<[f64; 1]> = (0..600).map(|_| [random.uniform()]).collect();
     scores(&mut small, &rows);
     assert!(small.memory_size() < 1_500_000, "{}", small.memory_size());
 }

@@ -99,13 +99,13 @@ impl Model for Hotspots {
         Ok(vec![Arc::new(results.finish())])
     }
 
-    fn snapshot(&self) -> Vec<u8> {
+    fn snapshot(&self) -> Result<Vec<u8>> {
         let mut writer = Writer::new(TAG, VERSION);
         writer.f64(self.options.scan_radius);
         self.shape().iter().for_each(|(_, value)| writer.u64(*value));
         writer.u32(self.window.len() as u32);
         self.window.rows().for_each(|value| writer.f64(value));
-        writer.finish()
+        Ok(writer.finish())
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<()> {

@@ -4,7 +4,7 @@ use crate::model::forest::tree::Tree;
 use crate::model::forest::walk::{self, Points, Tables};
 use crate::model::random::Random;
 
-const TREES: u64 = 6000;
+const TREES: u64 = 2500;
 
 /// The mean score of `query` over all random cut trees of one-column points, without the factor log2(number of points).
 ///
@@ -79,7 +79,7 @@ fn grow(points: &[Vec<f32>], churned: bool, random: &mut Random) -> Tree {
     }
     // Each place holds a stranger, then its point, then a stranger … and its point at last.
     let mut places: Vec<Option<u16>> = vec![None; points.len()];
-    let rounds = 6 * points.len();
+    let rounds = 4 * points.len();
     for round in 0..rounds {
         let last = round >= rounds - points.len();
         let place = if last { round % points.len() } else { (random.uniform() * points.len() as f64) as usize };
@@ -150,7 +150,7 @@ fn one_column_has_its_exact_expectation() {
 #[test]
 fn random_columns_have_their_exact_expectation_after_churn() {
     let mut random = Random::seeded(77, 0);
-    for round in 0..4 {
+    for round in 0..3 {
         let values: Vec<f64> = (0..12).map(|_| (random.uniform() * 10.0).floor() * (random.uniform() * 4.0).floor()).collect();
         let queries = [values[0], values[5], 4.3, -8.0, 60.0];
         let means = mean(&columns(&values), &columns(&queries), true, 100 + round);
@@ -163,7 +163,7 @@ fn random_columns_have_their_exact_expectation_after_churn() {
 
 #[test]
 fn trees_of_many_columns_are_as_if_built_afresh() {
-    for dimensions in [2, 3, 4, 9] {
+    for dimensions in [3, 9] {
         let mut random = Random::seeded(78, dimensions as u64);
         let mut point = |scale: f64| -> Vec<f32> {
             (0..dimensions).map(|_| (random.uniform() * scale).round() as f32 - (scale / 2.0) as f32).collect()
