@@ -3,6 +3,7 @@
 //! A model takes the batches of one relation in order and gives a column or two for each. It knows nothing of SQL or
 //! streams; the engine wraps it in an operator.
 
+mod arguments;
 mod bytes;
 mod columns;
 pub mod forest;

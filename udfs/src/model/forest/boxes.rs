@@ -3,6 +3,8 @@
 //! Boxes are padded to a multiple of [`LANES`] dimensions, points need not be: the values behind a point's end may be any
 //! finite ones, because the padding of a box reaches from −∞ to ∞. One dimension alone is not padded.
 
+use std::array;
+
 /// Dimensions worked on at a time, one 128-bit register of f32.
 pub(super) const LANES: usize = 4;
 
@@ -14,7 +16,7 @@ pub(super) fn stride(dimensions: usize) -> usize {
 /// How far `x` lies above `max` (positive) or below `min` (negative).
 #[inline(always)]
 pub(super) fn excess(x: f32, min: f32, max: f32) -> f32 {
-    above(x - max) - above(min - x)
+    x - smaller(larger(x, min), max)
 }
 
 #[inline(always)]
@@ -39,14 +41,24 @@ pub(super) fn growth(point: &[f32], min: &[f32], max: &[f32]) -> f32 {
     if let (&[x], &[min], &[max]) = (point, min, max) {
         return larger(above(x - max), min - x);
     }
-    let lanes = point.as_chunks::<LANES>().0.iter().zip(min.as_chunks::<LANES>().0).zip(max.as_chunks::<LANES>().0);
-    let mut sums = [0f32; LANES];
-    for ((x, min), max) in lanes {
-        for lane in 0..LANES {
-            sums[lane] += larger(above(x[lane] - max[lane]), min[lane] - x[lane]);
-        }
+    // Two registers, since each addition waits for the one before it in the same register.
+    let mut sums = [0f32; 2 * LANES];
+    let (points, mins, maxs) = (point.as_chunks(), min.as_chunks(), max.as_chunks());
+    for ((x, min), max) in points.0.iter().zip(mins.0).zip(maxs.0) {
+        add_growth::<{ 2 * LANES }>(&mut sums, x, min, max);
     }
-    (sums[0] + sums[2]) + (sums[1] + sums[3])
+    let mut sums = array::from_fn(|lane| sums[lane] + sums[lane + LANES]);
+    if let (Some(x), Some(min), Some(max)) = (points.1.first_chunk(), mins.1.first_chunk(), maxs.1.first_chunk()) {
+        add_growth::<LANES>(&mut sums, x, min, max);
+    }
+    sums[0] + sums[1] + sums[2] + sums[3]
+}
+
+#[inline(always)]
+fn add_growth<const N: usize>(sums: &mut [f32; N], x: &[f32; N], min: &[f32; N], max: &[f32; N]) {
+    for lane in 0..N {
+        sums[lane] += larger(above(x[lane] - max[lane]), min[lane] - x[lane]);
+    }
 }
 
 /// The sum of the sides; padding is left out.
@@ -55,5 +67,5 @@ pub(super) fn sides(min: &[f32], max: &[f32], dimensions: usize) -> f32 {
     for (dimension, (min, max)) in min.iter().zip(max).take(dimensions).enumerate() {
         sums[dimension % LANES] += max - min;
     }
-    (sums[0] + sums[2]) + (sums[1] + sums[3])
+    sums[0] + sums[1] + sums[2] + sums[3]
 }

@@ -14,7 +14,7 @@
 mod boxes;
 mod explanation;
 mod member;
-mod options;
+pub(super) mod options;
 mod points;
 mod sample;
 mod snapshot;
@@ -30,11 +30,12 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use arrow::record_batch::RecordBatch;
 use datafusion::common::Result;
 
+use self::boxes::larger;
 use self::explanation::{Attribution, ExplanationText};
 use self::member::Member;
 pub use self::options::{Explanation, ForestOptions};
 use self::points::Shingles;
-use self::walk::{Points, Tables};
+use self::walk::{Points, Scratch, Tables};
 use super::Model;
 use super::columns::{Columns, Rows};
 
@@ -202,7 +203,7 @@ impl Show<'_> {
     }
 
     fn group(self, members: &mut [Member], partial: &mut [f64]) {
-        let mut steps = Vec::new();
+        let mut scratch = Scratch::default();
         for member in members {
             if self.width == 1 {
                 member.show(self.points, self.count, self.first, |tree, rows| {
@@ -217,16 +218,18 @@ impl Show<'_> {
                         let point = self.points.get(row, tree.stride);
                         let (totals, directed) = partial[row * self.width..][..self.width].split_at_mut(2);
                         let (high, low) = directed.split_at_mut(self.columns);
-                        let mut column = 0;
-                        let (score, undirected) =
-                            walk::explain(tree, self.tables, point, leaf, depth, &mut steps, |_, amount| {
-                                high[column] += f64::from(amount.max(0.0));
-                                low[column] += f64::from((-amount).max(0.0));
-                                column += 1;
-                                column = if column == self.columns { 0 } else { column };
-                            });
+                        let (score, amounts) = walk::explain(tree, self.tables, point, leaf, depth, &mut scratch);
                         totals[0] += score;
-                        totals[1] += undirected;
+                        let Some(amounts) = amounts else {
+                            totals[1] += score;
+                            return;
+                        };
+                        for row in amounts.chunks_exact(self.columns) {
+                            for ((high, low), amount) in high.iter_mut().zip(low.iter_mut()).zip(row) {
+                                *high += f64::from(larger(*amount, 0.0));
+                                *low += f64::from(larger(-*amount, 0.0));
+                            }
+                        }
                     });
                 });
             }

@@ -4,6 +4,10 @@ use std::ops::RangeInclusive;
 
 use datafusion::common::{Result, plan_err};
 
+/// The arguments that are numbers, in their order in SQL, with their ranges.
+pub(in crate::model) const ARGUMENTS: [(&str, RangeInclusive<i64>); 4] =
+    [("numberOfTrees", 1..=1000), ("subSampleSize", 10..=1000), ("timeDecay", 1..=i32::MAX as i64), ("shingleSize", 1..=30)];
+
 /// What a forest returns beside the score.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Explanation {
@@ -58,14 +62,9 @@ impl ForestOptions {
     }
 
     /// Fails if an option is out of its range.
-    pub(super) fn check(&self) -> Result<()> {
-        let arguments: [(&str, i64, RangeInclusive<i64>); 4] = [
-            ("numberOfTrees", self.trees, 1..=1000),
-            ("subSampleSize", self.sample_size, 10..=1000),
-            ("timeDecay", self.time_decay, 1..=i64::from(i32::MAX)),
-            ("shingleSize", self.shingle_size, 1..=30),
-        ];
-        for (name, value, range) in arguments {
+    pub(in crate::model) fn check(&self) -> Result<()> {
+        let values = [self.trees, self.sample_size, self.time_decay, self.shingle_size];
+        for ((name, range), value) in ARGUMENTS.iter().zip(values) {
             if !range.contains(&value) {
                 return plan_err!("{name} of {} is {value}, it must be {} to {}", self.function(), range.start(), range.end());
             }

@@ -127,26 +127,34 @@ pub(super) fn score(
 }
 
 /// What is kept of an ancestor on the way up: its index, 1 - p, and the weight of an excess in its box.
-pub(super) type Step = (usize, f64, f32);
+type Step = (usize, f64, f32);
 
-/// The score of a point that ends in `leaf`, its share without direction, and through `add(dimension, amount)` what each
-/// dimension adds to the rest. `steps` is scratch space.
+/// Scratch space for the explanation of one point.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    steps: Vec<Step>,
+    /// What each dimension adds to the score.
+    amounts: Vec<f32>,
+}
+
+/// The score of a point that ends in `leaf`, and what each dimension adds to it; None if it has no direction, for then all add the
+/// same in both.
 #[inline(always)]
-pub(super) fn explain(
+pub(super) fn explain<'a>(
     tree: &Tree,
     tables: &Tables,
     point: &[f32],
     leaf: usize,
     depth: usize,
-    steps: &mut Vec<Step>,
-    mut add: impl FnMut(usize, f32),
-) -> (f64, f64) {
+    scratch: &'a mut Scratch,
+) -> (f64, Option<&'a [f32]>) {
+    let Scratch { steps, amounts } = scratch;
     steps.clear();
     let (score, equal) = score(tree, tables, point, leaf, depth, |inner, sides, p, weight| {
         steps.push((inner, 1.0 - p, (weight / sides) as f32));
     });
     if equal {
-        return (score, score);
+        return (score, None);
     }
     // What is added at an ancestor is multiplied by 1 - p of all those above it.
     let mut factor = 1.0;
@@ -156,34 +164,53 @@ pub(super) fn explain(
     }
     let at = tree.point(leaf);
     let leaf_weight = (factor * tables.inverse[depth + 1] / f64::from(distance(point, at))) as f32;
-    let (chunks, rest) = at.as_chunks::<LANES>();
-    for (chunk, at) in chunks.iter().enumerate() {
-        let first = chunk * LANES;
-        let x: &[f32; LANES] = point[first..].first_chunk().expect("as long as the leaf's point");
-        let mut amounts: [f32; LANES] = array::from_fn(|lane| leaf_weight * (x[lane] - at[lane]));
-        for (inner, _, weight) in steps.iter() {
-            let (min, max) = tree.bounds(*inner);
-            let min: &[f32; LANES] = min[first..].first_chunk().expect("padded");
-            let max: &[f32; LANES] = max[first..].first_chunk().expect("padded");
-            for lane in 0..LANES {
+    amounts.resize(at.len(), 0.0);
+    let mut first = 0;
+    let walk = Walk { tree, steps, point, at, leaf_weight };
+    while first + WIDE <= at.len() {
+        walk.put_amounts::<WIDE>(first, amounts);
+        first += WIDE;
+    }
+    while first + LANES <= at.len() {
+        walk.put_amounts::<LANES>(first, amounts);
+        first += LANES;
+    }
+    while first < at.len() {
+        walk.put_amounts::<1>(first, amounts);
+        first += 1;
+    }
+    (score, Some(amounts))
+}
+
+/// Dimensions whose amounts are held in registers on the way.
+const WIDE: usize = 4 * LANES;
+
+/// The way up from a leaf, with the weights of its steps.
+struct Walk<'a> {
+    tree: &'a Tree,
+    steps: &'a [Step],
+    point: &'a [f32],
+    /// The leaf's point.
+    at: &'a [f32],
+    leaf_weight: f32,
+}
+
+impl Walk<'_> {
+    /// What each of `N` dimensions from `first` on adds to the score.
+    #[inline(always)]
+    fn put_amounts<const N: usize>(&self, first: usize, into: &mut [f32]) {
+        let part = |values: &[f32]| -> [f32; N] { *values[first..].first_chunk().expect("whole parts of a point or a box") };
+        let (x, at) = (part(self.point), part(self.at));
+        let mut amounts: [f32; N] = array::from_fn(|lane| self.leaf_weight * (x[lane] - at[lane]));
+        for (inner, _, weight) in self.steps {
+            let (min, max) = self.tree.bounds(*inner);
+            let (min, max) = (part(min), part(max));
+            for lane in 0..N {
                 amounts[lane] += weight * excess(x[lane], min[lane], max[lane]);
             }
         }
-        for (lane, amount) in amounts.iter().enumerate() {
-            add(first + lane, *amount);
-        }
+        into[first..first + N].copy_from_slice(&amounts);
     }
-    for (lane, at) in rest.iter().enumerate() {
-        let dimension = chunks.len() * LANES + lane;
-        let x = point[dimension];
-        let mut amount = leaf_weight * (x - at);
-        for (inner, _, weight) in steps.iter() {
-            let (min, max) = tree.bounds(*inner);
-            amount += weight * excess(x, min[dimension], max[dimension]);
-        }
-        add(dimension, amount);
-    }
-    (score, 0.0)
 }
 
 /// Sum of the absolute differences.

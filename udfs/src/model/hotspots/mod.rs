@@ -14,7 +14,7 @@
 
 mod bits;
 mod clusters;
-mod options;
+pub(super) mod options;
 #[cfg(test)]
 mod tests;
 mod window;

@@ -3,7 +3,7 @@
 use datafusion::common::{Result, plan_err};
 
 /// The function's name, for errors.
-pub(super) const FUNCTION: &str = "HOTSPOTS";
+pub(in crate::model) const FUNCTION: &str = "HOTSPOTS";
 
 /// Radii whose squares are finite and not 0.
 const RADIUS_MIN: f64 = 1e-150;
@@ -22,7 +22,7 @@ pub struct HotspotsOptions {
 
 impl HotspotsOptions {
     /// Fails if an option is out of its range.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(in crate::model) fn check(&self) -> Result<()> {
         if !(100..=1000).contains(&self.window_size) {
             return plan_err!("windowSize of {FUNCTION} is {}, it must be 100 to 1000", self.window_size);
         }
