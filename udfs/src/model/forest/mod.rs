@@ -39,8 +39,9 @@ use self::walk::{Points, Scratch, Tables};
 use super::Model;
 use super::columns::{Columns, Rows};
 
-/// Rows that go through the trees together.
+/// Most rows that go through the trees together, and most numbers kept for them on the way (8 MB).
 const BLOCK_ROWS: usize = 1024;
+const BLOCK_NUMBERS: usize = 1 << 20;
 
 /// Trees whose scores are added up before those of other trees: sums do not depend on the number of threads.
 const GROUP_TREES: usize = 8;
@@ -150,7 +151,8 @@ impl Model for RandomCutForest {
         let rows = self.columns.read(batch)?;
         let width = self.width();
         let mut results = Vec::with_capacity(rows.values.len() / self.columns.len() * width);
-        for block in rows.values.chunks(BLOCK_ROWS * self.columns.len()) {
+        let block_rows = (BLOCK_NUMBERS / (width * self.members.len().div_ceil(GROUP_TREES))).clamp(1, BLOCK_ROWS);
+        for block in rows.values.chunks(block_rows * self.columns.len()) {
             self.show(block, &mut results);
         }
         let scores = rows.spread(batch.num_rows()).map(|row| row.map(|row| results[row * width]));
