@@ -10,6 +10,7 @@
 //! ```
 
 pub mod aggregate;
+pub mod model;
 pub mod scalar;
 pub mod sql_type;
 

@@ -41,7 +41,14 @@ impl WindowKey {
     /// True for types that can be a window key: they order as whole numbers.
     pub fn supports(data_type: &DataType) -> bool {
         data_type.is_integer()
-            || matches!(data_type, DataType::Timestamp(..) | DataType::Date32 | DataType::Time32(_) | DataType::Duration(_))
+            || matches!(
+                data_type,
+                DataType::Timestamp(..)
+                    | DataType::Date32
+                    | DataType::Time32(_)
+                    | DataType::Duration(_)
+                    | DataType::Decimal128(_, 0)
+            )
     }
 
     /// The window of every row, as numbers that grow with time.

@@ -72,8 +72,9 @@ fn of_function(function: &ScalarFunction, input: &LogicalPlan) -> Monotonicity {
     let keeps_order_of = match kda_cast::target(&function.func) {
         Some(target) => is_ordered(&target.data_type()).then_some(0),
         None => match function.name() {
-            "step" | "floor_to" | "ceil_to" | "floor" | "ceil" => Some(0),
-            "date_trunc" | "date_bin" => Some(1),
+            "step" | "floor_to" | "ceil_to" | "floor" | "ceil" | "to_timestamp" | "unix_timestamp" | "exp" | "ln" | "log10"
+            | "ts_minus" | "monotonic" => Some(0),
+            "date_trunc" | "date_bin" | "tsdiff" => Some(1),
             _ => None,
         },
     };
@@ -87,6 +88,9 @@ fn of_function(function: &ScalarFunction, input: &LogicalPlan) -> Monotonicity {
     };
     match (moving.next(), moving.next()) {
         (None, _) => Constant(Expr::ScalarFunction(function.clone())),
+        (Some((place, argument)), None) if place != keeps_order_of && matches!(function.name(), "ts_minus" | "tsdiff") => {
+            argument.clone().reversed().map(|expr| rebuild(place, expr))
+        }
         (Some((place, argument)), None) if place == keeps_order_of => argument.clone().map(|expr| rebuild(place, expr)),
         _ => Monotonicity::None,
     }

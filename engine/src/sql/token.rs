@@ -65,6 +65,15 @@ impl Token {
         matches!(self.kind, TokenKind::Symbol(value) if value == symbol)
     }
 
+    /// True if an operand ends here, so that a minus behind it takes it away from something.
+    pub fn ends_operand(&self) -> bool {
+        match &self.kind {
+            TokenKind::Symbol(symbol) => *symbol == ")",
+            TokenKind::Word(word) => !matches!(word.as_str(), "AND" | "OR" | "NOT" | "WHEN" | "THEN" | "ELSE" | "BETWEEN" | "IN"),
+            _ => true,
+        }
+    }
+
     /// The unquoted word, in upper case.
     pub fn word(&self) -> Option<&str> {
         match &self.kind {

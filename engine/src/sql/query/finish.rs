@@ -6,7 +6,7 @@ use sqlparser::ast::{
     self, Expr, GroupByExpr, LimitClause, ObjectName, ObjectNamePart, Select, SetExpr, Spanned, TableFactor, VisitorMut,
 };
 
-use super::AVAILABLE;
+use super::{AVAILABLE, calls};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::sql::ddl::ERROR_STREAM;
 use crate::sql::dialect::is_frame_word;
@@ -119,6 +119,7 @@ impl VisitorMut for Finish<'_> {
             }
             _ => {}
         }
+        calls::rewrite(expr);
         ControlFlow::Continue(())
     }
 }

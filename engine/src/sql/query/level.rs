@@ -10,6 +10,10 @@ pub(super) struct Level {
     pub(super) operand: usize,
     /// Height of the highest finished expression.
     pub(super) height: usize,
+    /// Index of its parenthesis in the output.
+    pub(super) start: usize,
+    /// Index of its last minus between two operands in the output.
+    pub(super) minus: Option<usize>,
     /// UNION, EXCEPT and INTERSECT.
     pub(super) set_operators: usize,
 }
@@ -22,6 +26,8 @@ pub(super) enum Opening {
     Cast,
     /// `STEP(`; true once BY was read.
     Step(bool),
+    /// `SUBSTRING(`: index of the name in the output.
+    Substring(usize),
     /// `STAGGER(`; true once RANGE was read.
     Stagger(bool),
     /// `FLOOR(` or `CEIL(`: index in the output, and what the function is named with TO; None once TO was read.
@@ -30,7 +36,7 @@ pub(super) enum Opening {
 
 impl Level {
     pub(super) fn new(opening: Opening) -> Self {
-        Self { opening, operators: 0, operand: 0, height: 0, set_operators: 0 }
+        Self { opening, operators: 0, operand: 0, height: 0, start: 0, minus: None, set_operators: 0 }
     }
 
     pub(super) fn root() -> Self {

@@ -23,6 +23,7 @@
 //!
 //! Errors: everything wrong or refused in the tokens, or else the first place that sqlparser cannot read.
 //! See:    kda-sql-reference.md §2.5–2.8.
+mod calls;
 mod finish;
 mod grammar;
 mod level;

@@ -97,16 +97,6 @@ impl<'a> Rewriter<'a> {
                 self.temporal_predicate(word, token.span);
                 true
             }
-            "SIMILAR" if self.peek_is_word(0, "TO") => {
-                let span = self.peek(0).map_or(token.span, |to| token.span.union(to.span));
-                self.at += 1;
-                self.not_yet("SIMILAR TO", span, "LIKE compares with % and _.");
-                true
-            }
-            "SIMILAR" => {
-                self.not_yet("SUBSTRING(… SIMILAR …)", token.span, "SUBSTRING(text FROM 'pattern') finds a regular expression.");
-                true
-            }
             "TABLESAMPLE" => {
                 self.report(Diagnostic::error("TABLESAMPLE is not supported").at(token.span));
                 true

@@ -170,7 +170,13 @@ impl<'a> Rewriter<'a> {
 
     pub(super) fn symbol(&mut self, symbol: &'static str, token: &'a Token) {
         match symbol {
-            "(" => self.open(Opening::Group),
+            "(" => {
+                let start = self.out.len();
+                self.open(Opening::Group);
+                if let Some(level) = self.level() {
+                    level.start = start;
+                }
+            }
             ")" => {
                 if let Some(Level { opening: Opening::Step(false), .. }) = self.levels.last() {
                     self.report(
@@ -188,13 +194,22 @@ impl<'a> Rewriter<'a> {
                             .hint("Write WINDOWED BY STAGGER (PARTITION BY key, … RANGE INTERVAL '1' MINUTE)."),
                     );
                 }
+                let difference = self.levels.last().filter(|level| level.opening == Opening::Group);
+                let difference = difference.and_then(|level| Some((level.start, level.minus?)));
                 self.close();
                 self.push(SqlToken::RParen, token);
-                self.after_group();
+                self.after_group(difference);
                 return;
             }
             "," => self.end_expression(),
             "." => {}
+            "-" => {
+                let minus = Some(self.out.len()).filter(|_| self.previous().is_some_and(Token::ends_operand));
+                self.operator();
+                if let Some(level) = self.level() {
+                    level.minus = minus.or(level.minus);
+                }
+            }
             _ => self.operator(),
         }
         let sql = match symbol {
@@ -228,20 +243,21 @@ impl<'a> Rewriter<'a> {
         self.push(sql, token);
     }
 
-    /// What may follow a parenthesis in this dialect and would be read as an alias.
-    pub(super) fn after_group(&mut self) {
+    /// What may follow a parenthesis in this dialect and would be read as an alias. `difference` has the places of the
+    /// parenthesis and of the minus in the output, if there is one.
+    fn after_group(&mut self, difference: Option<(usize, usize)>) {
         let Some(next) = self.peek(0) else { return };
         let Some(word) = next.word() else { return };
         if UNITS.contains(&word) {
-            let mut span = next.span;
-            if let (true, Some(last)) = (self.peek_is_word(1, "TO"), self.peek(2)) {
-                span = span.union(last.span);
+            match difference {
+                Some((start, minus)) => self.difference(start, minus, next),
+                None => self.report(
+                    Diagnostic::error(format!("unexpected \"{word}\""))
+                        .at(next.span)
+                        .label("an interval qualifier stands behind a difference, as in (a - b) SECOND")
+                        .hint(format!("To name a column {word}, write AS \"{word}\".")),
+                ),
             }
-            self.not_yet(
-                &format!("the interval qualifier {word} after a parenthesis"),
-                span,
-                &format!("TSDIFF(a, b) is a difference in milliseconds. To name a column {word}, write AS \"{word}\"."),
-            );
             return;
         }
         const PREDICATES: &[&str] = &["CONTAINS", "OVERLAPS", "EQUALS", "PRECEDES", "SUCCEEDS", "LEADS", "LAGS"];
@@ -262,6 +278,30 @@ impl<'a> Rewriter<'a> {
             let last = self.peek(usize::from(strict)).unwrap_or(next);
             self.temporal_predicate(predicate, next.span.union(last.span));
         }
+    }
+
+    /// `(a - b) DAY TO SECOND` is `ts_minus(a, b, 'DAY TO SECOND')`; precisions say nothing that the value does not.
+    fn difference(&mut self, start: usize, minus: usize, token: &'a Token) {
+        let mut units = Vec::new();
+        loop {
+            let Some(unit) = self.peek(0).and_then(Token::word).filter(|word| UNITS.contains(word)) else { break };
+            units.push(unit);
+            self.at += 1;
+            if self.peek_is_symbol(0, "(") {
+                self.skip_group();
+            }
+            // In FLOOR(… TO unit) the TO is FLOOR's.
+            let is_floor = matches!(self.levels.last(), Some(Level { opening: Opening::Round(Some(_)), .. }));
+            if units.len() == 2 || is_floor || !self.peek_is_word(0, "TO") {
+                break;
+            }
+            self.at += 1;
+        }
+        self.out[minus].token = SqlToken::Comma;
+        self.out.pop();
+        self.push_all([SqlToken::Comma, SqlToken::SingleQuotedString(units.join(" TO ")), SqlToken::RParen], token);
+        let span = self.out[start].span;
+        self.out.insert(start, TokenWithSpan { token: plain(DIFFERENCE), span });
     }
 
     pub(super) fn temporal_predicate(&mut self, predicate: &str, span: Span) {
@@ -302,6 +342,9 @@ impl<'a> Rewriter<'a> {
         self.push(SqlToken::Number(number, false), token);
     }
 }
+
+/// The function that `(a - b) qualifier` calls.
+pub(super) const DIFFERENCE: &str = "TS_MINUS";
 
 /// Words that the dialect does not reserve and that mean something to sqlparser all the same.
 pub(super) const KEPT: &[&str] =

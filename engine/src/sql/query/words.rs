@@ -4,7 +4,7 @@ use sqlparser::tokenizer::Token as SqlToken;
 
 use super::STAGGER;
 use super::level::{Level, Opening};
-use super::rewriter::{KEPT, Rewriter, cast, keyword, plain, quoted};
+use super::rewriter::{DIFFERENCE, KEPT, Rewriter, cast, keyword, plain, quoted};
 use crate::diagnostic::Diagnostic;
 use crate::sql::cursor::{Cursor, behind};
 use crate::sql::keywords::{self, UNITS};
@@ -73,6 +73,40 @@ impl<'a> Rewriter<'a> {
                     return;
                 }
             }
+            "SUBSTRING" if called => return self.call(keyword(word), token, Opening::Substring(self.out.len())),
+            // `SUBSTRING(s SIMILAR pattern ESCAPE e)` is a function of its own.
+            "SIMILAR" if !self.peek_is_word(0, "TO") => {
+                if let Some(Level { opening: Opening::Substring(name), .. }) = self.levels.last() {
+                    self.out[*name].token = plain("SUBSTRING_SIMILAR");
+                    self.end_expression();
+                    self.push(SqlToken::Comma, token);
+                    return;
+                }
+            }
+            "ESCAPE" => {
+                if let Some(Level { opening: Opening::Substring(name), .. }) = self.levels.last()
+                    && self.out[*name].token == plain("SUBSTRING_SIMILAR")
+                {
+                    self.end_expression();
+                    self.push(SqlToken::Comma, token);
+                    return;
+                }
+            }
+            "SIMILAR" => {
+                self.operator();
+                self.push(keyword(word), token);
+                if let Some(to) = self.peek(0) {
+                    self.at += 1;
+                    self.push(keyword("TO"), to);
+                }
+                return;
+            }
+            // The character to trim may be left out.
+            "LEADING" | "TRAILING" | "BOTH" if self.peek_is_word(0, "FROM") => {
+                self.push(keyword(word), token);
+                self.push(SqlToken::SingleQuotedString(" ".to_owned()), token);
+                return;
+            }
             "CAST" if called => return self.call(keyword(word), token, Opening::Cast),
             "EXTRACT" if called => self.check_extract(),
             "BY" => {
@@ -89,6 +123,11 @@ impl<'a> Rewriter<'a> {
                         return;
                     };
                     self.end_expression();
+                    // A difference is a number of its unit already: FLOOR((a - b) SECOND / 10 TO SECOND) rounds a number.
+                    if self.out[name..].iter().any(|token| token.token == plain(DIFFERENCE)) {
+                        self.at += usize::from(self.peek(0).and_then(Token::word).is_some_and(|word| UNITS.contains(&word)));
+                        return;
+                    }
                     self.out[name].token = plain(with_unit);
                     self.push(SqlToken::Comma, token);
                     return self.unit();

@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use datafusion::common::{ScalarValue, TableReference};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::execution::context::SessionContext;
-use datafusion::logical_expr::{ColumnarValue, Expr, LogicalPlan, Volatility, create_udf};
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::prelude::SessionConfig;
 
 use super::{on_a_small_stack, query};
@@ -28,13 +28,7 @@ fn session() -> SessionContext {
     ]);
     // A plain string would be parsed as SQL, and folded to lower case.
     ctx.register_table(TableReference::bare("S"), Arc::new(EmptyTable::new(Arc::new(schema)))).unwrap();
-    // Stand-ins for the functions that the dialect adds.
-    let first = Arc::new(|arguments: &[ColumnarValue]| Ok(arguments[0].clone()));
-    let interval = DataType::Interval(arrow::datatypes::IntervalUnit::MonthDayNano);
-    for (name, second) in [("step", interval), ("floor_to", DataType::Utf8), ("ceil_to", DataType::Utf8)] {
-        let arguments = vec![millisecond(), second];
-        ctx.register_udf(create_udf(name, arguments, millisecond(), Volatility::Immutable, first.clone()));
-    }
+    kinesql_udfs::register_all(&ctx).unwrap();
     ctx
 }
 

@@ -1,0 +1,117 @@
+//! The numeric columns of a relation, as rows of DOUBLE.
+//!
+//! Numeric are TINYINT, SMALLINT, INTEGER, BIGINT, REAL, FLOAT and DOUBLE; other columns play no part. DECIMAL is refused
+//! (kda-sql-reference.md §5.11), for it would be skipped in silence otherwise. A row with NULL, NaN or an infinite value in
+//! a numeric column cannot be used: a model neither learns nor judges it.
+
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array};
+use arrow::buffer::{BooleanBuffer, NullBuffer};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float64Type, Schema};
+use arrow::record_batch::RecordBatch;
+use datafusion::common::{Result, exec_err, plan_err};
+
+/// Most numeric columns (kda-sql-reference.md §8, "RCF / HOTSPOTS").
+const COLUMNS_MAX: usize = 30;
+
+/// Which columns are numeric, in the order of the relation.
+#[derive(Debug, Clone)]
+pub(super) struct Columns {
+    /// Place and name of each; 1 – 30.
+    columns: Vec<(usize, String)>,
+}
+
+/// The rows of a batch that can be used.
+#[derive(Debug)]
+pub(super) struct Rows {
+    /// Row after row, a value for each numeric column; all finite.
+    pub(super) values: Vec<f64>,
+    /// Which rows of the batch these are; None if all.
+    pub(super) usable: Option<NullBuffer>,
+}
+
+impl Columns {
+    /// The numeric columns of `schema`, for the function that errors name.
+    pub(super) fn try_new(function: &str, schema: &Schema) -> Result<Self> {
+        let mut columns = Vec::new();
+        for (place, field) in schema.fields().iter().enumerate() {
+            let name = field.name();
+            match field.data_type() {
+                DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 | DataType::Float32 | DataType::Float64 => {
+                    columns.push((place, name.clone()));
+                }
+                decimal if decimal.is_decimal() => {
+                    return plan_err!(
+                        "{function} cannot use column \"{name}\": DECIMAL is not a supported type, \
+                         use CAST(\"{name}\" AS DOUBLE) in the cursor"
+                    );
+                }
+                _ => {}
+            }
+        }
+        match columns.len() {
+            1..=COLUMNS_MAX => Ok(Self { columns }),
+            count => plan_err!("{function} needs 1 to {COLUMNS_MAX} numeric columns, the cursor has {count}"),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// Names as the relation spells them.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().map(|(_, name)| name.as_str())
+    }
+
+    /// The values of a batch of the relation.
+    pub(super) fn read(&self, batch: &RecordBatch) -> Result<Rows> {
+        let arrays = self.columns.iter().map(|(place, name)| double(batch, *place, name)).collect::<Result<Vec<_>>>()?;
+        let usable = arrays.iter().fold(None, |usable, array| NullBuffer::union(usable.as_ref(), usable_rows(array).as_ref()));
+        let usable = usable.filter(|usable| usable.null_count() > 0);
+        let width = self.len();
+        let count = usable.as_ref().map_or(batch.num_rows(), |usable| usable.len() - usable.null_count());
+        let mut values = vec![0.0; count * width];
+        // Adding 0 makes -0 a 0, so that which of the two comes first plays no part.
+        for (column, array) in arrays.iter().enumerate() {
+            let array: &Float64Array = array.as_primitive::<Float64Type>();
+            let places = values.iter_mut().skip(column).step_by(width);
+            match &usable {
+                None => places.zip(array.values()).for_each(|(place, value)| *place = *value + 0.0),
+                Some(usable) => {
+                    places.zip(usable.valid_indices()).for_each(|(place, row)| *place = array.value(row) + 0.0);
+                }
+            }
+        }
+        Ok(Rows { values, usable })
+    }
+}
+
+impl Rows {
+    /// For each of the batch's `rows` its number among the usable rows, None if it is not.
+    pub(super) fn spread(&self, rows: usize) -> impl Iterator<Item = Option<usize>> {
+        let mut next = 0;
+        (0..rows).map(move |row| {
+            let usable = self.usable.as_ref().is_none_or(|usable| usable.is_valid(row));
+            next += usize::from(usable);
+            usable.then(|| next - 1)
+        })
+    }
+}
+
+fn double(batch: &RecordBatch, place: usize, name: &str) -> Result<ArrayRef> {
+    match batch.columns().get(place) {
+        Some(column) => Ok(cast(column, &DataType::Float64)?),
+        None => exec_err!("a batch without column \"{name}\", which is column {place} of the cursor"),
+    }
+}
+
+/// Rows that are neither NULL nor NaN nor infinite; None if all are.
+fn usable_rows(array: &ArrayRef) -> Option<NullBuffer> {
+    let values = array.as_primitive::<Float64Type>().values();
+    if values.iter().all(|value| value.is_finite()) {
+        return array.nulls().cloned();
+    }
+    let finite = NullBuffer::new(BooleanBuffer::collect_bool(values.len(), |row| values[row].is_finite()));
+    NullBuffer::union(array.nulls(), Some(&finite))
+}
