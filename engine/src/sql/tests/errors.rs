@@ -1662,28 +1662,6 @@ error: the temporal predicate PRECEDES is not supported yet
 hint: Compare the ends of the periods: (s1, e1) overlaps (s2, e2) where s1 < e2 AND s2 < e1.
 "#,
     );
-    check(
-        "SELECT STREAM * FROM s WHERE sector SIMILAR TO '%TECH%'",
-        r#"
-error: SIMILAR TO is not supported yet
- --> app.sql:1:37
-  |
-1 | SELECT STREAM * FROM s WHERE sector SIMILAR TO '%TECH%'
-  |                                     ^^^^^^^^^^
-hint: LIKE compares with % and _.
-"#,
-    );
-    check(
-        "SELECT SUBSTRING(a SIMILAR b ESCAPE c) FROM t",
-        r#"
-error: SUBSTRING(… SIMILAR …) is not supported yet
- --> app.sql:1:20
-  |
-1 | SELECT SUBSTRING(a SIMILAR b ESCAPE c) FROM t
-  |                    ^^^^^^^
-hint: SUBSTRING(text FROM 'pattern') finds a regular expression.
-"#,
-    );
 }
 
 #[test]
