@@ -164,6 +164,10 @@ fn of_column(column: &Column, plan: &LogicalPlan) -> Monotonicity {
         // The result rows of a window carry its end.
         LogicalPlan::Aggregate(_) if column.name.contains(super::rowtime::GROUP_ROWTIME) => Ascending(rowtime()),
         LogicalPlan::Union(_) => rowtime_only(column),
+        // Rows of a table have no time: of the two sides, only a stream knows the column as monotonic.
+        LogicalPlan::Join(join) => {
+            of_column(column, if join.left.schema().has_column(column) { &join.left } else { &join.right })
+        }
         _ => Monotonicity::None,
     }
 }

@@ -16,6 +16,7 @@ use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
 use super::distinct::plan_distinct;
 use super::expr_text::{text, texts, texts_over};
+use super::join::plan_lookup_join;
 use super::monotonic::{Monotonicity, is_plain_rowtime, monotonicity};
 use super::rowtime::GROUP_ROWTIME;
 use super::stagger::plan_stagger;
@@ -25,6 +26,7 @@ use crate::operator::budget::Budget;
 use crate::operator::distinct::{Distinct, DistinctPlan};
 use crate::operator::filter::Filter;
 use crate::operator::insert::Insert;
+use crate::operator::lookup_join::{LookupJoin, LookupPlan};
 use crate::operator::merge::Merge;
 use crate::operator::override_rowtime::OverrideRowtime;
 use crate::operator::project::Project;
@@ -69,6 +71,7 @@ pub enum PlanNode {
 pub enum OperatorSpec {
     Select { indices: Vec<usize>, schema: SchemaRef },
     Filter { predicate: Arc<dyn PhysicalExpr>, text: String },
+    LookupJoin { plan: Box<LookupPlan>, text: String },
     Project { expressions: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaRef, text: String },
     Window { plan: Box<WindowPlan>, emit: Emit, text: String },
     MergeWindows { plan: Box<WindowPlan> },
@@ -88,6 +91,7 @@ impl OperatorSpec {
         Ok(match self.clone() {
             OperatorSpec::Select { indices, schema } => Box::new(Select::new(indices, schema)),
             OperatorSpec::Filter { predicate, .. } => Box::new(Filter::new(predicate, reporter.clone())),
+            OperatorSpec::LookupJoin { plan, .. } => Box::new(LookupJoin::try_new(*plan, pool, reporter.clone())?),
             OperatorSpec::Project { expressions, schema, .. } => Box::new(Project::new(expressions, schema, reporter.clone())),
             OperatorSpec::Window { plan, emit, .. } => Box::new(TumblingWindow::try_new(
                 *plan,
@@ -124,6 +128,7 @@ impl fmt::Display for OperatorSpec {
         match self {
             OperatorSpec::Select { schema, .. } => write!(f, "select [{}]", columns(schema)),
             OperatorSpec::Filter { text, .. } => write!(f, "filter [{text}]"),
+            OperatorSpec::LookupJoin { text, .. } => write!(f, "lookup join [{text}]"),
             OperatorSpec::Project { text, .. } => write!(f, "project [{text}]"),
             OperatorSpec::Window { text, emit: Emit::Results, .. } => write!(f, "tumbling window [{text}]"),
             OperatorSpec::Window { text, emit: Emit::States, .. } => write!(f, "tumbling window, partial [{text}]"),
@@ -153,6 +158,7 @@ impl PlanNode {
                 OperatorSpec::Window { plan, .. } | OperatorSpec::MergeWindows { plan } => plan.schema.clone(),
                 OperatorSpec::Stagger { plan, .. } => plan.schema.clone(),
                 OperatorSpec::Distinct { plan, .. } => plan.schema.clone(),
+                OperatorSpec::LookupJoin { plan, .. } => plan.schema.clone(),
                 OperatorSpec::Filter { .. } => input.schema(),
             },
         }
@@ -183,6 +189,7 @@ pub fn plan_operators(plan: &LogicalPlan, props: &ExecutionProps) -> Result<Plan
             Ok(PlanNode::Scan { stream: scan.table_name.table().to_owned(), schema })
         }
         LogicalPlan::SubqueryAlias(alias) => plan_operators(&alias.input, props),
+        LogicalPlan::Join(join) => plan_lookup_join(join, props),
         LogicalPlan::Filter(filter) => {
             let input = plan_operators(&filter.input, props)?;
             let predicate = physical(&filter.predicate, filter.input.schema(), props)?;
@@ -235,7 +242,6 @@ pub fn plan_operators(plan: &LogicalPlan, props: &ExecutionProps) -> Result<Plan
 
 fn construct_name(plan: &LogicalPlan) -> &'static str {
     match plan {
-        LogicalPlan::Join(_) => "a join",
         LogicalPlan::Sort(_) => "ORDER BY",
         LogicalPlan::Limit(_) => "LIMIT",
         LogicalPlan::Distinct(_) => "DISTINCT",

@@ -40,14 +40,6 @@ impl<'a> Rewriter<'a> {
                 self.not_yet("ORDER BY in a stream query", span, "Rows are in the order of their ROWTIME already.");
                 false
             }
-            "JOIN" if self.stream => {
-                const KINDS: &[&str] = &["NATURAL", "INNER", "LEFT", "RIGHT", "FULL", "OUTER", "CROSS"];
-                let before = self.tokens[..self.at - 1].iter().rev();
-                let start = before.take_while(|token| token.word().is_some_and(|word| KINDS.contains(&word))).last();
-                let span = start.map_or(token.span, |start| start.span.union(token.span));
-                self.not_yet("JOIN in a stream query", span, AVAILABLE);
-                false
-            }
             "UNION" | "EXCEPT" | "INTERSECT" => {
                 if let Some(level) = self.level() {
                     level.set_operators += 1;

@@ -1424,50 +1424,6 @@ hint: Rows are in the order of their ROWTIME already.
 "#,
     );
     check(
-        "SELECT STREAM a FROM s LEFT OUTER JOIN t ON a = b",
-        r#"
-error: JOIN in a stream query is not supported yet
- --> app.sql:1:24
-  |
-1 | SELECT STREAM a FROM s LEFT OUTER JOIN t ON a = b
-  |                        ^^^^^^^^^^^^^^^
-hint: Streams can be filtered, projected, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
-"#,
-    );
-    check(
-        "SELECT STREAM a FROM s, t",
-        r#"
-error: a comma in FROM, which joins, is not supported yet in a stream query
- --> app.sql:1:25
-  |
-1 | SELECT STREAM a FROM s, t
-  |                         ^
-hint: Streams can be filtered, projected, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
-"#,
-    );
-    check(
-        "CREATE PUMP p AS INSERT INTO d SELECT a FROM s JOIN t ON a = b",
-        r#"
-error: JOIN in a stream query is not supported yet
- --> app.sql:1:48
-  |
-1 | CREATE PUMP p AS INSERT INTO d SELECT a FROM s JOIN t ON a = b
-  |                                                ^^^^
-hint: Streams can be filtered, projected, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
-"#,
-    );
-    check(
-        "CREATE STREAM d AS SELECT a FROM s JOIN t ON a = b",
-        r#"
-error: JOIN in a stream query is not supported yet
- --> app.sql:1:36
-  |
-1 | CREATE STREAM d AS SELECT a FROM s JOIN t ON a = b
-  |                                    ^^^^
-hint: Streams can be filtered, projected, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
-"#,
-    );
-    check(
         r#"SELECT "ANOMALY_SCORE" FROM TABLE(RANDOM_CUT_FOREST(CURSOR(SELECT STREAM * FROM s), 100)) WHERE x > 0"#,
         r#"
 error: table function "RANDOM_CUT_FOREST" is not supported yet
@@ -1710,12 +1666,6 @@ error: a window on a stream in FROM (OVER) is not supported yet
   |
 2 | FROM s OVER (RANGE INTERVAL '1' MINUTE PRECEDING) AS x
   |        ^^^^
-hint: Streams can be filtered, projected, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
-error: JOIN in a stream query is not supported yet
- --> app.sql:3:1
-  |
-3 | JOIN t ON INTERVAL '25' HOURS = b
-  | ^^^^
 hint: Streams can be filtered, projected, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
 error: unexpected "HOURS"
  --> app.sql:3:25
