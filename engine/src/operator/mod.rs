@@ -8,6 +8,7 @@ pub mod filter;
 pub mod group_keys;
 pub mod insert;
 pub mod join_keys;
+pub mod join_side;
 pub mod lookup_join;
 pub mod merge;
 pub mod override_rowtime;
@@ -19,6 +20,7 @@ pub mod stagger_window;
 pub mod text_numbers;
 pub mod time_order;
 pub mod tumbling_window;
+pub mod window_join;
 pub mod window_key;
 pub mod window_pane;
 

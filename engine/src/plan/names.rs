@@ -10,7 +10,7 @@ use sqlparser::ast::{self, Spanned, Visit, Visitor};
 use super::query::{ReferenceTables, StreamSchemas};
 use crate::catalog::Catalog;
 use crate::diagnostic::{Diagnostic, closest};
-use crate::sql::Query;
+use crate::sql::{JOIN_WINDOW, Query};
 use crate::types::ROWTIME;
 
 /// Functions of the dialect (kda-sql-reference.md §5.1): those that are missing are missing here, not in the script.
@@ -79,6 +79,7 @@ pub(super) fn check_names(
             }
             if let ast::Expr::Function(function) = expr
                 && let Some(ident) = function.name.0.last().and_then(|part| part.as_ident())
+                && ident.value != JOIN_WINDOW
             {
                 let known = |name: &str| {
                     self.state.scalar_functions().contains_key(name)

@@ -16,7 +16,7 @@ use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
 use super::distinct::plan_distinct;
 use super::expr_text::{text, texts, texts_over};
-use super::join::plan_lookup_join;
+use super::join::{StreamJoin, plan_lookup_join, plan_window_join};
 use super::monotonic::{Monotonicity, is_plain_rowtime, monotonicity};
 use super::rowtime::GROUP_ROWTIME;
 use super::stagger::plan_stagger;
@@ -29,11 +29,13 @@ use crate::operator::insert::Insert;
 use crate::operator::lookup_join::{LookupJoin, LookupPlan};
 use crate::operator::merge::Merge;
 use crate::operator::override_rowtime::OverrideRowtime;
+use crate::operator::pair_filter::Side;
 use crate::operator::project::Project;
 use crate::operator::select::Select;
 use crate::operator::stagger_window::{StaggerPlan, StaggerWindow};
 use crate::operator::time_order::TimeOrder;
 use crate::operator::tumbling_window::{Emit, MergeWindows, OutputColumn, TumblingWindow, WindowPlan};
+use crate::operator::window_join::{WindowJoin, WindowJoinPlan};
 use crate::operator::window_key::WindowKey;
 use crate::operator::window_pane::{AggregateSpec, PaneLayout};
 use crate::runtime::error_rows::ErrorReporter;
@@ -55,6 +57,17 @@ pub enum PlanNode {
         input: Box<PlanNode>,
         /// What is done with them.
         operator: OperatorSpec,
+    },
+    /// Two streams, joined by their windows.
+    Join {
+        /// The stream before JOIN.
+        left: Box<PlanNode>,
+        /// The stream behind JOIN.
+        right: Box<PlanNode>,
+        /// How they are joined.
+        plan: Box<WindowJoinPlan>,
+        /// What EXPLAIN shows of it.
+        text: String,
     },
     /// Rows of several inputs in ROWTIME order.
     Union {
@@ -81,6 +94,7 @@ pub enum OperatorSpec {
     OverrideRowtime { schema: SchemaRef, rowtime: usize, sorts: bool },
     Merge { schema: SchemaRef, rowtime: usize },
     Insert { sources: Vec<Option<usize>>, schema: SchemaRef },
+    WindowJoin { plan: Box<WindowJoinPlan>, sides: Vec<Side>, text: String },
 }
 
 impl OperatorSpec {
@@ -116,6 +130,10 @@ impl OperatorSpec {
             OperatorSpec::Merge { schema, rowtime } => {
                 Box::new(Merge::new(schema, rowtime, Budget::new("merge", merge_hint, pool)))
             }
+            OperatorSpec::WindowJoin { plan, sides, .. } => {
+                let hint = "Raise --memory-limit, or shorten the windows of the join.";
+                Box::new(WindowJoin::new(*plan, sides, Budget::new("window join", hint, pool), reporter.clone()))
+            }
             OperatorSpec::Insert { sources, schema } => Box::new(Insert::new(sources, schema, reporter.clone())),
         })
     }
@@ -138,6 +156,7 @@ impl fmt::Display for OperatorSpec {
             OperatorSpec::TimeOrder { .. } => write!(f, "time order"),
             OperatorSpec::OverrideRowtime { .. } => write!(f, "override rowtime"),
             OperatorSpec::Merge { .. } => write!(f, "merge [by ROWTIME]"),
+            OperatorSpec::WindowJoin { text, .. } => write!(f, "window join [{text}]"),
             OperatorSpec::Insert { schema, .. } => write!(f, "insert [{}]", columns(schema)),
         }
     }
@@ -148,6 +167,7 @@ impl PlanNode {
     pub fn schema(&self) -> SchemaRef {
         match self {
             PlanNode::Scan { schema, .. } | PlanNode::Union { schema, .. } => schema.clone(),
+            PlanNode::Join { plan, .. } => plan.schema.clone(),
             PlanNode::Unary { input, operator } => match operator {
                 OperatorSpec::Select { schema, .. }
                 | OperatorSpec::Project { schema, .. }
@@ -159,6 +179,7 @@ impl PlanNode {
                 OperatorSpec::Stagger { plan, .. } => plan.schema.clone(),
                 OperatorSpec::Distinct { plan, .. } => plan.schema.clone(),
                 OperatorSpec::LookupJoin { plan, .. } => plan.schema.clone(),
+                OperatorSpec::WindowJoin { plan, .. } => plan.schema.clone(),
                 OperatorSpec::Filter { .. } => input.schema(),
             },
         }
@@ -169,6 +190,10 @@ impl PlanNode {
         match self {
             PlanNode::Scan { stream, schema } => visit(stream, schema),
             PlanNode::Unary { input, .. } => input.for_each_scan(visit),
+            PlanNode::Join { left, right, .. } => {
+                left.for_each_scan(visit);
+                right.for_each_scan(visit);
+            }
             PlanNode::Union { inputs, .. } => inputs.iter().for_each(|input| input.for_each_scan(visit)),
         }
     }
@@ -190,6 +215,7 @@ pub fn plan_operators(plan: &LogicalPlan, props: &ExecutionProps) -> Result<Plan
         }
         LogicalPlan::SubqueryAlias(alias) => plan_operators(&alias.input, props),
         LogicalPlan::Join(join) => plan_lookup_join(join, props),
+        LogicalPlan::Extension(_) if let Some(join) = StreamJoin::of(plan) => plan_window_join(join, props),
         LogicalPlan::Filter(filter) => {
             let input = plan_operators(&filter.input, props)?;
             let predicate = physical(&filter.predicate, filter.input.schema(), props)?;

@@ -19,7 +19,7 @@ use sqlparser::ast::{self, SelectItem, SetExpr, Spanned};
 
 use super::explain_error::explain_error;
 use super::item_names::name_by_text;
-use super::join::{check_joins, find_keys, read_tables};
+use super::join::{JoinPlanner, StreamJoins, check_joins, find_keys, prepare_joins, read_tables};
 use super::names::check_names;
 use super::physical::{NO_ROWTIME, OperatorSpec, PlanNode, plan_operators};
 use super::rowtime::{Carrier, make_explicit};
@@ -72,9 +72,10 @@ pub async fn plan_stream_query(
     let item_spans = item_spans(&query.ast.body);
     let mut explicit = query.ast.clone();
     name_by_text(&mut explicit, &query.item_texts);
+    let joins = prepare_joins(&mut explicit, streams)?;
     let carrier = make_explicit(&mut explicit, streams);
     let statement = DataFusionStatement::Statement(Box::new(ast::Statement::Query(explicit)));
-    let logical = state_with(state, streams, tables).statement_to_plan(statement).await;
+    let logical = state_with(state, streams, tables, joins).statement_to_plan(statement).await;
     let optimized = logical
         .and_then(literals::apply)
         .and_then(output_types::apply)
@@ -136,7 +137,7 @@ async fn reference_tables(state: &SessionState) -> datafusion::common::Result<Re
 }
 
 /// A session in which the streams and tables can be read.
-fn state_with(state: &SessionState, streams: &StreamSchemas, tables: ReferenceTables) -> SessionState {
+fn state_with(state: &SessionState, streams: &StreamSchemas, tables: ReferenceTables, joins: StreamJoins) -> SessionState {
     let schema = MemorySchemaProvider::new();
     for (name, table) in tables.into_iter().filter(|(name, _)| !streams.contains_key(name)) {
         // As below.
@@ -151,7 +152,12 @@ fn state_with(state: &SessionState, streams: &StreamSchemas, tables: ReferenceTa
     let _ = catalog.register_schema(&options.default_schema, Arc::new(schema));
     let list = MemoryCatalogProviderList::new();
     datafusion::catalog::CatalogProviderList::register_catalog(&list, options.default_catalog.clone(), Arc::new(catalog));
-    SessionStateBuilder::new_from_existing(state.clone()).with_catalog_list(Arc::new(list)).build()
+    let mut state = SessionStateBuilder::new_from_existing(state.clone()).with_catalog_list(Arc::new(list)).build();
+    if !joins.is_empty() {
+        // Adding one fails in no case.
+        let _ = state.register_relation_planner(Arc::new(JoinPlanner(joins)));
+    }
+    state
 }
 
 fn item_spans(body: &SetExpr) -> Vec<Span> {

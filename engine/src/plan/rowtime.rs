@@ -19,7 +19,7 @@ use sqlparser::ast::{
 use std::ops::ControlFlow;
 
 use super::item_names::make_unique;
-use super::join::reads_stream;
+use super::join::{is_stream_join, qualify_rowtime, reads_stream};
 use super::query::StreamSchemas;
 use crate::types::ROWTIME;
 
@@ -94,6 +94,7 @@ fn in_set_expression(body: &mut SetExpr, streams: &StreamSchemas) -> Carrier {
 
 fn in_select(select: &mut Select, streams: &StreamSchemas) -> Carrier {
     let (mut of_streams, mut of_tables) = (Vec::new(), Vec::new());
+    let joined = select.from.iter().find_map(stream_join);
     for table in &mut select.from {
         in_factors(table, streams, &mut |factor| {
             let names = if reads_stream(factor, streams) { &mut of_streams } else { &mut of_tables };
@@ -104,7 +105,7 @@ fn in_select(select: &mut Select, streams: &StreamSchemas) -> Carrier {
     if of_streams.is_empty() {
         return Carrier::Added;
     }
-    let relation = of_streams.swap_remove(0);
+    let relation = joined.clone().or_else(|| of_streams.swap_remove(0));
     let is_table =
         |name: &ObjectName| of_tables.iter().flatten().any(|table| name.0.last().and_then(|part| part.as_ident()) == Some(table));
     let aggregating = is_aggregating(select);
@@ -115,15 +116,27 @@ fn in_select(select: &mut Select, streams: &StreamSchemas) -> Carrier {
             None => Expr::Identifier(ident),
         }
     };
+    // The ROWTIME of one of two joined streams is a column like any other.
+    let is_carrier = |expr: &Expr| match (&joined, expr) {
+        (Some(_), Expr::CompoundIdentifier(_)) => false,
+        _ => is_rowtime(expr),
+    };
     let mut carrier = None;
     for (i, item) in select.projection.iter_mut().enumerate() {
         match item {
             SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), _) if is_table(name) => {}
             SelectItem::Wildcard(options)
             | SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(_), options) => {
-                options.opt_exclude = Some(ExcludeSelectItem::Single(ObjectName::from(Ident::with_quote('"', ROWTIME))));
+                let rowtime = ObjectName::from(Ident::with_quote('"', ROWTIME));
+                options.opt_exclude = Some(match options.opt_exclude.take() {
+                    Some(ExcludeSelectItem::Multiple(mut names)) => {
+                        names.push(rowtime);
+                        ExcludeSelectItem::Multiple(names)
+                    }
+                    _ => ExcludeSelectItem::Single(rowtime),
+                });
             }
-            SelectItem::UnnamedExpr(expr) if is_rowtime(expr) => {
+            SelectItem::UnnamedExpr(expr) if is_carrier(expr) => {
                 carrier.get_or_insert(Carrier::Item(i));
             }
             SelectItem::ExprWithAlias { alias, .. } if alias.value == ROWTIME => {
@@ -147,6 +160,9 @@ fn in_select(select: &mut Select, streams: &StreamSchemas) -> Carrier {
         Carrier::Added
     });
     make_unique(&mut select.projection);
+    if let Some(joined) = &joined {
+        qualify_rowtime(select, joined);
+    }
     carrier
 }
 
@@ -154,7 +170,7 @@ fn in_select(select: &mut Select, streams: &StreamSchemas) -> Carrier {
 fn in_factors(table: &mut TableWithJoins, streams: &StreamSchemas, visit: &mut dyn FnMut(&TableFactor)) {
     for factor in std::iter::once(&mut table.relation).chain(table.joins.iter_mut().map(|join| &mut join.relation)) {
         match factor {
-            TableFactor::NestedJoin { table_with_joins, alias: None } => in_factors(table_with_joins, streams, visit),
+            TableFactor::NestedJoin { table_with_joins, .. } => in_factors(table_with_joins, streams, visit),
             TableFactor::Derived { subquery, .. } => {
                 make_explicit(subquery, streams);
                 visit(factor);
@@ -164,7 +180,16 @@ fn in_factors(table: &mut TableWithJoins, streams: &StreamSchemas, visit: &mut d
     }
 }
 
-fn relation_name(factor: &TableFactor) -> Option<Ident> {
+/// The name of the join of streams in FROM, if there is one.
+fn stream_join(table: &TableWithJoins) -> Option<Ident> {
+    std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation)).find_map(|factor| match factor {
+        TableFactor::NestedJoin { alias: Some(alias), .. } if is_stream_join(&alias.name.value) => Some(alias.name.clone()),
+        TableFactor::NestedJoin { table_with_joins, .. } => stream_join(table_with_joins),
+        _ => None,
+    })
+}
+
+pub(super) fn relation_name(factor: &TableFactor) -> Option<Ident> {
     match factor {
         TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
             Some(alias.name.clone())

@@ -107,10 +107,6 @@ impl Joins<'_> {
         let (keeps_left, keeps_right) =
             (matches!(join, Left(_) | LeftOuter(_) | FullOuter(_)), matches!(join, Right(_) | RightOuter(_) | FullOuter(_)));
         let table = match (left, right) {
-            (Kind::Stream, Kind::Stream) => {
-                let problem = Diagnostic::error("a join of two streams is not supported yet").at(place(second));
-                return self.problems.push(problem.hint("A stream can be joined with tables."));
-            }
             (Kind::Table, Kind::Stream) if keeps_left => first,
             (Kind::Stream, Kind::Table) if keeps_right => second,
             _ => return,

@@ -10,13 +10,14 @@ use datafusion::common::{DFSchema, JoinType, Result};
 use datafusion::logical_expr::utils::{conjunction, find_valid_equijoin_key_pair, split_conjunction_owned};
 use datafusion::logical_expr::{BinaryExpr, Expr, Filter, Join, LogicalPlan, Operator};
 
+use super::node::StreamJoin;
 use super::reference::reads_any;
 use crate::plan::query::StreamSchemas;
 
 /// Applies the rule to every join of `plan`; run it after type coercion, so that both sides of a key have one type.
 pub(in crate::plan) fn find_keys(plan: LogicalPlan, streams: &StreamSchemas) -> Result<LogicalPlan> {
     let sunk = plan.transform_down(|node| match node {
-        LogicalPlan::Filter(filter) if matches!(filter.input.as_ref(), LogicalPlan::Join(_)) => {
+        LogicalPlan::Filter(filter) if is_join(&filter.input) => {
             let mut input = Arc::unwrap_or_clone(filter.input);
             let mut kept = Vec::new();
             for condition in split_conjunction_owned(filter.predicate) {
@@ -36,26 +37,42 @@ pub(in crate::plan) fn find_keys(plan: LogicalPlan, streams: &StreamSchemas) -> 
     Ok(keyed.data)
 }
 
+fn is_join(plan: &LogicalPlan) -> bool {
+    matches!(plan, LogicalPlan::Join(_)) || StreamJoin::of(plan).is_some()
+}
+
 /// Moves `condition` into `plan`; gives it back if it has to stay above.
 fn sink(condition: Expr, plan: &mut LogicalPlan, streams: &StreamSchemas) -> Result<Option<Expr>> {
-    let LogicalPlan::Join(join) = plan else {
-        // A condition that fails for a row of a table must not fail before a row of the stream needs it.
-        if !reads_any(plan, streams) {
+    let reads = |schema: &DFSchema| condition.column_refs().into_iter().any(|column| schema.has_column(column));
+    if let Some(join) = StreamJoin::of(plan) {
+        // What concerns one side only stays above: a window of rows counts the rows that it drops, too.
+        if join.join_type != JoinType::Inner || !reads(join.left.schema()) || !reads(join.right.schema()) {
             return Ok(Some(condition));
         }
-        *plan = LogicalPlan::Filter(Filter::try_new(condition, Arc::new(plan.clone()))?);
+        *plan = join.with_condition(join.condition.clone().and(condition));
         return Ok(None);
-    };
-    let reads = |schema: &DFSchema| condition.column_refs().into_iter().any(|column| schema.has_column(column));
+    }
+    let LogicalPlan::Join(join) = plan else { return Ok(Some(condition)) };
     match (reads(join.left.schema()), reads(join.right.schema()), join.join_type) {
         (true, true, JoinType::Inner) => {
             join.filter = conjunction(join.filter.take().into_iter().chain([condition]));
             Ok(None)
         }
-        (true, false, JoinType::Inner | JoinType::Left) => sink(condition, Arc::make_mut(&mut join.left), streams),
-        (false, true, JoinType::Inner | JoinType::Right) => sink(condition, Arc::make_mut(&mut join.right), streams),
+        (true, false, JoinType::Inner | JoinType::Left) => sink_below(condition, Arc::make_mut(&mut join.left), streams),
+        (false, true, JoinType::Inner | JoinType::Right) => sink_below(condition, Arc::make_mut(&mut join.right), streams),
         _ => Ok(Some(condition)),
     }
+}
+
+/// Moves `condition` into a side of a join, or between the side and the join.
+fn sink_below(condition: Expr, side: &mut LogicalPlan, streams: &StreamSchemas) -> Result<Option<Expr>> {
+    let Some(condition) = sink(condition, side, streams)? else { return Ok(None) };
+    // A condition that fails for a row of a table must not fail before a row of the stream needs it.
+    if !reads_any(side, streams) {
+        return Ok(Some(condition));
+    }
+    *side = LogicalPlan::Filter(Filter::try_new(condition, Arc::new(side.clone()))?);
+    Ok(None)
 }
 
 /// Takes the equalities of both sides out of the filter.

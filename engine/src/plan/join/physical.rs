@@ -7,14 +7,18 @@ use arrow::datatypes::Schema;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, JoinType};
 use datafusion::execution::context::ExecutionProps;
-use datafusion::logical_expr::{Expr, Join};
+use datafusion::logical_expr::{Expr, Join, UserDefinedLogicalNodeCore, lit};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 
+use super::conditions::split_keys;
+use super::node::{StreamJoin, rowtime_of};
 use super::reference::Reference;
 use crate::diagnostic::Diagnostic;
+use crate::operator::join_side::JoinInput;
 use crate::operator::lookup_join::{LookupPlan, LookupTable};
 use crate::operator::pair_filter::{PairFilter, Side};
+use crate::operator::window_join::WindowJoinPlan;
 use crate::plan::expr_text::text;
 use crate::plan::physical::{OperatorSpec, PlanNode, physical, plan_operators, without_metadata};
 
@@ -23,7 +27,7 @@ pub(in crate::plan) fn plan_lookup_join(join: &Join, props: &ExecutionProps) -> 
     let (stream, table, reference) = match (Reference::of(&join.left), Reference::of(&join.right)) {
         (None, Some(reference)) => (Side::Left, Side::Right, reference),
         (Some(reference), None) => (Side::Right, Side::Left, reference),
-        _ => return Err(Diagnostic::error("a join of two streams is not supported yet")),
+        _ => return Err(Diagnostic::error("a join here is not one of a stream and a table")),
     };
     let outer = match (join.join_type, stream) {
         (JoinType::Inner, _) => false,
@@ -47,6 +51,39 @@ pub(in crate::plan) fn plan_lookup_join(join: &Join, props: &ExecutionProps) -> 
         format!("{}{}{}", if outer { "outer, " } else { "" }, reference.tables, conditions(&join.on, join.filter.as_ref()));
     let operator = OperatorSpec::LookupJoin { plan: Box::new(plan), text };
     Ok(PlanNode::Unary { input: Box::new(plan_operators(input, props)?), operator })
+}
+
+/// Plans the join of two streams.
+pub(in crate::plan) fn plan_window_join(join: &StreamJoin, props: &ExecutionProps) -> Result<PlanNode, Diagnostic> {
+    let internal = |error: datafusion::error::DataFusionError| Diagnostic::error(error.strip_backtrace());
+    let (left, right) = (join.left.schema(), join.right.schema());
+    let (on, rest) = split_keys(join.condition.clone(), left, right).map_err(internal)?;
+    // Without a condition it is TRUE.
+    let rest = rest.filter(|rest| *rest != lit(true));
+    let filter = rest.as_ref().map(|rest| pair_filter(rest, left, right, props)).transpose()?;
+    let input = |side: Side| {
+        let (plan, keep) = if side == Side::Left { (&join.left, join.spec.keep.0) } else { (&join.right, join.spec.keep.1) };
+        let exprs = on.iter().map(|(left, right)| if side == Side::Left { left } else { right });
+        let keys = exprs.map(|expr| physical(expr, plan.schema(), props)).collect::<Result<Vec<_>, _>>()?;
+        let node = plan_operators(plan, props)?;
+        let rowtime = rowtime_of(plan.schema()).ok_or_else(|| Diagnostic::error("a joined stream has no ROWTIME"))?;
+        let preserved = match side {
+            Side::Left => matches!(join.join_type, JoinType::Left | JoinType::Full),
+            Side::Right => matches!(join.join_type, JoinType::Right | JoinType::Full),
+        };
+        Ok((JoinInput { schema: node.schema(), rowtime, keys, keep, preserved }, Box::new(node)))
+    };
+    let ((left, left_node), (right, right_node)) = (input(Side::Left)?, input(Side::Right)?);
+    let kind = match join.join_type {
+        JoinType::Inner => "",
+        JoinType::Left => "left, ",
+        JoinType::Right => "right, ",
+        _ => "full, ",
+    };
+    let text = format!("{kind}{}{}", join.spec.text, conditions(&on, rest.as_ref()));
+    let schema = without_metadata(UserDefinedLogicalNodeCore::schema(join).as_arrow());
+    let plan = Box::new(WindowJoinPlan { left, right, filter, schema });
+    Ok(PlanNode::Join { left: left_node, right: right_node, plan, text })
 }
 
 /// A condition over both sides that is no key.

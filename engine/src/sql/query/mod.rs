@@ -25,6 +25,7 @@
 //! See:    kda-sql-reference.md §2.5–2.8.
 mod finish;
 mod grammar;
+mod join_window;
 mod level;
 mod refuse;
 mod rewriter;
@@ -38,6 +39,7 @@ use super::token::Token;
 use crate::diagnostic::Diagnostic;
 use finish::Finish;
 use grammar::parse_tokens;
+pub(crate) use join_window::JOIN_WINDOW;
 use rewriter::Rewriter;
 
 /// Queries that are nested deeper than this are parsed on a large stack.

@@ -19,19 +19,17 @@ impl<'a> Rewriter<'a> {
                     Some(TokenKind::Symbol(")")) => self.group_is_query(self.at - 2),
                     _ => false,
                 };
-                if windowed_item {
-                    self.not_yet("a window on a stream in FROM (OVER)", token.span, AVAILABLE);
+                if windowed_item && self.stream {
+                    self.join_window(token);
+                    return true;
+                } else if windowed_item {
+                    let problem = Diagnostic::error("a window in FROM (OVER) is for streams").at(token.span);
+                    self.report(problem.hint("Write SELECT STREAM to join streams."));
                 } else if self.stream {
                     self.not_yet("a sliding window (OVER)", token.span, AVAILABLE);
                 } else {
                     return false;
                 }
-                self.skip_group();
-                true
-            }
-            "WINDOW" if self.stream && self.peek_is_word(1, "AS") && self.peek_is_symbol(2, "(") => {
-                self.not_yet("the WINDOW clause", token.span, AVAILABLE);
-                self.at += 2;
                 self.skip_group();
                 true
             }

@@ -35,7 +35,12 @@ impl<'a> Rewriter<'a> {
     }
 
     pub(super) fn run(&mut self) {
-        while let Some(token) = self.tokens.get(self.at) {
+        self.run_to(self.tokens.len());
+    }
+
+    /// Reads the tokens up to `end`.
+    pub(super) fn run_to(&mut self, end: usize) {
+        while let Some(token) = self.tokens.get(self.at).filter(|_| self.at < end) {
             self.at += 1;
             match &token.kind {
                 TokenKind::Word(word) => self.word(word, token),
