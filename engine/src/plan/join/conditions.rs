@@ -12,6 +12,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, Filter, Join, LogicalPlan, Oper
 
 use super::node::StreamJoin;
 use super::reference::reads_any;
+use crate::operator::join_side::Keep;
 use crate::plan::query::StreamSchemas;
 
 /// Applies the rule to every join of `plan`; run it after type coercion, so that both sides of a key have one type.
@@ -45,11 +46,20 @@ fn is_join(plan: &LogicalPlan) -> bool {
 fn sink(condition: Expr, plan: &mut LogicalPlan, streams: &StreamSchemas) -> Result<Option<Expr>> {
     let reads = |schema: &DFSchema| condition.column_refs().into_iter().any(|column| schema.has_column(column));
     if let Some(join) = StreamJoin::of(plan) {
-        // What concerns one side only stays above: a window of rows counts the rows that it drops, too.
-        if join.join_type != JoinType::Inner || !reads(join.left.schema()) || !reads(join.right.schema()) {
-            return Ok(Some(condition));
-        }
-        *plan = join.with_condition(join.condition.clone().and(condition));
+        let (left, right) = (join.left.schema(), join.right.schema());
+        // A window of rows counts the rows that the condition would drop, too.
+        let by_time = |keep: Keep| matches!(keep, Keep::For(_));
+        let replaced = match (reads(left), reads(right), join.join_type) {
+            (true, true, JoinType::Inner) => join.with_condition(join.condition.clone().and(condition)),
+            (true, false, JoinType::Inner | JoinType::Left) if by_time(join.spec.keep.0) => {
+                join.with_inputs(filtered(condition, &join.left)?, join.right.as_ref().clone())?
+            }
+            (false, true, JoinType::Inner | JoinType::Right) if by_time(join.spec.keep.1) => {
+                join.with_inputs(join.left.as_ref().clone(), filtered(condition, &join.right)?)?
+            }
+            _ => return Ok(Some(condition)),
+        };
+        *plan = replaced;
         return Ok(None);
     }
     let LogicalPlan::Join(join) = plan else { return Ok(Some(condition)) };
@@ -71,8 +81,12 @@ fn sink_below(condition: Expr, side: &mut LogicalPlan, streams: &StreamSchemas) 
     if !reads_any(side, streams) {
         return Ok(Some(condition));
     }
-    *side = LogicalPlan::Filter(Filter::try_new(condition, Arc::new(side.clone()))?);
+    *side = filtered(condition, side)?;
     Ok(None)
+}
+
+fn filtered(condition: Expr, plan: &LogicalPlan) -> Result<LogicalPlan> {
+    Ok(LogicalPlan::Filter(Filter::try_new(condition, Arc::new(plan.clone()))?))
 }
 
 /// Takes the equalities of both sides out of the filter.

@@ -56,6 +56,12 @@ impl StreamJoin {
         column.name == ROWTIME && column.relation.as_ref().is_some_and(|relation| relation.table() == self.name)
     }
 
+    /// The join of other inputs with the same columns.
+    pub(super) fn with_inputs(&self, left: LogicalPlan, right: LogicalPlan) -> Result<LogicalPlan> {
+        let node = self.with_exprs_and_inputs(vec![self.condition.clone()], vec![left, right])?;
+        Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
+    }
+
     /// The join with another condition.
     pub(super) fn with_condition(&self, condition: Expr) -> LogicalPlan {
         LogicalPlan::Extension(Extension { node: Arc::new(Self { condition, ..self.clone() }) })

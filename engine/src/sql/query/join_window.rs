@@ -28,7 +28,9 @@ impl<'a> Rewriter<'a> {
         self.push_all([keyword("TABLESAMPLE"), SqlToken::LParen, quoted(JOIN_WINDOW), SqlToken::LParen, SqlToken::RParen], over);
         self.push(keyword("OVER"), over);
         self.at = window;
+        self.in_join_window = true;
         self.run_to(alias);
+        self.in_join_window = false;
         self.push(SqlToken::RParen, over);
         self.at = end;
     }

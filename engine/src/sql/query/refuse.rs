@@ -33,7 +33,7 @@ impl<'a> Rewriter<'a> {
                 self.skip_group();
                 true
             }
-            "ORDER" if self.stream && self.peek_is_word(0, "BY") => {
+            "ORDER" if self.stream && !self.in_join_window && self.peek_is_word(0, "BY") => {
                 let span = self.peek(0).map_or(token.span, |by| token.span.union(by.span));
                 self.not_yet("ORDER BY in a stream query", span, "Rows are in the order of their ROWTIME already.");
                 false

@@ -27,11 +27,23 @@ pub(super) struct Rewriter<'a> {
     pub(super) levels: Vec<Level>,
     /// The most that there were.
     pub(super) depth: usize,
+    /// True inside the window of a relation in FROM.
+    pub(super) in_join_window: bool,
 }
 
 impl<'a> Rewriter<'a> {
     pub(super) fn new(tokens: &'a [Token], text: &'a str, stream: bool) -> Self {
-        Self { tokens, text, stream, at: 0, out: Vec::new(), problems: Vec::new(), levels: vec![Level::root()], depth: 0 }
+        Self {
+            tokens,
+            text,
+            stream,
+            at: 0,
+            out: Vec::new(),
+            problems: Vec::new(),
+            levels: vec![Level::root()],
+            depth: 0,
+            in_join_window: false,
+        }
     }
 
     pub(super) fn run(&mut self) {
