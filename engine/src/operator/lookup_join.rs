@@ -240,3 +240,6 @@ impl Operator for LookupJoin {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -298,3 +298,6 @@ impl Operator for WindowJoin {
         self.account()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,7 +50,7 @@ pub(crate) const STAGGER: &str = "$stagger";
 
 /// What a stream query can do, for hints.
 const AVAILABLE: &str =
-    "Streams can be filtered, projected, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).";
+    "Streams can be filtered, projected, joined, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).";
 
 /// Parses a query. `stream`: it runs continuously even if STREAM is not written.
 pub(crate) fn parse(tokens: &[Token], stream: bool, text: &str) -> Result<Query, Vec<Diagnostic>> {

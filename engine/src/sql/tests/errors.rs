@@ -1355,13 +1355,7 @@ error: a sliding window (OVER) is not supported yet
   |
 1 | SELECT STREAM AVG(p) OVER W1 FROM s WINDOW W1 AS (PARTITION BY t RANGE INTERVAL '1' MINUTE PRECEDING)
   |                      ^^^^
-hint: Streams can be filtered, projected, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
-error: the WINDOW clause is not supported yet
- --> app.sql:1:37
-  |
-1 | SELECT STREAM AVG(p) OVER W1 FROM s WINDOW W1 AS (PARTITION BY t RANGE INTERVAL '1' MINUTE PRECEDING)
-  |                                     ^^^^^^
-hint: Streams can be filtered, projected, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
+hint: Streams can be filtered, projected, joined, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
 "#,
     );
     check(
@@ -1372,29 +1366,7 @@ error: a sliding window (OVER) is not supported yet
   |
 1 | SELECT STREAM FIRST_VALUE(p) IGNORE NULLS OVER (ROWS 10 PRECEDING) FROM s
   |                                           ^^^^
-hint: Streams can be filtered, projected, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
-"#,
-    );
-    check(
-        "SELECT STREAM a FROM s OVER (RANGE INTERVAL '1' MINUTE PRECEDING) AS x",
-        r#"
-error: a window on a stream in FROM (OVER) is not supported yet
- --> app.sql:1:24
-  |
-1 | SELECT STREAM a FROM s OVER (RANGE INTERVAL '1' MINUTE PRECEDING) AS x
-  |                        ^^^^
-hint: Streams can be filtered, projected, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
-"#,
-    );
-    check(
-        "SELECT STREAM a FROM (SELECT STREAM a FROM s) OVER w AS x",
-        r#"
-error: a window on a stream in FROM (OVER) is not supported yet
- --> app.sql:1:47
-  |
-1 | SELECT STREAM a FROM (SELECT STREAM a FROM s) OVER w AS x
-  |                                               ^^^^
-hint: Streams can be filtered, projected, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
+hint: Streams can be filtered, projected, joined, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
 "#,
     );
 }
@@ -1431,7 +1403,7 @@ error: table function "RANDOM_CUT_FOREST" is not supported yet
   |
 1 | SELECT "ANOMALY_SCORE" FROM TABLE(RANDOM_CUT_FOREST(CURSOR(SELECT STREAM * FROM s), 100)) WHERE x > 0
   |                             ^^^^^^^^^^^^^^^^^^^^^^^
-hint: Streams can be filtered, projected, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
+hint: Streams can be filtered, projected, joined, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
 "#,
     );
     check(
@@ -1442,7 +1414,7 @@ error: table function "f" is not supported yet
   |
 1 | SELECT STREAM a FROM STREAM(f(1))
   |                      ^^^^^^^^
-hint: Streams can be filtered, projected, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
+hint: Streams can be filtered, projected, joined, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
 "#,
     );
     check(
@@ -1453,7 +1425,7 @@ error: table function "F" is not supported yet
   |
 1 | SELECT STREAM a FROM f(1)
   |                      ^
-hint: Streams can be filtered, projected, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
+hint: Streams can be filtered, projected, joined, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
 "#,
     );
     check(
@@ -1661,12 +1633,6 @@ FROM s OVER (RANGE INTERVAL '1' MINUTE PRECEDING) AS x
 JOIN t ON INTERVAL '25' HOURS = b
 LIMIT 5"#,
         r#"
-error: a window on a stream in FROM (OVER) is not supported yet
- --> app.sql:2:8
-  |
-2 | FROM s OVER (RANGE INTERVAL '1' MINUTE PRECEDING) AS x
-  |        ^^^^
-hint: Streams can be filtered, projected, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
 error: unexpected "HOURS"
  --> app.sql:3:25
   |
