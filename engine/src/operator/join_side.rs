@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, UInt32Array, UInt64Array, new_null_array};
-use arrow::compute::{concat, concat_batches, filter_record_batch, interleave, take, take_record_batch};
+use arrow::compute::{concat, concat_batches, filter_record_batch, interleave, not, take, take_record_batch};
 use arrow::datatypes::{SchemaRef, TimestampMillisecondType};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::physical_expr::PhysicalExpr;
@@ -161,33 +161,39 @@ impl JoinSide {
     }
 
     fn take_ready(&mut self, watermark: EventTime) -> Result<Option<RecordBatch>> {
-        if self.waiting.is_empty() {
-            return Ok(None);
-        }
         let is_ready = |time: EventTime| time < watermark || watermark == EventTime::MAX;
-        self.waiting.sort_by_key(|(input, _)| *input);
-        let rows = match self.waiting.as_slice() {
+        let mut ready = Vec::new();
+        // Batches that wait as a whole are not touched: one side may be far ahead of the other.
+        for (input, batch) in std::mem::take(&mut self.waiting) {
+            let times = self.times(&batch)?;
+            let count = times.iter().filter(|time| is_ready(**time)).count();
+            if count == 0 {
+                self.waiting.push((input, batch));
+                continue;
+            }
+            self.bytes -= bytes_of_rows(&batch);
+            if count == times.len() {
+                ready.push((input, batch));
+                continue;
+            }
+            let mask: BooleanArray = times.iter().map(|time| Some(is_ready(*time))).collect();
+            ready.push((input, filter_record_batch(&batch, &mask)?));
+            self.wait(input, filter_record_batch(&batch, &not(&mask)?)?);
+        }
+        // The sort below is stable: input order, then arrival order, within one ROWTIME.
+        ready.sort_by_key(|(input, _)| *input);
+        let rows = match ready.as_slice() {
+            [] => return Ok(None),
             [(_, only)] => only.clone(),
             several => concat_batches(&self.input.schema, several.iter().map(|(_, batch)| batch))?,
         };
         let times = self.times(&rows)?;
-        if times.is_sorted() && times.last().is_none_or(|last| is_ready(*last)) {
-            self.bytes -= self.waiting.drain(..).map(|(_, batch)| bytes_of_rows(&batch)).sum::<usize>();
+        if times.is_sorted() {
             return Ok(Some(rows));
         }
-        let mut ready: Vec<u32> = (0..times.len() as u32).filter(|row| is_ready(times[*row as usize])).collect();
-        if ready.is_empty() {
-            return Ok(None);
-        }
-        ready.sort_by_key(|row| times[*row as usize]);
-        self.bytes -= self.waiting.iter().map(|(_, batch)| bytes_of_rows(batch)).sum::<usize>();
-        for (_, batch) in &mut self.waiting {
-            let column = batch.column(self.input.rowtime).as_primitive::<TimestampMillisecondType>();
-            *batch = filter_record_batch(batch, &BooleanArray::from_unary(column, |time| !is_ready(time)))?;
-        }
-        self.waiting.retain(|(_, batch)| batch.num_rows() > 0);
-        self.bytes += self.waiting.iter().map(|(_, batch)| bytes_of_rows(batch)).sum::<usize>();
-        Ok(Some(take_record_batch(&rows, &UInt32Array::from(ready))?))
+        let mut order: Vec<u32> = (0..times.len() as u32).collect();
+        order.sort_by_key(|row| times[*row as usize]);
+        Ok(Some(take_record_batch(&rows, &UInt32Array::from(order))?))
     }
 
     fn log(&mut self, batch: &RecordBatch, keys: &[ArrayRef]) -> Result<()> {
