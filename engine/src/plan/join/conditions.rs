@@ -98,8 +98,11 @@ fn with_keys(mut join: Join) -> Result<Join> {
     Ok(join)
 }
 
-/// Divides a condition into pairs of equal keys, that of the left side first, and the rest.
-pub(super) fn split_keys(condition: Expr, left: &DFSchema, right: &DFSchema) -> Result<(Vec<(Expr, Expr)>, Option<Expr>)> {
+/// Pairs of expressions that must be equal, that of the left side first.
+pub(super) type Keys = Vec<(Expr, Expr)>;
+
+/// Divides a condition into keys and the rest.
+pub(super) fn split_keys(condition: Expr, left: &DFSchema, right: &DFSchema) -> Result<(Keys, Option<Expr>)> {
     let (mut keys, mut rest) = (Vec::new(), Vec::new());
     for part in split_conjunction_owned(condition) {
         let pair = match &part {
