@@ -390,10 +390,10 @@ pub(super) fn is_group_rowtime(expr: &Expr) -> bool {
 }
 
 pub(super) fn plan_aggregate(expr: &Expr, input: &DFSchemaRef, props: &ExecutionProps) -> Result<AggregateSpec, Diagnostic> {
-    if let Expr::AggregateFunction(function) = expr {
-        if function.params.filter.is_some() {
-            return Err(Diagnostic::error(format!("FILTER in {} is not supported", text(expr))));
-        }
+    if let Expr::AggregateFunction(function) = expr
+        && function.params.filter.is_some()
+    {
+        return Err(Diagnostic::error(format!("FILTER in {} is not supported", text(expr))));
     }
     let context = PhysicalPlanningContext::default();
     let lowered = LoweredAggregateBuilder::new(expr, input, input.as_arrow(), props, &context).build();
