@@ -322,10 +322,9 @@ impl Binder<'_> {
         if problems.is_empty() { Ok(format!("pump {}", names.join(", "))) } else { Err(problems) }
     }
 
-    /// Plans a stream query over the catalog's streams.
+    /// Plans a stream query over the catalog's streams and the session's tables.
     pub(crate) async fn plan(&self, query: &Query) -> Result<QueryPlan, Problems> {
-        let tables: Vec<_> = self.catalog.tables.keys().cloned().collect();
-        plan_stream_query(query, self.state, &self.catalog.schemas(), &tables, self.clock.now()).await
+        plan_stream_query(query, self.state, &self.catalog.schemas(), self.clock.now()).await
     }
 
     fn check_new_stream(&self, name: &Name, or_replace: bool) -> Result<(), Problems> {

@@ -2,6 +2,7 @@
 
 mod errors;
 mod faults;
+mod join_property;
 mod plans;
 mod property;
 mod simulation;

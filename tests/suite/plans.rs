@@ -13,7 +13,11 @@ async fn plan(sql: &str) -> kinesql_engine::Result<String> {
     let splits = digits.and_then(|(digits, _)| digits.parse().ok()).unwrap_or(1);
     let memory = MemoryConnector::with_splits(splits);
     let builder = Engine::builder().clock(ManualClock::starting_at(0));
-    let engine = builder.connectors(|registry| memory.register(registry)).build()?;
+    let engine = builder.connectors(|registry| {
+        kinesql_connectors::register_all(registry);
+        memory.register(registry);
+    });
+    let engine = engine.build()?;
     engine.execute(&Script::new("test.sql", sql)).await?;
     engine.explain().await
 }

@@ -1,6 +1,6 @@
 //! DataFusion's planning errors in the words of a user of SQL.
 
-use datafusion::common::{DataFusionError, SchemaError};
+use datafusion::common::{Column, DataFusionError, SchemaError};
 
 use super::names::unknown_column;
 use super::query::StreamSchemas;
@@ -21,7 +21,15 @@ pub(crate) fn explain_error(error: &DataFusionError, streams: &StreamSchemas) ->
                 relations.dedup();
                 let only = relations.pop().filter(|_| relations.is_empty());
                 let relation = field.relation.as_ref().map(|relation| relation.table().to_owned()).or(only);
-                let valid: Vec<_> = valid_fields.iter().map(|column| column.name.as_str()).collect();
+                // Of several joined relations only the one that is named counts.
+                let of_relation = |column: &&Column| match (&field.relation, &column.relation) {
+                    (Some(named), Some(relation)) => named.table() == relation.table(),
+                    _ => true,
+                };
+                let mut valid: Vec<_> = valid_fields.iter().filter(of_relation).map(|column| column.name.as_str()).collect();
+                if valid.is_empty() {
+                    valid = valid_fields.iter().map(|column| column.name.as_str()).collect();
+                }
                 let owner = match relation {
                     Some(relation) if streams.contains_key(&relation) => format!("stream \"{relation}\""),
                     Some(relation) => format!("\"{relation}\""),

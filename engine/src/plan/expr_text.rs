@@ -9,6 +9,7 @@ use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
 use kinesql_udfs::scalar::kda_cast;
 
+use super::join::is_stream_join;
 use super::rowtime::GROUP_ROWTIME;
 use crate::types::{ROWTIME, sql_type_name};
 
@@ -118,6 +119,8 @@ fn column_text(column: &Column) -> String {
         if plain { name.to_owned() } else { format!("\"{name}\"") }
     };
     match &column.relation {
+        // The time of joined rows is ROWTIME alone.
+        Some(relation) if is_stream_join(relation.table()) => name(&column.name),
         Some(relation) => format!("{}.{}", name(relation.table()), name(&column.name)),
         None => name(&column.name),
     }

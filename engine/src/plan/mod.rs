@@ -11,6 +11,7 @@ pub(crate) mod explain_error;
 mod expr_text;
 mod insert;
 mod item_names;
+mod join;
 pub mod monotonic;
 pub(crate) mod names;
 pub mod physical;

@@ -9,6 +9,7 @@ use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{BinaryExpr, Cast, Expr, LogicalPlan, Operator};
 use kinesql_udfs::scalar::kda_cast;
 
+use super::join::StreamJoin;
 use crate::types::ROWTIME;
 
 /// How an expression moves while ROWTIME grows.
@@ -168,6 +169,12 @@ fn of_column(column: &Column, plan: &LogicalPlan) -> Monotonicity {
         // The result rows of a window carry its end.
         LogicalPlan::Aggregate(_) if column.name.contains(super::rowtime::GROUP_ROWTIME) => Ascending(rowtime()),
         LogicalPlan::Union(_) => rowtime_only(column),
+        // The joined rows are in the order of their own time, not in that of either stream.
+        LogicalPlan::Extension(_) if StreamJoin::of(plan).is_some_and(|join| join.is_rowtime(column)) => Ascending(rowtime()),
+        // Rows of a table have no time: of the two sides, only a stream knows the column as monotonic.
+        LogicalPlan::Join(join) => {
+            of_column(column, if join.left.schema().has_column(column) { &join.left } else { &join.right })
+        }
         _ => Monotonicity::None,
     }
 }

@@ -7,10 +7,10 @@ use datafusion::execution::SessionState;
 use datafusion::prelude::SessionContext;
 use sqlparser::ast::{self, Spanned, Visit, Visitor};
 
-use super::query::StreamSchemas;
+use super::query::{ReferenceTables, StreamSchemas};
 use crate::catalog::Catalog;
 use crate::diagnostic::{Diagnostic, closest};
-use crate::sql::Query;
+use crate::sql::{JOIN_WINDOW, Query};
 use crate::types::ROWTIME;
 
 /// Functions of the dialect (kda-sql-reference.md §5.1): those that are missing are missing here, not in the script.
@@ -52,12 +52,12 @@ pub(super) fn check_names(
     query: &ast::Query,
     state: &SessionState,
     streams: &StreamSchemas,
-    tables: &[String],
+    tables: &ReferenceTables,
 ) -> Vec<Diagnostic> {
     struct Names<'a> {
         state: &'a SessionState,
         streams: &'a StreamSchemas,
-        tables: &'a [String],
+        tables: &'a ReferenceTables,
         problems: Vec<Diagnostic>,
     }
     impl Visitor for Names<'_> {
@@ -65,14 +65,9 @@ pub(super) fn check_names(
         fn pre_visit_relation(&mut self, relation: &ast::ObjectName) -> ControlFlow<()> {
             if let Some(ident) = relation.0.last().and_then(|part| part.as_ident())
                 && !self.streams.contains_key(&ident.value)
+                && !self.tables.contains_key(&ident.value)
             {
-                self.problems.push(if self.tables.contains(&ident.value) {
-                    Diagnostic::error(format!("\"{}\" is a table: a stream query needs a stream", ident.value))
-                        .at(ident.span)
-                        .hint("Joins of streams with tables are not supported yet; SELECT without STREAM reads the table alone.")
-                } else {
-                    unknown_stream(&ident.value, self.streams.keys().map(String::as_str)).at(ident.span)
-                });
+                self.problems.push(unknown_stream(&ident.value, self.streams.keys().map(String::as_str)).at(ident.span));
             }
             ControlFlow::Continue(())
         }
@@ -84,6 +79,7 @@ pub(super) fn check_names(
             }
             if let ast::Expr::Function(function) = expr
                 && let Some(ident) = function.name.0.last().and_then(|part| part.as_ident())
+                && ident.value != JOIN_WINDOW
             {
                 let known = |name: &str| {
                     self.state.scalar_functions().contains_key(name)

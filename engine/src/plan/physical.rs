@@ -16,6 +16,7 @@ use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
 use super::distinct::plan_distinct;
 use super::expr_text::{text, texts, texts_over};
+use super::join::{StreamJoin, plan_lookup_join, plan_window_join};
 use super::monotonic::{Monotonicity, is_plain_rowtime, monotonicity};
 use super::rowtime::GROUP_ROWTIME;
 use super::stagger::plan_stagger;
@@ -25,13 +26,16 @@ use crate::operator::budget::Budget;
 use crate::operator::distinct::{Distinct, DistinctPlan};
 use crate::operator::filter::Filter;
 use crate::operator::insert::Insert;
+use crate::operator::lookup_join::{LookupJoin, LookupPlan};
 use crate::operator::merge::Merge;
 use crate::operator::override_rowtime::OverrideRowtime;
+use crate::operator::pair_filter::Side;
 use crate::operator::project::Project;
 use crate::operator::select::Select;
 use crate::operator::stagger_window::{StaggerPlan, StaggerWindow};
 use crate::operator::time_order::TimeOrder;
 use crate::operator::tumbling_window::{Emit, MergeWindows, OutputColumn, TumblingWindow, WindowPlan};
+use crate::operator::window_join::{WindowJoin, WindowJoinPlan};
 use crate::operator::window_key::WindowKey;
 use crate::operator::window_pane::{AggregateSpec, PaneLayout};
 use crate::runtime::error_rows::ErrorReporter;
@@ -54,6 +58,17 @@ pub enum PlanNode {
         /// What is done with them.
         operator: OperatorSpec,
     },
+    /// Two streams, joined by their windows.
+    Join {
+        /// The stream before JOIN.
+        left: Box<PlanNode>,
+        /// The stream behind JOIN.
+        right: Box<PlanNode>,
+        /// How they are joined.
+        plan: Box<WindowJoinPlan>,
+        /// What EXPLAIN shows of it.
+        text: String,
+    },
     /// Rows of several inputs in ROWTIME order.
     Union {
         /// The branches, all of the same schema.
@@ -69,6 +84,7 @@ pub enum PlanNode {
 pub enum OperatorSpec {
     Select { indices: Vec<usize>, schema: SchemaRef },
     Filter { predicate: Arc<dyn PhysicalExpr>, text: String },
+    LookupJoin { plan: Box<LookupPlan>, text: String },
     Project { expressions: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaRef, text: String },
     Window { plan: Box<WindowPlan>, emit: Emit, text: String },
     MergeWindows { plan: Box<WindowPlan> },
@@ -78,6 +94,7 @@ pub enum OperatorSpec {
     OverrideRowtime { schema: SchemaRef, rowtime: usize, sorts: bool },
     Merge { schema: SchemaRef, rowtime: usize },
     Insert { sources: Vec<Option<usize>>, schema: SchemaRef },
+    WindowJoin { plan: Box<WindowJoinPlan>, sides: Vec<Side>, text: String },
 }
 
 impl OperatorSpec {
@@ -88,6 +105,7 @@ impl OperatorSpec {
         Ok(match self.clone() {
             OperatorSpec::Select { indices, schema } => Box::new(Select::new(indices, schema)),
             OperatorSpec::Filter { predicate, .. } => Box::new(Filter::new(predicate, reporter.clone())),
+            OperatorSpec::LookupJoin { plan, .. } => Box::new(LookupJoin::try_new(*plan, pool, reporter.clone())?),
             OperatorSpec::Project { expressions, schema, .. } => Box::new(Project::new(expressions, schema, reporter.clone())),
             OperatorSpec::Window { plan, emit, .. } => Box::new(TumblingWindow::try_new(
                 *plan,
@@ -112,6 +130,10 @@ impl OperatorSpec {
             OperatorSpec::Merge { schema, rowtime } => {
                 Box::new(Merge::new(schema, rowtime, Budget::new("merge", merge_hint, pool)))
             }
+            OperatorSpec::WindowJoin { plan, sides, .. } => {
+                let hint = "Raise --memory-limit, or shorten the windows of the join.";
+                Box::new(WindowJoin::new(*plan, sides, Budget::new("window join", hint, pool), reporter.clone()))
+            }
             OperatorSpec::Insert { sources, schema } => Box::new(Insert::new(sources, schema, reporter.clone())),
         })
     }
@@ -124,6 +146,7 @@ impl fmt::Display for OperatorSpec {
         match self {
             OperatorSpec::Select { schema, .. } => write!(f, "select [{}]", columns(schema)),
             OperatorSpec::Filter { text, .. } => write!(f, "filter [{text}]"),
+            OperatorSpec::LookupJoin { text, .. } => write!(f, "lookup join [{text}]"),
             OperatorSpec::Project { text, .. } => write!(f, "project [{text}]"),
             OperatorSpec::Window { text, emit: Emit::Results, .. } => write!(f, "tumbling window [{text}]"),
             OperatorSpec::Window { text, emit: Emit::States, .. } => write!(f, "tumbling window, partial [{text}]"),
@@ -133,6 +156,7 @@ impl fmt::Display for OperatorSpec {
             OperatorSpec::TimeOrder { .. } => write!(f, "time order"),
             OperatorSpec::OverrideRowtime { .. } => write!(f, "override rowtime"),
             OperatorSpec::Merge { .. } => write!(f, "merge [by ROWTIME]"),
+            OperatorSpec::WindowJoin { text, .. } => write!(f, "window join [{text}]"),
             OperatorSpec::Insert { schema, .. } => write!(f, "insert [{}]", columns(schema)),
         }
     }
@@ -143,6 +167,7 @@ impl PlanNode {
     pub fn schema(&self) -> SchemaRef {
         match self {
             PlanNode::Scan { schema, .. } | PlanNode::Union { schema, .. } => schema.clone(),
+            PlanNode::Join { plan, .. } => plan.schema.clone(),
             PlanNode::Unary { input, operator } => match operator {
                 OperatorSpec::Select { schema, .. }
                 | OperatorSpec::Project { schema, .. }
@@ -153,6 +178,8 @@ impl PlanNode {
                 OperatorSpec::Window { plan, .. } | OperatorSpec::MergeWindows { plan } => plan.schema.clone(),
                 OperatorSpec::Stagger { plan, .. } => plan.schema.clone(),
                 OperatorSpec::Distinct { plan, .. } => plan.schema.clone(),
+                OperatorSpec::LookupJoin { plan, .. } => plan.schema.clone(),
+                OperatorSpec::WindowJoin { plan, .. } => plan.schema.clone(),
                 OperatorSpec::Filter { .. } => input.schema(),
             },
         }
@@ -163,6 +190,10 @@ impl PlanNode {
         match self {
             PlanNode::Scan { stream, schema } => visit(stream, schema),
             PlanNode::Unary { input, .. } => input.for_each_scan(visit),
+            PlanNode::Join { left, right, .. } => {
+                left.for_each_scan(visit);
+                right.for_each_scan(visit);
+            }
             PlanNode::Union { inputs, .. } => inputs.iter().for_each(|input| input.for_each_scan(visit)),
         }
     }
@@ -183,6 +214,8 @@ pub fn plan_operators(plan: &LogicalPlan, props: &ExecutionProps) -> Result<Plan
             Ok(PlanNode::Scan { stream: scan.table_name.table().to_owned(), schema })
         }
         LogicalPlan::SubqueryAlias(alias) => plan_operators(&alias.input, props),
+        LogicalPlan::Join(join) => plan_lookup_join(join, props),
+        LogicalPlan::Extension(_) if let Some(join) = StreamJoin::of(plan) => plan_window_join(join, props),
         LogicalPlan::Filter(filter) => {
             let input = plan_operators(&filter.input, props)?;
             let predicate = physical(&filter.predicate, filter.input.schema(), props)?;
@@ -235,7 +268,6 @@ pub fn plan_operators(plan: &LogicalPlan, props: &ExecutionProps) -> Result<Plan
 
 fn construct_name(plan: &LogicalPlan) -> &'static str {
     match plan {
-        LogicalPlan::Join(_) => "a join",
         LogicalPlan::Sort(_) => "ORDER BY",
         LogicalPlan::Limit(_) => "LIMIT",
         LogicalPlan::Distinct(_) => "DISTINCT",
@@ -358,10 +390,10 @@ pub(super) fn is_group_rowtime(expr: &Expr) -> bool {
 }
 
 pub(super) fn plan_aggregate(expr: &Expr, input: &DFSchemaRef, props: &ExecutionProps) -> Result<AggregateSpec, Diagnostic> {
-    if let Expr::AggregateFunction(function) = expr {
-        if function.params.filter.is_some() {
-            return Err(Diagnostic::error(format!("FILTER in {} is not supported", text(expr))));
-        }
+    if let Expr::AggregateFunction(function) = expr
+        && function.params.filter.is_some()
+    {
+        return Err(Diagnostic::error(format!("FILTER in {} is not supported", text(expr))));
     }
     let context = PhysicalPlanningContext::default();
     let lowered = LoweredAggregateBuilder::new(expr, input, input.as_arrow(), props, &context).build();

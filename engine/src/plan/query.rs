@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{
-    CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider, SchemaProvider,
+    CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider, SchemaProvider, TableProvider,
 };
+use datafusion::common::DataFusionError;
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
@@ -18,6 +19,7 @@ use sqlparser::ast::{self, SelectItem, SetExpr, Spanned};
 
 use super::explain_error::explain_error;
 use super::item_names::name_by_text;
+use super::join::{JoinPlanner, StreamJoins, check_joins, find_keys, prepare_joins, read_tables};
 use super::names::check_names;
 use super::physical::{NO_ROWTIME, OperatorSpec, PlanNode, plan_operators};
 use super::rowtime::{Carrier, make_explicit};
@@ -29,6 +31,9 @@ use crate::types::{ROWTIME, SqlType};
 
 /// Columns of every stream that a query may read, ROWTIME last, by the stream's name.
 pub type StreamSchemas = BTreeMap<String, SchemaRef>;
+
+/// Tables that a query may join with a stream, by name.
+pub type ReferenceTables = BTreeMap<String, Arc<dyn TableProvider>>;
 
 /// A planned stream query.
 #[derive(Clone)]
@@ -52,27 +57,32 @@ pub async fn plan_stream_query(
     query: &Query,
     state: &SessionState,
     streams: &StreamSchemas,
-    tables: &[String],
     now: EventTime,
 ) -> Result<QueryPlan, Vec<Diagnostic>> {
-    let problems = check_names(&query.ast, state, streams, tables);
+    let fail = |diagnostic: Diagnostic| vec![if diagnostic.span.is_none() { diagnostic.at(query.span) } else { diagnostic }];
+    let explain = |error: DataFusionError| fail(explain_error(&error, streams));
+    let tables = reference_tables(state).await.map_err(explain)?;
+    let mut problems = check_names(&query.ast, state, streams, &tables);
+    if problems.is_empty() {
+        problems = check_joins(&query.ast, streams);
+    }
     if !problems.is_empty() {
         return Err(problems);
     }
     let item_spans = item_spans(&query.ast.body);
     let mut explicit = query.ast.clone();
     name_by_text(&mut explicit, &query.item_texts);
-    let carrier = make_explicit(&mut explicit);
-    let fail = |diagnostic: Diagnostic| vec![if diagnostic.span.is_none() { diagnostic.at(query.span) } else { diagnostic }];
+    let joins = prepare_joins(&mut explicit, streams)?;
+    let carrier = make_explicit(&mut explicit, streams);
     let statement = DataFusionStatement::Statement(Box::new(ast::Statement::Query(explicit)));
-    let logical = state_with_streams(state, streams).statement_to_plan(statement).await;
+    let logical = state_with(state, streams, tables, joins).statement_to_plan(statement).await;
     let optimized = logical
         .and_then(literals::apply)
         .and_then(output_types::apply)
         .and_then(casts::apply)
         .and_then(aggregate_types::apply)
-        .and_then(|plan| optimize(plan, state, now));
-    let logical = optimized.map_err(|error| fail(explain_error(&error, streams)))?;
+        .and_then(|plan| optimize(plan, state, streams, now));
+    let logical = read_tables(optimized.map_err(explain)?, state, streams).await.map_err(explain)?;
     let node = plan_operators(&logical, state.execution_props()).map_err(|problem| {
         // The only problem that is about one item.
         let item = if let Carrier::Override(item) = carrier { item_spans.get(item) } else { None };
@@ -97,19 +107,42 @@ impl QueryPlan {
     }
 }
 
-fn optimize(plan: LogicalPlan, state: &SessionState, now: EventTime) -> datafusion::common::Result<LogicalPlan> {
+fn optimize(
+    plan: LogicalPlan,
+    state: &SessionState,
+    streams: &StreamSchemas,
+    now: EventTime,
+) -> datafusion::common::Result<LogicalPlan> {
     let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
-    let plan = literals::fold(plan)?;
+    let plan = find_keys(literals::fold(plan)?, streams)?;
     let now = chrono::DateTime::from_timestamp_millis(now).unwrap_or_default();
     let context = OptimizerContext::new_with_config_options(state.config_options().clone()).with_query_execution_start_time(now);
-    // Only rules that keep streams streams: no reordering, no limits, no joins.
+    // Only rules that keep streams streams: no reordering, no limits.
     let rules = Optimizer::with_rules(vec![Arc::new(SimplifyExpressions::new()), Arc::new(OptimizeProjections::new())]);
     rules.optimize(plan, &context, |_, _| {})
 }
 
-/// A session in which only the streams can be read.
-fn state_with_streams(state: &SessionState, streams: &StreamSchemas) -> SessionState {
+/// Every table of the session.
+async fn reference_tables(state: &SessionState) -> datafusion::common::Result<ReferenceTables> {
+    let options = &state.config_options().catalog;
+    let catalog = state.catalog_list().catalog(&options.default_catalog);
+    let schema = catalog.and_then(|catalog| catalog.schema(&options.default_schema));
+    let mut tables = ReferenceTables::new();
+    if let Some(schema) = schema {
+        for name in schema.table_names() {
+            tables.extend(schema.table(&name).await?.map(|table| (name, table)));
+        }
+    }
+    Ok(tables)
+}
+
+/// A session in which the streams and tables can be read.
+fn state_with(state: &SessionState, streams: &StreamSchemas, tables: ReferenceTables, joins: StreamJoins) -> SessionState {
     let schema = MemorySchemaProvider::new();
+    for (name, table) in tables.into_iter().filter(|(name, _)| !streams.contains_key(name)) {
+        // As below.
+        let _ = schema.register_table(name, table);
+    }
     for (name, columns) in streams {
         // Registration fails only for a name that exists, and the names of a map differ.
         let _ = schema.register_table(name.clone(), Arc::new(EmptyTable::new(columns.clone())));
@@ -119,7 +152,12 @@ fn state_with_streams(state: &SessionState, streams: &StreamSchemas) -> SessionS
     let _ = catalog.register_schema(&options.default_schema, Arc::new(schema));
     let list = MemoryCatalogProviderList::new();
     datafusion::catalog::CatalogProviderList::register_catalog(&list, options.default_catalog.clone(), Arc::new(catalog));
-    SessionStateBuilder::new_from_existing(state.clone()).with_catalog_list(Arc::new(list)).build()
+    let mut state = SessionStateBuilder::new_from_existing(state.clone()).with_catalog_list(Arc::new(list)).build();
+    if !joins.is_empty() {
+        // Adding one fails in no case.
+        let _ = state.register_relation_planner(Arc::new(JoinPlanner(joins)));
+    }
+    state
 }
 
 fn item_spans(body: &SetExpr) -> Vec<Span> {

@@ -13,12 +13,14 @@ use datafusion::logical_expr::function::AccumulatorArgs;
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
 use sqlparser::ast::{
     ExcludeSelectItem, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident,
-    ObjectName, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableFactor, Visit, VisitMut, Visitor,
-    VisitorMut,
+    ObjectName, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TableWithJoins, Visit,
+    VisitMut, Visitor, VisitorMut,
 };
 use std::ops::ControlFlow;
 
 use super::item_names::make_unique;
+use super::join::{is_stream_join, qualify_rowtime, reads_stream};
+use super::query::StreamSchemas;
 use crate::types::ROWTIME;
 
 /// Name of the marker aggregate: the ROWTIME of a group's result row.
@@ -73,33 +75,39 @@ pub enum Carrier {
 /// Makes ROWTIME explicit in `query` and its derived tables; says where the output of `query` carries it.
 ///
 /// With a wildcard before the item its place counts items, not columns; [`Carrier::Added`] is always last.
-pub fn make_explicit(query: &mut Query) -> Carrier {
-    in_set_expression(&mut query.body)
+pub fn make_explicit(query: &mut Query, streams: &StreamSchemas) -> Carrier {
+    in_set_expression(&mut query.body, streams)
 }
 
-fn in_set_expression(body: &mut SetExpr) -> Carrier {
+fn in_set_expression(body: &mut SetExpr, streams: &StreamSchemas) -> Carrier {
     match body {
-        SetExpr::Select(select) => in_select(select),
-        SetExpr::Query(query) => make_explicit(query),
+        SetExpr::Select(select) => in_select(select, streams),
+        SetExpr::Query(query) => make_explicit(query, streams),
         SetExpr::SetOperation { left, right, .. } => {
-            let carrier = in_set_expression(left);
-            in_set_expression(right);
+            let carrier = in_set_expression(left, streams);
+            in_set_expression(right, streams);
             carrier
         }
         _ => Carrier::Added,
     }
 }
 
-fn in_select(select: &mut Select) -> Carrier {
-    let mut relation = None;
+fn in_select(select: &mut Select, streams: &StreamSchemas) -> Carrier {
+    let (mut of_streams, mut of_tables) = (Vec::new(), Vec::new());
+    let joined = select.from.iter().find_map(stream_join);
     for table in &mut select.from {
-        for factor in std::iter::once(&mut table.relation).chain(table.joins.iter_mut().map(|join| &mut join.relation)) {
-            if let TableFactor::Derived { subquery, .. } = factor {
-                make_explicit(subquery);
-            }
-            relation = relation.or_else(|| relation_name(factor));
-        }
+        in_factors(table, streams, &mut |factor| {
+            let names = if reads_stream(factor, streams) { &mut of_streams } else { &mut of_tables };
+            names.push(relation_name(factor));
+        });
     }
+    // A query of tables has no time.
+    if of_streams.is_empty() {
+        return Carrier::Added;
+    }
+    let relation = joined.clone().or_else(|| of_streams.swap_remove(0));
+    let is_table =
+        |name: &ObjectName| of_tables.iter().flatten().any(|table| name.0.last().and_then(|part| part.as_ident()) == Some(table));
     let aggregating = is_aggregating(select);
     let rowtime = || {
         let ident = Ident::with_quote('"', ROWTIME);
@@ -108,14 +116,27 @@ fn in_select(select: &mut Select) -> Carrier {
             None => Expr::Identifier(ident),
         }
     };
+    // The ROWTIME of one of two joined streams is a column like any other.
+    let is_carrier = |expr: &Expr| match (&joined, expr) {
+        (Some(_), Expr::CompoundIdentifier(_)) => false,
+        _ => is_rowtime(expr),
+    };
     let mut carrier = None;
     for (i, item) in select.projection.iter_mut().enumerate() {
         match item {
+            SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), _) if is_table(name) => {}
             SelectItem::Wildcard(options)
             | SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(_), options) => {
-                options.opt_exclude = Some(ExcludeSelectItem::Single(ObjectName::from(Ident::with_quote('"', ROWTIME))));
+                let rowtime = ObjectName::from(Ident::with_quote('"', ROWTIME));
+                options.opt_exclude = Some(match options.opt_exclude.take() {
+                    Some(ExcludeSelectItem::Multiple(mut names)) => {
+                        names.push(rowtime);
+                        ExcludeSelectItem::Multiple(names)
+                    }
+                    _ => ExcludeSelectItem::Single(rowtime),
+                });
             }
-            SelectItem::UnnamedExpr(expr) if is_rowtime(expr) => {
+            SelectItem::UnnamedExpr(expr) if is_carrier(expr) => {
                 carrier.get_or_insert(Carrier::Item(i));
             }
             SelectItem::ExprWithAlias { alias, .. } if alias.value == ROWTIME => {
@@ -139,10 +160,36 @@ fn in_select(select: &mut Select) -> Carrier {
         Carrier::Added
     });
     make_unique(&mut select.projection);
+    if let Some(joined) = &joined {
+        qualify_rowtime(select, joined);
+    }
     carrier
 }
 
-fn relation_name(factor: &TableFactor) -> Option<Ident> {
+/// Visits the factors of a join, in parentheses or not; makes ROWTIME explicit in derived tables.
+fn in_factors(table: &mut TableWithJoins, streams: &StreamSchemas, visit: &mut dyn FnMut(&TableFactor)) {
+    for factor in std::iter::once(&mut table.relation).chain(table.joins.iter_mut().map(|join| &mut join.relation)) {
+        match factor {
+            TableFactor::NestedJoin { table_with_joins, .. } => in_factors(table_with_joins, streams, visit),
+            TableFactor::Derived { subquery, .. } => {
+                make_explicit(subquery, streams);
+                visit(factor);
+            }
+            factor => visit(factor),
+        }
+    }
+}
+
+/// The name of the join of streams in FROM, if there is one.
+fn stream_join(table: &TableWithJoins) -> Option<Ident> {
+    std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation)).find_map(|factor| match factor {
+        TableFactor::NestedJoin { alias: Some(alias), .. } if is_stream_join(&alias.name.value) => Some(alias.name.clone()),
+        TableFactor::NestedJoin { table_with_joins, .. } => stream_join(table_with_joins),
+        _ => None,
+    })
+}
+
+pub(super) fn relation_name(factor: &TableFactor) -> Option<Ident> {
     match factor {
         TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
             Some(alias.name.clone())

@@ -13,6 +13,7 @@ use super::error_rows::ERROR_STREAM;
 use crate::catalog::{Catalog, PumpEntry, SinkEntry, SourceEntry};
 use crate::error::{Error, Result};
 use crate::format::DecodeColumn;
+use crate::operator::pair_filter::Side;
 use crate::operator::tumbling_window::Emit;
 use crate::operator::window_pane::AggregateSpec;
 use crate::plan::{OperatorSpec, PlanNode};
@@ -80,6 +81,8 @@ struct Builder<'a> {
     stages: Vec<StageSpec>,
     by_stream: BTreeMap<String, usize>,
     needed: BTreeMap<String, Vec<String>>,
+    /// Chains that are a side of a join, by their id.
+    sides: BTreeMap<String, Side>,
     splits: &'a BTreeMap<String, Vec<String>>,
 }
 
@@ -90,8 +93,14 @@ pub fn build(
     sinks: &[SinkEntry],
     splits: &BTreeMap<String, Vec<String>>,
 ) -> Result<Graph> {
-    let mut builder =
-        Builder { catalog, stages: Vec::new(), by_stream: BTreeMap::new(), needed: needed_columns(pumps, sinks), splits };
+    let mut builder = Builder {
+        catalog,
+        stages: Vec::new(),
+        by_stream: BTreeMap::new(),
+        needed: needed_columns(pumps, sinks),
+        sides: BTreeMap::new(),
+        splits,
+    };
     for pump in pumps {
         let open = builder.open(&pump.plan, &pump.name)?;
         let target = builder.target_of(pump, pumps)?;
@@ -104,6 +113,7 @@ pub fn build(
         }
         builder.close(open, format!("sink {}", sink.name), "", Target::Sink(i));
     }
+    builder.assign_sides();
     let mut definitions = BTreeMap::new();
     for stage in &builder.stages {
         if let Some(source) = &stage.source {
@@ -214,6 +224,18 @@ impl Builder<'_> {
                 }
                 Ok(open)
             }
+            PlanNode::Join { left, right, plan, text } => {
+                let stage = self.add_stage(format!("join of {pump} {}", self.stages.len()), None);
+                for (side, input, word) in [(Side::Left, left, "left"), (Side::Right, right, "right")] {
+                    let open = self.open(input, pump)?;
+                    let id = format!("pump {pump}, {word} side of {}", self.stages[stage].name);
+                    self.sides.insert(id.clone(), side);
+                    self.close(open, id, pump, Target::Stage(stage));
+                }
+                // The sides of the inputs are known when all stages are.
+                let (plan, text) = (plan.clone(), text.clone());
+                Ok(Open { stage, operators: vec![OperatorSpec::WindowJoin { plan, sides: Vec::new(), text }] })
+            }
             PlanNode::Union { inputs, schema } => {
                 let merge = self.add_stage(format!("union of {pump} {}", self.stages.len()), None);
                 for (i, input) in inputs.iter().enumerate() {
@@ -237,6 +259,28 @@ impl Builder<'_> {
             open.operators.push(OperatorSpec::TimeOrder { schema: schema.clone(), rowtime });
         }
         Ok(open)
+    }
+
+    /// Tells every join which of its inputs are of which side: a stage has an input for every instance of every chain
+    /// that ends there, in the order in which a job starts them.
+    fn assign_sides(&mut self) {
+        let mut inputs: BTreeMap<usize, Vec<Side>> = BTreeMap::new();
+        for (place, stage) in self.stages.iter().enumerate() {
+            for _ in 0..self.instances(place) {
+                for chain in &stage.chains {
+                    if let (Target::Stage(target), Some(side)) = (chain.target, self.sides.get(&chain.id)) {
+                        inputs.entry(target).or_default().push(*side);
+                    }
+                }
+            }
+        }
+        for (stage, of_inputs) in inputs {
+            for chain in &mut self.stages[stage].chains {
+                if let Some(OperatorSpec::WindowJoin { sides, .. }) = chain.operators.first_mut() {
+                    sides.clone_from(&of_inputs);
+                }
+            }
+        }
     }
 
     /// Ends a chain in a new stage and starts one there.

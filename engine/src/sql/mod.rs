@@ -26,7 +26,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 pub use literal::{Interval, sql_type_of_ast};
-pub(crate) use query::STAGGER;
+pub(crate) use query::{JOIN_WINDOW, STAGGER};
 pub use statement::*;
 
 use crate::diagnostic::{Diagnostic, Script};

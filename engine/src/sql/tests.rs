@@ -281,6 +281,19 @@ fn words_that_other_dialects_reserve_are_names() {
 }
 
 #[test]
+fn a_window_behind_a_relation_becomes_its_sample() {
+    check(
+        "SELECT STREAM a.x FROM s OVER (RANGE INTERVAL '1' MINUTE PRECEDING) AS a JOIN t OVER w b ON a.k = b.k WINDOW w AS (ROWS 5 PRECEDING)",
+        "SELECT A.X FROM S AS A TABLESAMPLE (\"$window\"() OVER (RANGE INTERVAL '60000 milliseconds' PRECEDING)) \
+         JOIN T B TABLESAMPLE (\"$window\"() OVER W) ON A.K = B.K WINDOW W AS (ROWS 5 PRECEDING)",
+    );
+    check(
+        "SELECT STREAM * FROM (SELECT STREAM a FROM s) OVER (ORDER BY ROWTIME RANGE CURRENT ROW) AS x(y), t",
+        "SELECT * FROM (SELECT A FROM S) AS X (Y) TABLESAMPLE (\"$window\"() OVER (ORDER BY ROWTIME RANGE CURRENT ROW)), T",
+    );
+}
+
+#[test]
 fn stream_is_remembered_at_every_level() {
     assert!(query("SELECT STREAM * FROM s").stream);
     assert!(query("SELECT a FROM (SELECT STREAM a FROM s) AS x").stream);

@@ -15,14 +15,20 @@ use crate::types::SqlType;
 /// Applies the rule; run it before type coercion, whose casts are not the query's.
 pub fn apply(plan: LogicalPlan) -> Result<LogicalPlan> {
     let rewritten = plan.transform_up(|node| {
-        let inputs: Vec<_> = node.inputs().into_iter().map(|input| input.schema().clone()).collect();
-        let Some(schema) = inputs.first() else { return Ok(Transformed::no(node)) };
+        // The condition of a join reads both inputs.
+        let inputs = node.inputs().into_iter().map(|input| input.schema().as_ref().clone());
+        let Some(schema) = inputs.reduce(|mut all, schema| {
+            all.merge(&schema);
+            all
+        }) else {
+            return Ok(Transformed::no(node));
+        };
         let names = NamePreserver::new(&node);
         let node = node.map_expressions(|expr| {
             let name = names.save(&expr);
             let rewritten = expr.transform_up(|expr| match expr {
                 Expr::Cast(Cast { expr, field }) => match SqlType::of_field(&field) {
-                    Some(target) if !(expr.get_type(schema)?.is_temporal() && target.data_type().is_temporal()) => {
+                    Some(target) if !(expr.get_type(&schema)?.is_temporal() && target.data_type().is_temporal()) => {
                         Ok(Transformed::yes(kda_cast::udf(target).call(vec![*expr])))
                     }
                     _ => Ok(Transformed::no(Expr::Cast(Cast { expr, field }))),

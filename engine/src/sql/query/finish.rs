@@ -67,10 +67,6 @@ impl VisitorMut for Finish<'_> {
             if select.from.is_empty() {
                 self.report("a stream query needs FROM", self.span, "Name the stream: SELECT STREAM … FROM \"stream\".");
             }
-            if let [_, second, ..] = select.from.as_slice() {
-                let span = self.span_of(&second.relation);
-                self.report("a comma in FROM, which joins, is not supported yet in a stream query", span, AVAILABLE);
-            }
             if let GroupByExpr::All(_) = select.group_by {
                 self.report("GROUP BY ALL is not allowed in a stream query", self.span, "List the expressions to group by.");
             }

@@ -26,6 +26,7 @@
 mod calls;
 mod finish;
 mod grammar;
+mod join_window;
 mod level;
 mod refuse;
 mod rewriter;
@@ -39,6 +40,7 @@ use super::token::Token;
 use crate::diagnostic::Diagnostic;
 use finish::Finish;
 use grammar::parse_tokens;
+pub(crate) use join_window::JOIN_WINDOW;
 use rewriter::Rewriter;
 
 /// Queries that are nested deeper than this are parsed on a large stack.
@@ -49,7 +51,7 @@ pub(crate) const STAGGER: &str = "$stagger";
 
 /// What a stream query can do, for hints.
 const AVAILABLE: &str =
-    "Streams can be filtered, projected, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).";
+    "Streams can be filtered, projected, joined, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).";
 
 /// Parses a query. `stream`: it runs continuously even if STREAM is not written.
 pub(crate) fn parse(tokens: &[Token], stream: bool, text: &str) -> Result<Query, Vec<Diagnostic>> {

@@ -19,8 +19,12 @@ impl<'a> Rewriter<'a> {
                     Some(TokenKind::Symbol(")")) => self.group_is_query(self.at - 2),
                     _ => false,
                 };
-                if windowed_item {
-                    self.not_yet("a window on a stream in FROM (OVER)", token.span, AVAILABLE);
+                if windowed_item && self.stream {
+                    self.join_window(token);
+                    return true;
+                } else if windowed_item {
+                    let problem = Diagnostic::error("a window in FROM (OVER) is for streams").at(token.span);
+                    self.report(problem.hint("Write SELECT STREAM to join streams."));
                 } else if self.stream {
                     self.not_yet("a sliding window (OVER)", token.span, AVAILABLE);
                 } else {
@@ -29,23 +33,9 @@ impl<'a> Rewriter<'a> {
                 self.skip_group();
                 true
             }
-            "WINDOW" if self.stream && self.peek_is_word(1, "AS") && self.peek_is_symbol(2, "(") => {
-                self.not_yet("the WINDOW clause", token.span, AVAILABLE);
-                self.at += 2;
-                self.skip_group();
-                true
-            }
-            "ORDER" if self.stream && self.peek_is_word(0, "BY") => {
+            "ORDER" if self.stream && !self.in_join_window && self.peek_is_word(0, "BY") => {
                 let span = self.peek(0).map_or(token.span, |by| token.span.union(by.span));
                 self.not_yet("ORDER BY in a stream query", span, "Rows are in the order of their ROWTIME already.");
-                false
-            }
-            "JOIN" if self.stream => {
-                const KINDS: &[&str] = &["NATURAL", "INNER", "LEFT", "RIGHT", "FULL", "OUTER", "CROSS"];
-                let before = self.tokens[..self.at - 1].iter().rev();
-                let start = before.take_while(|token| token.word().is_some_and(|word| KINDS.contains(&word))).last();
-                let span = start.map_or(token.span, |start| start.span.union(token.span));
-                self.not_yet("JOIN in a stream query", span, AVAILABLE);
                 false
             }
             "UNION" | "EXCEPT" | "INTERSECT" => {

@@ -27,15 +27,32 @@ pub(super) struct Rewriter<'a> {
     pub(super) levels: Vec<Level>,
     /// The most that there were.
     pub(super) depth: usize,
+    /// True inside the window of a relation in FROM.
+    pub(super) in_join_window: bool,
 }
 
 impl<'a> Rewriter<'a> {
     pub(super) fn new(tokens: &'a [Token], text: &'a str, stream: bool) -> Self {
-        Self { tokens, text, stream, at: 0, out: Vec::new(), problems: Vec::new(), levels: vec![Level::root()], depth: 0 }
+        Self {
+            tokens,
+            text,
+            stream,
+            at: 0,
+            out: Vec::new(),
+            problems: Vec::new(),
+            levels: vec![Level::root()],
+            depth: 0,
+            in_join_window: false,
+        }
     }
 
     pub(super) fn run(&mut self) {
-        while let Some(token) = self.tokens.get(self.at) {
+        self.run_to(self.tokens.len());
+    }
+
+    /// Reads the tokens up to `end`.
+    pub(super) fn run_to(&mut self, end: usize) {
+        while let Some(token) = self.tokens.get(self.at).filter(|_| self.at < end) {
             self.at += 1;
             match &token.kind {
                 TokenKind::Word(word) => self.word(word, token),

@@ -1355,13 +1355,7 @@ error: a sliding window (OVER) is not supported yet
   |
 1 | SELECT STREAM AVG(p) OVER W1 FROM s WINDOW W1 AS (PARTITION BY t RANGE INTERVAL '1' MINUTE PRECEDING)
   |                      ^^^^
-hint: Streams can be filtered, projected, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
-error: the WINDOW clause is not supported yet
- --> app.sql:1:37
-  |
-1 | SELECT STREAM AVG(p) OVER W1 FROM s WINDOW W1 AS (PARTITION BY t RANGE INTERVAL '1' MINUTE PRECEDING)
-  |                                     ^^^^^^
-hint: Streams can be filtered, projected, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
+hint: Streams can be filtered, projected, joined, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
 "#,
     );
     check(
@@ -1372,29 +1366,7 @@ error: a sliding window (OVER) is not supported yet
   |
 1 | SELECT STREAM FIRST_VALUE(p) IGNORE NULLS OVER (ROWS 10 PRECEDING) FROM s
   |                                           ^^^^
-hint: Streams can be filtered, projected, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
-"#,
-    );
-    check(
-        "SELECT STREAM a FROM s OVER (RANGE INTERVAL '1' MINUTE PRECEDING) AS x",
-        r#"
-error: a window on a stream in FROM (OVER) is not supported yet
- --> app.sql:1:24
-  |
-1 | SELECT STREAM a FROM s OVER (RANGE INTERVAL '1' MINUTE PRECEDING) AS x
-  |                        ^^^^
-hint: Streams can be filtered, projected, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
-"#,
-    );
-    check(
-        "SELECT STREAM a FROM (SELECT STREAM a FROM s) OVER w AS x",
-        r#"
-error: a window on a stream in FROM (OVER) is not supported yet
- --> app.sql:1:47
-  |
-1 | SELECT STREAM a FROM (SELECT STREAM a FROM s) OVER w AS x
-  |                                               ^^^^
-hint: Streams can be filtered, projected, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
+hint: Streams can be filtered, projected, joined, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
 "#,
     );
 }
@@ -1424,50 +1396,6 @@ hint: Rows are in the order of their ROWTIME already.
 "#,
     );
     check(
-        "SELECT STREAM a FROM s LEFT OUTER JOIN t ON a = b",
-        r#"
-error: JOIN in a stream query is not supported yet
- --> app.sql:1:24
-  |
-1 | SELECT STREAM a FROM s LEFT OUTER JOIN t ON a = b
-  |                        ^^^^^^^^^^^^^^^
-hint: Streams can be filtered, projected, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
-"#,
-    );
-    check(
-        "SELECT STREAM a FROM s, t",
-        r#"
-error: a comma in FROM, which joins, is not supported yet in a stream query
- --> app.sql:1:25
-  |
-1 | SELECT STREAM a FROM s, t
-  |                         ^
-hint: Streams can be filtered, projected, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
-"#,
-    );
-    check(
-        "CREATE PUMP p AS INSERT INTO d SELECT a FROM s JOIN t ON a = b",
-        r#"
-error: JOIN in a stream query is not supported yet
- --> app.sql:1:48
-  |
-1 | CREATE PUMP p AS INSERT INTO d SELECT a FROM s JOIN t ON a = b
-  |                                                ^^^^
-hint: Streams can be filtered, projected, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
-"#,
-    );
-    check(
-        "CREATE STREAM d AS SELECT a FROM s JOIN t ON a = b",
-        r#"
-error: JOIN in a stream query is not supported yet
- --> app.sql:1:36
-  |
-1 | CREATE STREAM d AS SELECT a FROM s JOIN t ON a = b
-  |                                    ^^^^
-hint: Streams can be filtered, projected, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
-"#,
-    );
-    check(
         r#"SELECT "ANOMALY_SCORE" FROM TABLE(RANDOM_CUT_FOREST(CURSOR(SELECT STREAM * FROM s), 100)) WHERE x > 0"#,
         r#"
 error: table function "RANDOM_CUT_FOREST" is not supported yet
@@ -1475,7 +1403,7 @@ error: table function "RANDOM_CUT_FOREST" is not supported yet
   |
 1 | SELECT "ANOMALY_SCORE" FROM TABLE(RANDOM_CUT_FOREST(CURSOR(SELECT STREAM * FROM s), 100)) WHERE x > 0
   |                             ^^^^^^^^^^^^^^^^^^^^^^^
-hint: Streams can be filtered, projected, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
+hint: Streams can be filtered, projected, joined, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
 "#,
     );
     check(
@@ -1486,7 +1414,7 @@ error: table function "f" is not supported yet
   |
 1 | SELECT STREAM a FROM STREAM(f(1))
   |                      ^^^^^^^^
-hint: Streams can be filtered, projected, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
+hint: Streams can be filtered, projected, joined, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
 "#,
     );
     check(
@@ -1497,7 +1425,7 @@ error: table function "F" is not supported yet
   |
 1 | SELECT STREAM a FROM f(1)
   |                      ^
-hint: Streams can be filtered, projected, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
+hint: Streams can be filtered, projected, joined, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
 "#,
     );
     check(
@@ -1672,18 +1600,6 @@ FROM s OVER (RANGE INTERVAL '1' MINUTE PRECEDING) AS x
 JOIN t ON INTERVAL '25' HOURS = b
 LIMIT 5"#,
         r#"
-error: a window on a stream in FROM (OVER) is not supported yet
- --> app.sql:2:8
-  |
-2 | FROM s OVER (RANGE INTERVAL '1' MINUTE PRECEDING) AS x
-  |        ^^^^
-hint: Streams can be filtered, projected, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
-error: JOIN in a stream query is not supported yet
- --> app.sql:3:1
-  |
-3 | JOIN t ON INTERVAL '25' HOURS = b
-  | ^^^^
-hint: Streams can be filtered, projected, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
 error: unexpected "HOURS"
  --> app.sql:3:25
   |

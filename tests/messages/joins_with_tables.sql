@@ -1,0 +1,8 @@
+CREATE TABLE "T" ("id" VARCHAR(4), "name" VARCHAR(10)) WITH (connector = 'file', path = 'slt/joins/data/regions.csv');
+CREATE PUMP "A" AS INSERT INTO "OUT" SELECT STREAM "name", 1 FROM "T" LEFT JOIN "S" ON "ticker" = "id";
+CREATE PUMP "B" AS INSERT INTO "OUT" SELECT STREAM "name", 1 FROM "S" AS s FULL OUTER JOIN "T" AS t ON s."ticker" = t."id";
+CREATE PUMP "C" AS INSERT INTO "OUT" SELECT STREAM "name", 1 FROM "T";
+CREATE PUMP "D" AS INSERT INTO "OUT" SELECT STREAM "name", 1 FROM "S" JOIN "T";
+CREATE PUMP "E" AS INSERT INTO "OUT" SELECT STREAM t."nam", 1 FROM "S" AS s JOIN "T" AS t ON s."ticker" = t."id";
+CREATE PUMP "F" AS INSERT INTO "OUT" SELECT STREAM "ticker", 1 FROM "S" UNION ALL SELECT STREAM "name", 1 FROM "T";
+CREATE PUMP "G" AS INSERT INTO "OUT" SELECT STREAM "ticker", COUNT(*) FROM "S" JOIN "T" ON "ticker" = "id" GROUP BY "ticker";
