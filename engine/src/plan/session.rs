@@ -83,3 +83,30 @@ impl ExprPlanner for KdaOperators {
         Ok(PlannerResult::Planned(Expr::BinaryExpr(BinaryExpr::new(Box::new(expr.left), Operator::Divide, Box::new(divisor)))))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sessions are copied by registering all functions again, in no fixed order: a name that another function has as an
+    /// alias would mean now one and now the other.
+    #[test]
+    fn no_function_has_the_name_of_another() {
+        let state = session_context(1 << 20).expect("a session").state();
+        let clashes: Vec<_> = state
+            .scalar_functions()
+            .values()
+            .flat_map(|function| function.aliases().iter().map(move |alias| (function.name(), alias)))
+            .filter(|(name, alias)| {
+                state.scalar_functions().values().any(|other| other.name() == *alias && other.name() != *name)
+            })
+            .collect();
+        assert!(clashes.is_empty(), "{clashes:?}");
+        let aggregates = state.aggregate_functions();
+        for (function, alias) in
+            aggregates.values().flat_map(|function| function.aliases().iter().map(move |alias| (function, alias)))
+        {
+            assert_eq!(aggregates[alias].name(), function.name(), "{alias}");
+        }
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! | SQL | Call | Past the end |
 //! | --- | --- | --- |
-//! | `SUBSTRING(s, p [, n])` | `substring(s, p [, n])` | NULL |
+//! | `SUBSTRING(s, p [, n])` | `kda_substring(s, p [, n])` | NULL |
 //! | `SUBSTRING(s FROM p [FOR n])` | `substring_from(s, p [, n])` | empty |
 //! | `SUBSTRING(s FROM 'regex')` | `substring_from(s, regex)` | NULL where nothing matches |
 //!
@@ -23,10 +23,10 @@ use super::text_arguments::{Arguments, byte_of_character, is_binary, is_text, ro
 use super::text_function::{Kind, PlanArguments, TextFunction, plan_error};
 use crate::sql_type::SqlType;
 
-/// The function `substring`.
+/// The function `kda_substring`: DataFusion has a `substring` of its own, an alias of `substr`.
 pub fn udf() -> Arc<ScalarUDF> {
     TextFunction {
-        name: "substring",
+        name: "kda_substring",
         aliases: &[],
         parameters: &[
             ("s", Kind::TextOrBinary, "Text or binary."),
@@ -37,7 +37,7 @@ pub fn udf() -> Arc<ScalarUDF> {
         section: DOC_SECTION_STRING,
         summary: "Returns a part of a text.",
         sql_form: None,
-        example: ("substring('123456789', 3, 4)", "3456"),
+        example: ("kda_substring('123456789', 3, 4)", "3456"),
         plan: |args| Ok(args.nullable_field(part_type(args))),
         run: |args| by_place(args, PastEnd::Null),
     }

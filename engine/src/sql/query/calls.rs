@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `EXTRACT(unit FROM x)` | `kda_extract('UNIT', x)` |
 //! | `SUBSTRING(s FROM p FOR n)`, `SUBSTRING(s FROM 'regex')` | `substring_from(s, p, n)` |
-//! | `SUBSTRING(s, p, n)` | `substring(s, p, n)` |
+//! | `SUBSTRING(s, p, n)` | `kda_substring(s, p, n)` |
 //! | `OVERLAY(s PLACING r FROM p FOR n)` | `overlay(s, r, p, n)` |
 //! | `s SIMILAR TO p ESCAPE e` | `similar_to(s, p, e)` |
 //! | `s LIKE p ESCAPE e` | `is_like(s, p, e)`; without ESCAPE, and for a pattern without `\\`, LIKE stays |
@@ -21,7 +21,7 @@ pub(super) fn rewrite(expr: &mut Expr) {
     let replaced = match expr {
         Expr::Extract { field, expr, .. } => call("kda_extract", [text(&field.to_string()), take(expr)]),
         Expr::Substring { expr, substring_from, substring_for, special, .. } => {
-            let name = if *special { "substring" } else { "substring_from" };
+            let name = if *special { "kda_substring" } else { "substring_from" };
             let rest = [substring_from, substring_for].into_iter().flatten().map(|operand| take(operand));
             call(name, [take(expr)].into_iter().chain(rest))
         }

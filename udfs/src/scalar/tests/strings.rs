@@ -145,7 +145,7 @@ async fn substring_by_place() {
         check(&shown(r#""substring""#), comma).await;
     }
     check_error("substring_from('abc', 1, -1)", "SUBSTRING cannot take -1 characters").await;
-    check_error(r#""substring"('abc', 'b')"#, "the argument p of SUBSTRING must be a whole number").await;
+    check_error(r#"kda_substring('abc', 'b')"#, "the argument p of SUBSTRING must be a whole number").await;
 }
 
 #[test]
