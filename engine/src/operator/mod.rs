@@ -13,6 +13,7 @@ pub mod project;
 pub mod row_errors;
 pub mod select;
 pub mod stagger_window;
+pub mod sliding_window;
 pub mod text_numbers;
 pub mod time_order;
 pub mod tumbling_window;
