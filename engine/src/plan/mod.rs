@@ -13,6 +13,7 @@ mod insert;
 mod item_names;
 pub mod monotonic;
 pub(crate) mod names;
+mod over;
 pub mod physical;
 pub mod query;
 pub(crate) mod row_clock;
@@ -20,6 +21,8 @@ pub mod rowtime;
 pub mod rules;
 pub mod session;
 mod stagger;
+mod sliding;
+pub mod window_functions;
 
 pub use physical::{OperatorSpec, PlanNode};
 pub use query::{QueryPlan, StreamSchemas, plan_stream_query};

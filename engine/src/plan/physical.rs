@@ -19,6 +19,7 @@ use super::expr_text::{text, texts, texts_over};
 use super::monotonic::{Monotonicity, is_plain_rowtime, monotonicity};
 use super::rowtime::GROUP_ROWTIME;
 use super::stagger::plan_stagger;
+use super::sliding::plan_sliding;
 use crate::diagnostic::Diagnostic;
 use crate::operator::Operator;
 use crate::operator::budget::Budget;
@@ -30,6 +31,7 @@ use crate::operator::override_rowtime::OverrideRowtime;
 use crate::operator::project::Project;
 use crate::operator::select::Select;
 use crate::operator::stagger_window::{StaggerPlan, StaggerWindow};
+use crate::operator::sliding_window::{SlidingPlan, SlidingWindow};
 use crate::operator::time_order::TimeOrder;
 use crate::operator::tumbling_window::{Emit, MergeWindows, OutputColumn, TumblingWindow, WindowPlan};
 use crate::operator::window_key::WindowKey;
@@ -75,15 +77,22 @@ pub enum OperatorSpec {
     Stagger { plan: Box<StaggerPlan>, text: String },
     Distinct { plan: Box<DistinctPlan>, text: String },
     TimeOrder { schema: SchemaRef, rowtime: usize },
+    Sliding { plan: Box<SlidingPlan>, text: String },
     OverrideRowtime { schema: SchemaRef, rowtime: usize, sorts: bool },
     Merge { schema: SchemaRef, rowtime: usize },
     Insert { sources: Vec<Option<usize>>, schema: SchemaRef },
 }
 
 impl OperatorSpec {
+    /// True for a sliding window: it hands rows on in the order in which they come.
+    pub fn is_sliding(&self) -> bool {
+        matches!(self, OperatorSpec::Sliding { .. })
+    }
+
     /// Builds the operator for one partition; its memory is counted in `pool`.
     pub fn build(&self, reporter: &ErrorReporter, pool: &Arc<dyn MemoryPool>) -> crate::Result<Box<dyn Operator>> {
         let window_hint = "Raise --memory-limit, shorten the window or group by fewer keys.";
+        let sliding_hint = "Raise --memory-limit, shorten the window or partition by fewer keys.";
         let merge_hint = "Raise --memory-limit, or give a source that can be silent an idle_timeout: rows wait for the slowest.";
         Ok(match self.clone() {
             OperatorSpec::Select { indices, schema } => Box::new(Select::new(indices, schema)),
@@ -102,6 +111,9 @@ impl OperatorSpec {
                 Box::new(StaggerWindow::try_new(*plan, Budget::new("stagger window", window_hint, pool), reporter.clone())?)
             }
             OperatorSpec::Distinct { plan, .. } => Box::new(Distinct::new(*plan, Budget::new("distinct", window_hint, pool))),
+            OperatorSpec::Sliding { plan, .. } => {
+                Box::new(SlidingWindow::try_new(*plan, Budget::new("sliding window", sliding_hint, pool))?)
+            }
             OperatorSpec::TimeOrder { schema, rowtime } => {
                 Box::new(TimeOrder::new(schema, rowtime, Budget::new("time order", merge_hint, pool), reporter.clone()))
             }
@@ -130,6 +142,7 @@ impl fmt::Display for OperatorSpec {
             OperatorSpec::MergeWindows { .. } => write!(f, "merge windows"),
             OperatorSpec::Stagger { text, .. } => write!(f, "stagger window [{text}]"),
             OperatorSpec::Distinct { text, .. } => write!(f, "distinct [{text}]"),
+            OperatorSpec::Sliding { text, .. } => write!(f, "sliding window [{text}]"),
             OperatorSpec::TimeOrder { .. } => write!(f, "time order"),
             OperatorSpec::OverrideRowtime { .. } => write!(f, "override rowtime"),
             OperatorSpec::Merge { .. } => write!(f, "merge [by ROWTIME]"),
@@ -153,6 +166,7 @@ impl PlanNode {
                 OperatorSpec::Window { plan, .. } | OperatorSpec::MergeWindows { plan } => plan.schema.clone(),
                 OperatorSpec::Stagger { plan, .. } => plan.schema.clone(),
                 OperatorSpec::Distinct { plan, .. } => plan.schema.clone(),
+                OperatorSpec::Sliding { plan, .. } => plan.schema(),
                 OperatorSpec::Filter { .. } => input.schema(),
             },
         }
@@ -167,7 +181,7 @@ impl PlanNode {
         }
     }
 
-    fn then(self, operator: OperatorSpec) -> PlanNode {
+    pub(super) fn then(self, operator: OperatorSpec) -> PlanNode {
         PlanNode::Unary { input: Box::new(self), operator }
     }
 }
@@ -220,6 +234,7 @@ pub fn plan_operators(plan: &LogicalPlan, props: &ExecutionProps) -> Result<Plan
         LogicalPlan::Distinct(datafusion::logical_expr::Distinct::All(input)) => {
             Ok(plan_operators(input, props)?.then(plan_distinct(input, props)?))
         }
+        LogicalPlan::Window(window) => plan_sliding(window, props),
         LogicalPlan::Union(union) => {
             let schema = without_metadata(union.schema.as_arrow());
             let all_columns = (0..schema.fields().len()).collect::<Vec<_>>();
@@ -239,7 +254,6 @@ fn construct_name(plan: &LogicalPlan) -> &'static str {
         LogicalPlan::Sort(_) => "ORDER BY",
         LogicalPlan::Limit(_) => "LIMIT",
         LogicalPlan::Distinct(_) => "DISTINCT",
-        LogicalPlan::Window(_) => "OVER",
         LogicalPlan::Subquery(_) => "a subquery in an expression",
         LogicalPlan::Values(_) => "VALUES",
         LogicalPlan::EmptyRelation(_) => "a query without FROM",

@@ -19,9 +19,10 @@ use sqlparser::ast::{self, SelectItem, SetExpr, Spanned};
 use super::explain_error::explain_error;
 use super::item_names::name_by_text;
 use super::names::check_names;
+use super::over::resolve_windows;
 use super::physical::{NO_ROWTIME, OperatorSpec, PlanNode, plan_operators};
 use super::rowtime::{Carrier, make_explicit};
-use super::rules::{aggregate_types, casts, literals, output_types};
+use super::rules::{aggregate_types, casts, literals, output_types, window_types};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::runtime::clock::EventTime;
 use crate::sql::Query;
@@ -62,6 +63,7 @@ pub async fn plan_stream_query(
     let item_spans = item_spans(&query.ast.body);
     let mut explicit = query.ast.clone();
     name_by_text(&mut explicit, &query.item_texts);
+    resolve_windows(&mut explicit)?;
     let carrier = make_explicit(&mut explicit);
     let fail = |diagnostic: Diagnostic| vec![if diagnostic.span.is_none() { diagnostic.at(query.span) } else { diagnostic }];
     let statement = DataFusionStatement::Statement(Box::new(ast::Statement::Query(explicit)));
@@ -71,6 +73,7 @@ pub async fn plan_stream_query(
         .and_then(output_types::apply)
         .and_then(casts::apply)
         .and_then(aggregate_types::apply)
+        .and_then(window_types::apply)
         .and_then(|plan| optimize(plan, state, now));
     let logical = optimized.map_err(|error| fail(explain_error(&error, streams)))?;
     let node = plan_operators(&logical, state.execution_props()).map_err(|problem| {

@@ -142,7 +142,7 @@ fn in_select(select: &mut Select) -> Carrier {
     carrier
 }
 
-fn relation_name(factor: &TableFactor) -> Option<Ident> {
+pub(super) fn relation_name(factor: &TableFactor) -> Option<Ident> {
     match factor {
         TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
             Some(alias.name.clone())

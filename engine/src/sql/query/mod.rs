@@ -27,6 +27,7 @@ mod calls;
 mod finish;
 mod grammar;
 mod level;
+mod nth_value;
 mod refuse;
 mod rewriter;
 mod words;

@@ -21,21 +21,12 @@ impl<'a> Rewriter<'a> {
                 };
                 if windowed_item {
                     self.not_yet("a window on a stream in FROM (OVER)", token.span, AVAILABLE);
-                } else if self.stream {
-                    self.not_yet("a sliding window (OVER)", token.span, AVAILABLE);
-                } else {
-                    return false;
+                    self.skip_group();
                 }
-                self.skip_group();
-                true
+                windowed_item
             }
-            "WINDOW" if self.stream && self.peek_is_word(1, "AS") && self.peek_is_symbol(2, "(") => {
-                self.not_yet("the WINDOW clause", token.span, AVAILABLE);
-                self.at += 2;
-                self.skip_group();
-                true
-            }
-            "ORDER" if self.stream && self.peek_is_word(0, "BY") => {
+            // In a window it is refused where windows are planned.
+            "ORDER" if self.stream && self.peek_is_word(0, "BY") && !self.is_in_group() => {
                 let span = self.peek(0).map_or(token.span, |by| token.span.union(by.span));
                 self.not_yet("ORDER BY in a stream query", span, "Rows are in the order of their ROWTIME already.");
                 false
@@ -111,6 +102,23 @@ impl<'a> Rewriter<'a> {
             }
             _ => false,
         }
+    }
+
+    /// True in a parenthesis that does not hold a query.
+    fn is_in_group(&self) -> bool {
+        let mut depth = 0;
+        for index in (0..self.at - 1).rev() {
+            if self.tokens[index].is_symbol(")") {
+                depth += 1;
+            } else if self.tokens[index].is_symbol("(") {
+                if depth == 0 {
+                    let first = self.tokens.get(index + 1).and_then(Token::word);
+                    return !matches!(first, Some("SELECT" | "VALUES" | "WITH"));
+                }
+                depth -= 1;
+            }
+        }
+        false
     }
 
     /// True if the group that the `)` at this index closes begins like a query.
