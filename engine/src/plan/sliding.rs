@@ -32,7 +32,8 @@ pub(super) fn plan_sliding(window: &Window, props: &ExecutionProps) -> Result<Pl
     // Per function its window and its place there.
     let mut places = Vec::with_capacity(window.window_expr.len());
     for (i, expr) in window.window_expr.iter().enumerate() {
-        let Expr::WindowFunction(function) = expr else {
+        // Type coercion keeps names with aliases.
+        let Expr::WindowFunction(function) = unaliased(expr) else {
             return Err(Diagnostic::error(format!("{expr} is not a function of a window")));
         };
         let field = without_metadata(window.schema.as_arrow()).fields()[width + i].clone();
@@ -168,6 +169,13 @@ impl<'a> Columns<'a> {
         self.expressions.push(expression);
         self.computed.push(expr.clone());
         Ok(width + self.computed.len() - 1)
+    }
+}
+
+fn unaliased(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Alias(alias) => unaliased(&alias.expr),
+        expr => expr,
     }
 }
 

@@ -13,8 +13,8 @@ impl<'a> Rewriter<'a> {
         match word {
             "OVER" => {
                 let windowed_item = match self.previous().map(|previous| &previous.kind) {
-                    // `f(x) IGNORE NULLS OVER …` is a function.
-                    Some(TokenKind::Word(word)) => word != "NULLS",
+                    // `f(x) IGNORE NULLS OVER …` is a function, and so is `f(x, n) FROM LAST OVER …`.
+                    Some(TokenKind::Word(word)) => word != "NULLS" && !self.is_behind_from_last(),
                     Some(TokenKind::Quoted(_)) => true,
                     Some(TokenKind::Symbol(")")) => self.group_is_query(self.at - 2),
                     _ => false,
@@ -102,6 +102,12 @@ impl<'a> Rewriter<'a> {
             }
             _ => false,
         }
+    }
+
+    /// True behind `) FROM FIRST` and `) FROM LAST`.
+    fn is_behind_from_last(&self) -> bool {
+        let Some([.., call, from, end, _]) = self.tokens.get(..self.at) else { return false };
+        call.is_symbol(")") && from.is_word("FROM") && (end.is_word("FIRST") || end.is_word("LAST"))
     }
 
     /// True in a parenthesis that does not hold a query.
