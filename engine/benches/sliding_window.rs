@@ -68,7 +68,8 @@ fn slide(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter(|| {
                 for batch in &batches {
-                    let times = TimestampMillisecondArray::from_iter_values((row..row + ROWS as i64).map(|row| row / per_millisecond));
+                    let times =
+                        TimestampMillisecondArray::from_iter_values((row..row + ROWS as i64).map(|row| row / per_millisecond));
                     row += ROWS as i64;
                     let columns = vec![batch.column(0).clone(), batch.column(1).clone(), Arc::new(times) as ArrayRef];
                     let batch = RecordBatch::try_new(batch.schema(), columns).expect("as declared");

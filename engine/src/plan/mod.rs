@@ -20,8 +20,8 @@ pub(crate) mod row_clock;
 pub mod rowtime;
 pub mod rules;
 pub mod session;
-mod stagger;
 mod sliding;
+mod stagger;
 pub mod window_functions;
 
 pub use physical::{OperatorSpec, PlanNode};

@@ -327,7 +327,8 @@ fn check_arguments(function: &mut Function, planned: &str, written: &str) -> Res
         _ => (1, 1, ""),
     };
     if !(least..=most).contains(&list.args.len()) {
-        let problem = Diagnostic::error(format!("{written} has {} arguments", list.args.len())).at(span);
+        let plural = if list.args.len() == 1 { "" } else { "s" };
+        let problem = Diagnostic::error(format!("{written} has {} argument{plural}", list.args.len())).at(span);
         let form = if form.is_empty() { format!("{written}(x)") } else { form.to_owned() };
         return Err(Box::new(problem.label(format!("expected {form}"))));
     }
@@ -345,7 +346,7 @@ fn check_arguments(function: &mut Function, planned: &str, written: &str) -> Res
                 let least = u32::from(planned != named::LAG);
                 if whole_number(second).is_none_or(|n| n < least) {
                     let problem = at(&format!("the second argument of {written} is not a whole number from {least} on"));
-                    return Err(Box::new(problem.hint("Other expressions are not supported: the row is the same for all rows.")));
+                    return Err(Box::new(problem.hint("It has to be written out: other expressions are not supported.")));
                 }
             }
         }

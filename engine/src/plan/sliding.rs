@@ -62,7 +62,6 @@ pub(super) fn plan_sliding(window: &Window, props: &ExecutionProps) -> Result<Pl
     } else {
         input.then(OperatorSpec::Project { expressions: columns.expressions, schema: schema.clone(), text })
     };
-    node = node.then(OperatorSpec::TimeOrder { schema: schema.clone(), rowtime });
     let mut schema = schema;
     // Where the results of each window begin.
     let mut starts = Vec::with_capacity(windows.len());

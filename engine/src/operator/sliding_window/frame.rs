@@ -183,6 +183,7 @@ impl FrameRows {
         steps.keys.extend(numbers.iter().map(|number| *number as u32));
         match self.frame {
             Frame::Range(length_ms) => {
+                // The loop needs no look into memory while no row leaves.
                 let mut first = self.first_time();
                 for (row, time) in times.iter().enumerate() {
                     let from = time.saturating_sub(length_ms);
@@ -192,7 +193,9 @@ impl FrameRows {
                     }
                     let slot = self.add(row, *time, steps);
                     self.arrivals.push_back(slot);
-                    first = first.min(*time);
+                    if first == EventTime::MAX {
+                        first = *time;
+                    }
                 }
             }
             Frame::Rows(before) => {
