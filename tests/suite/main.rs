@@ -5,5 +5,6 @@ mod faults;
 mod plans;
 mod property;
 mod simulation;
+mod sliding;
 mod slt;
 mod tables;

@@ -11,6 +11,7 @@ pub mod merge;
 pub mod override_rowtime;
 pub mod project;
 pub mod row_errors;
+pub mod running_aggregate;
 pub mod select;
 pub mod sliding_window;
 pub mod stagger_window;

@@ -57,14 +57,17 @@ struct NamedWindow {
 }
 
 /// Makes the windows of `query` and of the queries in its FROM explicit.
-pub(super) fn resolve_windows(query: &mut Query) -> Result<(), Vec<Diagnostic>> {
-    let mut resolver = Resolver { problems: Vec::new() };
+///
+/// Returns warnings, or what makes the windows impossible.
+pub(super) fn resolve_windows(query: &mut Query) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
+    let mut resolver = Resolver { problems: Vec::new(), warnings: Vec::new() };
     resolver.query(query, &[]);
-    if resolver.problems.is_empty() { Ok(()) } else { Err(resolver.problems) }
+    if resolver.problems.is_empty() { Ok(resolver.warnings) } else { Err(resolver.problems) }
 }
 
 struct Resolver {
     problems: Vec<Diagnostic>,
+    warnings: Vec<Diagnostic>,
 }
 
 impl Resolver {
@@ -263,6 +266,10 @@ impl Functions<'_> {
                 return Err(Box::new(problem.hint(FRAMES)));
             }
         };
+        if frame.start_bound == WindowFrameBound::Preceding(None) && !window.partition_by.is_empty() {
+            let warning = Diagnostic::warning("a window with UNBOUNDED PRECEDING keeps something of every key for ever").at(span);
+            self.resolver.warnings.push(warning.hint("If keys come and go, give it a bound: RANGE INTERVAL '1' DAY PRECEDING."));
+        }
         window.window_frame = Some(frame);
         let rowtime = Ident::with_quote('"', ROWTIME);
         let expr = match self.relation {
@@ -399,10 +406,12 @@ fn check_frame(frame: WindowFrame, planned: &str, written: &str, span: Span) -> 
                 return Err(Box::new(problem.hint("Write RANGE INTERVAL '1' MINUTE PRECEDING, or ROWS 10 PRECEDING for rows.")));
             }
         },
-        (WindowFrameBound::Preceding(None), _) => {
-            let _ = planned;
-            let problem = at(&frame.start_bound, format!("UNBOUNDED PRECEDING: {written} is not supported yet without a bound"));
-            return Err(Box::new(problem.hint(FRAMES)));
+        (WindowFrameBound::Preceding(None), WindowFrameUnits::Rows | WindowFrameUnits::Range) => {
+            if planned.starts_with('$') {
+                let problem = format!("{written} with UNBOUNDED PRECEDING would have to keep all rows for ever");
+                return Err(Box::new(at(&frame.start_bound, problem).hint(FRAMES)));
+            }
+            WindowFrameBound::Preceding(None)
         }
         (bound, units) => return Err(Box::new(at(bound, format!("{units} is not supported in a window")).hint(FRAMES))),
     };

@@ -29,6 +29,7 @@ use crate::operator::insert::Insert;
 use crate::operator::merge::Merge;
 use crate::operator::override_rowtime::OverrideRowtime;
 use crate::operator::project::Project;
+use crate::operator::running_aggregate::{RunningAggregate, RunningPlan};
 use crate::operator::select::Select;
 use crate::operator::sliding_window::{SlidingPlan, SlidingWindow};
 use crate::operator::stagger_window::{StaggerPlan, StaggerWindow};
@@ -78,15 +79,16 @@ pub enum OperatorSpec {
     Distinct { plan: Box<DistinctPlan>, text: String },
     TimeOrder { schema: SchemaRef, rowtime: usize },
     Sliding { plan: Box<SlidingPlan>, text: String },
+    Running { plan: Box<RunningPlan>, text: String },
     OverrideRowtime { schema: SchemaRef, rowtime: usize, sorts: bool },
     Merge { schema: SchemaRef, rowtime: usize },
     Insert { sources: Vec<Option<usize>>, schema: SchemaRef },
 }
 
 impl OperatorSpec {
-    /// True for a sliding window: it hands rows on in the order in which they come.
+    /// True for a sliding window, bounded or not: it hands rows on in the order in which they come.
     pub fn is_sliding(&self) -> bool {
-        matches!(self, OperatorSpec::Sliding { .. })
+        matches!(self, OperatorSpec::Sliding { .. } | OperatorSpec::Running { .. })
     }
 
     /// Builds the operator for one partition; its memory is counted in `pool`.
@@ -113,6 +115,10 @@ impl OperatorSpec {
             OperatorSpec::Distinct { plan, .. } => Box::new(Distinct::new(*plan, Budget::new("distinct", window_hint, pool))),
             OperatorSpec::Sliding { plan, .. } => {
                 Box::new(SlidingWindow::try_new(*plan, Budget::new("sliding window", sliding_hint, pool))?)
+            }
+            OperatorSpec::Running { plan, .. } => {
+                let hint = "Raise --memory-limit, partition by fewer keys or give the window a bound.";
+                Box::new(RunningAggregate::try_new(*plan, Budget::new("running aggregate", hint, pool))?)
             }
             OperatorSpec::TimeOrder { schema, rowtime } => {
                 Box::new(TimeOrder::new(schema, rowtime, Budget::new("time order", merge_hint, pool), reporter.clone()))
@@ -143,6 +149,7 @@ impl fmt::Display for OperatorSpec {
             OperatorSpec::Stagger { text, .. } => write!(f, "stagger window [{text}]"),
             OperatorSpec::Distinct { text, .. } => write!(f, "distinct [{text}]"),
             OperatorSpec::Sliding { text, .. } => write!(f, "sliding window [{text}]"),
+            OperatorSpec::Running { text, .. } => write!(f, "running aggregate [{text}]"),
             OperatorSpec::TimeOrder { .. } => write!(f, "time order"),
             OperatorSpec::OverrideRowtime { .. } => write!(f, "override rowtime"),
             OperatorSpec::Merge { .. } => write!(f, "merge [by ROWTIME]"),
@@ -167,6 +174,7 @@ impl PlanNode {
                 OperatorSpec::Stagger { plan, .. } => plan.schema.clone(),
                 OperatorSpec::Distinct { plan, .. } => plan.schema.clone(),
                 OperatorSpec::Sliding { plan, .. } => plan.schema(),
+                OperatorSpec::Running { plan, .. } => plan.schema(),
                 OperatorSpec::Filter { .. } => input.schema(),
             },
         }

@@ -46,6 +46,8 @@ pub struct QueryPlan {
     pub(super) item_spans: Vec<Span>,
     /// Place of the whole query.
     pub(super) span: Span,
+    /// What may not be meant.
+    pub(super) warnings: Vec<Diagnostic>,
 }
 
 /// Plans a stream query over `streams`; `now` is the time that CURRENT_TIMESTAMP has while it runs.
@@ -63,7 +65,7 @@ pub async fn plan_stream_query(
     let item_spans = item_spans(&query.ast.body);
     let mut explicit = query.ast.clone();
     name_by_text(&mut explicit, &query.item_texts);
-    resolve_windows(&mut explicit)?;
+    let warnings = resolve_windows(&mut explicit)?;
     let carrier = make_explicit(&mut explicit);
     let fail = |diagnostic: Diagnostic| vec![if diagnostic.span.is_none() { diagnostic.at(query.span) } else { diagnostic }];
     let statement = DataFusionStatement::Statement(Box::new(ast::Statement::Query(explicit)));
@@ -87,7 +89,7 @@ pub async fn plan_stream_query(
     let schema = node.schema();
     let rowtime = schema.index_of(ROWTIME).map_err(|_| fail(Diagnostic::error("the query has no ROWTIME")))?;
     let columns = (0..schema.fields().len()).filter(|i| *i != rowtime || carrier != Carrier::Added).collect();
-    Ok(QueryPlan { node, columns, rowtime, carrier, item_spans, span: query.span })
+    Ok(QueryPlan { node, columns, rowtime, carrier, item_spans, span: query.span, warnings })
 }
 
 impl QueryPlan {

@@ -1,19 +1,21 @@
 //! Functions with OVER to operators: arguments and keys become columns, rows come in the order of ROWTIME, then one
-//! [`SlidingWindow`](crate::operator::sliding_window) per PARTITION BY and frame appends its results.
+//! [`SlidingWindow`](crate::operator::sliding_window) per PARTITION BY and frame appends its results, or a
+//! [`RunningAggregate`](crate::operator::running_aggregate) where the frame has no bound.
 
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
-use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::common::{DFSchemaRef, ScalarValue};
 use datafusion::execution::context::ExecutionProps;
-use datafusion::logical_expr::expr::{NullTreatment, WindowFunction};
-use datafusion::logical_expr::{Expr, Window, WindowFrame, WindowFrameBound, WindowFrameUnits};
+use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment, WindowFunction};
+use datafusion::logical_expr::{Expr, Window, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition};
 use datafusion::physical_expr::PhysicalExpr;
 
 use super::expr_text::{self, texts_over};
-use super::physical::{OperatorSpec, PlanNode, physical, plan_operators, without_metadata};
+use super::physical::{OperatorSpec, PlanNode, physical, plan_aggregate, plan_operators, without_metadata};
 use super::window_functions as named;
 use crate::diagnostic::Diagnostic;
+use crate::operator::running_aggregate::{RunningFunction, RunningPlan};
 use crate::operator::sliding_window::frame::Frame;
 use crate::operator::sliding_window::kernel::Function;
 use crate::operator::sliding_window::moments::Statistic;
@@ -28,103 +30,136 @@ pub(super) fn plan_sliding(window: &Window, props: &ExecutionProps) -> Result<Pl
     let width = columns.fields.len();
     let rowtime = columns.fields.iter().position(|field| field.name() == ROWTIME);
     let rowtime = rowtime.ok_or_else(|| Diagnostic::error("the rows of a window have no ROWTIME"))?;
-    let mut windows: Vec<SlidingWindowSpec> = Vec::new();
-    // Per function its window and its place there.
+    let results = without_metadata(window.schema.as_arrow());
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    // Per function its group and its place there.
     let mut places = Vec::with_capacity(window.window_expr.len());
-    for (i, expr) in window.window_expr.iter().enumerate() {
+    for (expr, field) in window.window_expr.iter().zip(&results.fields()[width..]) {
         // Type coercion keeps names with aliases.
-        let Expr::WindowFunction(function) = unaliased(expr) else {
+        let Expr::WindowFunction(call) = unaliased(expr) else {
             return Err(Diagnostic::error(format!("{expr} is not a function of a window")));
         };
-        let field = without_metadata(window.schema.as_arrow()).fields()[width + i].clone();
-        let keys = columns.places(&function.params.partition_by)?;
-        let frame = frame_of(&function.params.window_frame)?;
-        let place = windows.iter().position(|known| known.keys == keys && known.frame == frame);
+        let keys = columns.places(&call.params.partition_by)?;
+        let frame = frame_of(&call.params.window_frame)?;
+        let place = groups.iter().position(|known| known.keys == keys && known.frame == frame);
         let place = place.unwrap_or_else(|| {
-            let names = texts_over(&function.params.partition_by, &window.input);
-            windows.push(SlidingWindowSpec {
-                keys,
-                frame,
-                names,
-                arguments: Vec::new(),
-                functions: Vec::new(),
-                calls: Vec::new(),
-            });
-            windows.len() - 1
+            let names = texts_over(&call.params.partition_by, &window.input);
+            groups.push(Group { keys, frame, names, calls: Vec::new() });
+            groups.len() - 1
         });
-        places.push((place, windows[place].functions.len()));
-        windows[place].add(function, field, &mut columns)?;
-        windows[place].calls.push(expr_text::window_call_text(function));
+        places.push((place, groups[place].calls.len()));
+        groups[place].calls.push((call.as_ref(), field.clone()));
     }
-    let (schema, text) = (columns.schema(), texts_over(&columns.computed, &window.input));
-    let mut node = if columns.fields.len() == width {
+    // Arguments become columns, so all of them come before the first window.
+    let functions = groups.iter().map(|group| group.functions(&mut columns)).collect::<Result<Vec<_>, _>>()?;
+    let mut schema = columns.schema();
+    let mut node = if columns.computed.is_empty() {
         input
     } else {
+        let text = texts_over(&columns.computed, &window.input);
         input.then(OperatorSpec::Project { expressions: columns.expressions, schema: schema.clone(), text })
     };
-    let mut schema = schema;
-    // Where the results of each window begin.
-    let mut starts = Vec::with_capacity(windows.len());
-    for window in windows {
+    // Where the results of each group begin.
+    let mut starts = Vec::with_capacity(groups.len());
+    for (group, functions) in groups.into_iter().zip(functions) {
         starts.push(schema.fields().len());
-        let text = window.text();
-        let SlidingWindowSpec { keys, frame, arguments, functions, .. } = window;
-        let plan = SlidingPlan { input: schema, rowtime, keys, frame, arguments, functions };
-        schema = plan.schema();
-        node = node.then(OperatorSpec::Sliding { plan: Box::new(plan), text });
-    }
-    let results = places.into_iter().map(|(window, place)| starts[window] + place);
-    let indices = (0..width).chain(results).collect();
-    Ok(node.then(OperatorSpec::Select { indices, schema: without_metadata(window.schema.as_arrow()) }))
-}
-
-/// A window that is being put together.
-struct SlidingWindowSpec {
-    keys: Vec<usize>,
-    frame: Frame,
-    names: String,
-    arguments: Vec<usize>,
-    functions: Vec<FunctionSpec>,
-    /// As EXPLAIN shows them.
-    calls: Vec<String>,
-}
-
-impl SlidingWindowSpec {
-    fn add(&mut self, call: &WindowFunction, field: FieldRef, columns: &mut Columns<'_>) -> Result<(), Diagnostic> {
-        let arguments = &call.params.args;
-        let function = function_of(call)?;
-        let argument = match (function, arguments.first()) {
-            (Function::CountRows, _) | (_, None) => None,
-            (_, Some(argument)) => {
-                let column = columns.place(argument)?;
-                let known = self.arguments.iter().position(|known| *known == column);
-                Some(known.unwrap_or_else(|| {
-                    self.arguments.push(column);
-                    self.arguments.len() - 1
-                }))
+        let text = group.text();
+        let operator = match functions {
+            Functions::Sliding(frame, arguments, functions) => {
+                let plan = SlidingPlan { input: schema, rowtime, keys: group.keys, frame, arguments, functions };
+                schema = plan.schema();
+                OperatorSpec::Sliding { plan: Box::new(plan), text }
+            }
+            Functions::Running(functions) => {
+                let plan = RunningPlan { input: schema, keys: group.keys, functions };
+                schema = plan.schema();
+                OperatorSpec::Running { plan: Box::new(plan), text }
             }
         };
-        let otherwise = match arguments.get(2) {
-            Some(otherwise) if call.fun.name() == named::LAG => Some(columns.place(otherwise)?),
-            _ => None,
+        node = node.then(operator);
+    }
+    let of_functions = places.into_iter().map(|(group, place)| starts[group] + place);
+    let indices = (0..width).chain(of_functions).collect();
+    Ok(node.then(OperatorSpec::Select { indices, schema: results }))
+}
+
+/// The functions of one PARTITION BY and one frame.
+struct Group<'a> {
+    keys: Vec<usize>,
+    /// None: all rows so far.
+    frame: Option<Frame>,
+    /// The keys as EXPLAIN shows them.
+    names: String,
+    calls: Vec<(&'a WindowFunction, FieldRef)>,
+}
+
+enum Functions {
+    Sliding(Frame, Vec<usize>, Vec<FunctionSpec>),
+    Running(Vec<RunningFunction>),
+}
+
+impl Group<'_> {
+    fn functions(&self, columns: &mut Columns<'_>) -> Result<Functions, Diagnostic> {
+        let calls = self.calls.iter();
+        let Some(frame) = self.frame else {
+            let functions = calls.map(|(call, field)| running_function(call, field.clone(), columns));
+            return Ok(Functions::Running(functions.collect::<Result<_, _>>()?));
         };
-        self.functions.push(FunctionSpec { function, argument, otherwise, field });
-        Ok(())
+        let mut arguments = Vec::new();
+        let functions = calls.map(|(call, field)| sliding_function(call, field.clone(), columns, &mut arguments));
+        let functions = functions.collect::<Result<_, _>>()?;
+        Ok(Functions::Sliding(frame, arguments, functions))
     }
 
     fn text(&self) -> String {
         let frame = match self.frame {
-            Frame::Range(length_ms) => format!("RANGE {} PRECEDING", expr_text::milliseconds_text(length_ms)),
-            Frame::Rows(before) => format!("ROWS {before} PRECEDING"),
+            Some(Frame::Range(length_ms)) => format!("RANGE {} PRECEDING", expr_text::milliseconds_text(length_ms)),
+            Some(Frame::Rows(before)) => format!("ROWS {before} PRECEDING"),
+            None => "ROWS UNBOUNDED PRECEDING".to_owned(),
         };
+        let calls = self.calls.iter().map(|(call, _)| expr_text::window_call_text(call)).collect::<Vec<_>>().join(", ");
         let keys = if self.names.is_empty() { String::new() } else { format!("PARTITION BY {} ", self.names) };
-        format!("{} OVER ({keys}{frame})", self.calls.join(", "))
+        format!("{calls} OVER ({keys}{frame})")
     }
+}
+
+fn sliding_function(
+    call: &WindowFunction,
+    field: FieldRef,
+    columns: &mut Columns<'_>,
+    arguments: &mut Vec<usize>,
+) -> Result<FunctionSpec, Diagnostic> {
+    let function = function_of(call)?;
+    let argument = match (function, call.params.args.first()) {
+        (Function::CountRows, _) | (_, None) => None,
+        (_, Some(argument)) => {
+            let column = columns.place(argument)?;
+            let known = arguments.iter().position(|known| *known == column);
+            Some(known.unwrap_or_else(|| {
+                arguments.push(column);
+                arguments.len() - 1
+            }))
+        }
+    };
+    let otherwise = match call.params.args.get(2) {
+        Some(otherwise) if call.fun.name() == named::LAG => Some(columns.place(otherwise)?),
+        _ => None,
+    };
+    Ok(FunctionSpec { function, argument, otherwise, field })
+}
+
+fn running_function(call: &WindowFunction, field: FieldRef, columns: &mut Columns<'_>) -> Result<RunningFunction, Diagnostic> {
+    let WindowFunctionDefinition::AggregateUDF(function) = &call.fun else {
+        return Err(Diagnostic::error(format!("{} needs a window with a bound", expr_text::window_call_text(call))));
+    };
+    let aggregate = AggregateFunction::new_udf(function.clone(), call.params.args.clone(), false, None, Vec::new(), None);
+    let spec = plan_aggregate(&Expr::AggregateFunction(aggregate), columns.input, columns.props)?;
+    Ok(RunningFunction { function: spec.function, arguments: columns.places(&call.params.args)?, field })
 }
 
 /// The columns in front of the windows: the input's, then computed keys and arguments.
 struct Columns<'a> {
-    input: &'a DFSchema,
+    input: &'a DFSchemaRef,
     props: &'a ExecutionProps,
     fields: Vec<FieldRef>,
     expressions: Vec<Arc<dyn PhysicalExpr>>,
@@ -133,7 +168,7 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn of(input: &'a DFSchema, props: &'a ExecutionProps) -> Self {
+    fn of(input: &'a DFSchemaRef, props: &'a ExecutionProps) -> Self {
         let fields = input.as_arrow().fields().to_vec();
         let column = |(i, field): (usize, &FieldRef)| {
             Arc::new(datafusion::physical_expr::expressions::Column::new(field.name(), i)) as Arc<dyn PhysicalExpr>
@@ -178,17 +213,18 @@ fn unaliased(expr: &Expr) -> &Expr {
     }
 }
 
-/// The frame; the query's windows have been checked before (`super::over`).
-fn frame_of(frame: &WindowFrame) -> Result<Frame, Diagnostic> {
+/// The frame, None if it has no bound; the query's windows have been checked before (`super::over`).
+fn frame_of(frame: &WindowFrame) -> Result<Option<Frame>, Diagnostic> {
     let unexpected = || Diagnostic::error(format!("the frame {frame} is not supported"));
     match (frame.units, &frame.start_bound, &frame.end_bound) {
         (_, _, WindowFrameBound::Preceding(_) | WindowFrameBound::Following(_)) => Err(unexpected()),
+        (_, WindowFrameBound::Preceding(start), _) if start.is_null() => Ok(None),
         (WindowFrameUnits::Rows, WindowFrameBound::Preceding(ScalarValue::UInt64(Some(before))), _) => {
             // A frame of 2^32 rows would need more memory than there is.
-            Ok(Frame::Rows(u32::try_from(*before).map_err(|_| unexpected())?.min(u32::MAX - 1)))
+            Ok(Some(Frame::Rows(u32::try_from(*before).map_err(|_| unexpected())?.min(u32::MAX - 1))))
         }
         (WindowFrameUnits::Range, WindowFrameBound::Preceding(length), _) => {
-            Ok(Frame::Range(milliseconds(length).ok_or_else(unexpected)?))
+            Ok(Some(Frame::Range(milliseconds(length).ok_or_else(unexpected)?)))
         }
         _ => Err(unexpected()),
     }

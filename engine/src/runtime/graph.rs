@@ -206,10 +206,10 @@ impl Builder<'_> {
                         open = self.merge_point(open, &format!("windows of {pump}"), pump);
                         open.operators.push(OperatorSpec::MergeWindows { plan: plan.clone() });
                     }
-                    OperatorSpec::Sliding { .. } if open.operators.last().is_some_and(OperatorSpec::is_sliding) => {
+                    operator if operator.is_sliding() && open.operators.last().is_some_and(OperatorSpec::is_sliding) => {
                         open.operators.push(operator.clone());
                     }
-                    OperatorSpec::Stagger { .. } | OperatorSpec::Distinct { .. } | OperatorSpec::Sliding { .. } => {
+                    OperatorSpec::Stagger { .. } | OperatorSpec::Distinct { .. } | OperatorSpec::Sliding { .. } | OperatorSpec::Running { .. } => {
                         open = self.in_time_order(open, &input.schema(), pump)?;
                         open.operators.push(operator.clone());
                     }

@@ -19,27 +19,30 @@ struct Ends {
 
 const EMPTY: Ends = Ends { oldest: NOWHERE, newest: NOWHERE };
 
-/// The neighbours of a row in the queue.
+/// A row in the queue: its neighbours, and its value as a number that is the lower the better.
 #[derive(Debug, Clone, Copy)]
-struct Links {
+struct Node {
+    rank: i64,
     older: u32,
     newer: u32,
 }
 
-const UNLINKED: Links = Links { older: NOWHERE, newer: NOWHERE };
+const UNUSED: Node = Node { rank: 0, older: NOWHERE, newer: NOWHERE };
 
 /// MIN or MAX of any type that can be compared. NaN is greater than any number.
 pub struct Extremes {
     max: bool,
     of_key: Vec<Ends>,
     /// By slot.
-    links: Vec<Links>,
+    nodes: Vec<Node>,
+    /// Scratch space: the ranks of a batch.
+    ranks: Vec<i64>,
 }
 
 impl Extremes {
     /// MAX if `max`, else MIN.
     pub fn new(max: bool) -> Self {
-        Self { max, of_key: Vec::new(), links: Vec::new() }
+        Self { max, of_key: Vec::new(), nodes: Vec::new(), ranks: Vec::new() }
     }
 
     #[inline]
@@ -47,25 +50,30 @@ impl Extremes {
         let ends = &mut self.of_key[key as usize];
         // A row that was dropped before is in no queue; the oldest row of a frame can only be at its start.
         if ends.oldest == slot {
-            ends.oldest = self.links[slot as usize].newer;
+            ends.oldest = self.nodes[slot as usize].newer;
             match ends.oldest {
                 NOWHERE => *ends = EMPTY,
-                oldest => self.links[oldest as usize].older = NOWHERE,
+                oldest => self.nodes[oldest as usize].older = NOWHERE,
             }
         }
     }
 
+    /// `is_better` says of two rows of the same rank whether the first is better.
     #[inline]
-    fn come(&mut self, slot: u32, key: u32, is_better: impl Fn(u32, u32) -> bool) {
+    fn come(&mut self, slot: u32, key: u32, rank: i64, is_better: impl Fn(u32, u32) -> bool) {
         let ends = &mut self.of_key[key as usize];
         let mut older = ends.newest;
-        while older != NOWHERE && !is_better(older, slot) {
-            older = self.links[older as usize].older;
+        while older != NOWHERE {
+            let node = &self.nodes[older as usize];
+            if node.rank < rank || (node.rank == rank && is_better(older, slot)) {
+                break;
+            }
+            older = node.older;
         }
-        self.links[slot as usize] = Links { older, newer: NOWHERE };
+        self.nodes[slot as usize] = Node { rank, older, newer: NOWHERE };
         match older {
             NOWHERE => ends.oldest = slot,
-            older => self.links[older as usize].newer = slot,
+            older => self.nodes[older as usize].newer = slot,
         }
         ends.newest = slot;
     }
@@ -75,25 +83,33 @@ impl Kernel for Extremes {
     fn follow(&mut self, batch: &Batch<'_>) -> Result<ArrayRef> {
         let Batch { steps, rows, keys, .. } = *batch;
         self.of_key.resize(keys, EMPTY);
-        self.links.resize(rows.capacity(), UNLINKED);
+        self.nodes.resize(rows.capacity(), UNUSED);
         let argument = batch.argument()?;
-        let mut results = Vec::with_capacity(steps.rows());
         let (valid, max) = (argument.valid(), self.max);
+        let mut ranks = std::mem::take(&mut self.ranks);
+        ranks.clear();
+        let exact = argument.ranks(&steps.slots, &mut ranks);
+        if max {
+            ranks.iter_mut().for_each(|rank| *rank = !*rank);
+        }
+        let mut results = Vec::with_capacity(steps.rows());
         steps.follow(
             self,
             |extremes, slot, key| extremes.leave(slot, key),
             |extremes, row| {
                 let (slot, key) = (steps.slots[row], steps.keys[row]);
                 if is_valid(valid, slot) {
-                    extremes.come(slot, key, |a, b| if max { argument.is_less(b, a) } else { argument.is_less(a, b) });
+                    let is_better = |a, b| !exact && if max { argument.is_less(b, a) } else { argument.is_less(a, b) };
+                    extremes.come(slot, key, ranks[row], is_better);
                 }
                 results.push(extremes.of_key[key as usize].oldest);
             },
         );
+        self.ranks = ranks;
         Ok(argument.gather(&results))
     }
 
     fn size(&self) -> usize {
-        self.of_key.capacity() * size_of::<Ends>() + self.links.capacity() * size_of::<Links>()
+        self.of_key.capacity() * size_of::<Ends>() + self.nodes.capacity() * size_of::<Node>()
     }
 }

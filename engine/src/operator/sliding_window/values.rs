@@ -31,6 +31,10 @@ pub trait Values: Any + Send {
     /// The slots with a value; None while no value is NULL.
     fn valid(&self) -> Option<&[bool]>;
 
+    /// Numbers for the values in `slots` that sort as the values do, anything where the value is NULL. True if different
+    /// values have different numbers.
+    fn ranks(&self, slots: &[u32], ranks: &mut Vec<i64>) -> bool;
+
     /// True if the value in slot `a` sorts before that in slot `b`; neither is NULL.
     fn is_less(&self, a: u32, b: u32) -> bool;
 
@@ -40,7 +44,7 @@ pub trait Values: Any + Send {
 
 /// Where the values of an argument of this type go.
 pub fn values_of(data_type: &DataType) -> Result<Box<dyn Values>> {
-    fn primitive<T: ArrowPrimitiveType>(data_type: &DataType) -> Result<Box<dyn Values>> {
+    fn primitive<T: ArrowPrimitiveType<Native: Rank>>(data_type: &DataType) -> Result<Box<dyn Values>> {
         Ok(Box::new(PrimitiveValues::<T> { values: Vec::new(), valid: Valid::default(), data_type: data_type.clone() }))
     }
     match data_type {
@@ -92,6 +96,48 @@ impl Valid {
     }
 }
 
+/// Values that sort as whole numbers.
+trait Rank: Copy {
+    /// True if different values have different ranks.
+    const EXACT: bool = true;
+
+    fn rank(self) -> i64;
+}
+
+macro_rules! rank_of_whole_numbers {
+    ($($native:ty),*) => {
+        $(impl Rank for $native {
+            fn rank(self) -> i64 {
+                i64::from(self)
+            }
+        })*
+    };
+}
+
+rank_of_whole_numbers!(i8, i16, i32, i64);
+
+impl Rank for f64 {
+    /// The bits of positive numbers sort as they do, those of negative ones the other way round (as in `total_cmp`).
+    fn rank(self) -> i64 {
+        let bits = self.to_bits() as i64;
+        bits ^ (((bits >> 63) as u64) >> 1) as i64
+    }
+}
+
+impl Rank for f32 {
+    fn rank(self) -> i64 {
+        f64::from(self).rank()
+    }
+}
+
+impl Rank for i128 {
+    const EXACT: bool = false;
+
+    fn rank(self) -> i64 {
+        self.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
+    }
+}
+
 /// Numbers and times.
 pub struct PrimitiveValues<T: ArrowPrimitiveType> {
     /// By slot; anything where the value is NULL.
@@ -108,7 +154,7 @@ impl<T: ArrowPrimitiveType> PrimitiveValues<T> {
     }
 }
 
-impl<T: ArrowPrimitiveType> Values for PrimitiveValues<T> {
+impl<T: ArrowPrimitiveType<Native: Rank>> Values for PrimitiveValues<T> {
     fn store(&mut self, slots: &[u32], column: &ArrayRef, capacity: usize) {
         let column = column.as_primitive::<T>();
         self.values.resize(capacity, T::Native::default());
@@ -127,6 +173,11 @@ impl<T: ArrowPrimitiveType> Values for PrimitiveValues<T> {
 
     fn valid(&self) -> Option<&[bool]> {
         self.valid.0.as_deref()
+    }
+
+    fn ranks(&self, slots: &[u32], ranks: &mut Vec<i64>) -> bool {
+        ranks.extend(slots.iter().map(|slot| self.values[*slot as usize].rank()));
+        T::Native::EXACT
     }
 
     fn is_less(&self, a: u32, b: u32) -> bool {
@@ -172,6 +223,11 @@ impl Values for BooleanValues {
 
     fn valid(&self) -> Option<&[bool]> {
         self.valid.0.as_deref()
+    }
+
+    fn ranks(&self, slots: &[u32], ranks: &mut Vec<i64>) -> bool {
+        ranks.extend(slots.iter().map(|slot| i64::from(self.values[*slot as usize])));
+        true
     }
 
     fn is_less(&self, a: u32, b: u32) -> bool {
@@ -265,6 +321,19 @@ impl Values for ByteValues {
 
     fn valid(&self) -> Option<&[bool]> {
         self.valid.0.as_deref()
+    }
+
+    /// The first eight bytes.
+    fn ranks(&self, slots: &[u32], ranks: &mut Vec<i64>) -> bool {
+        ranks.extend(slots.iter().map(|slot| {
+            let value = self.value(*slot);
+            let mut start = [0; 8];
+            let length = value.len().min(8);
+            start[..length].copy_from_slice(&value[..length]);
+            // Unsigned numbers sort as signed ones do when the highest bit is turned round.
+            (u64::from_be_bytes(start) ^ 1 << 63) as i64
+        }));
+        false
     }
 
     fn is_less(&self, a: u32, b: u32) -> bool {
