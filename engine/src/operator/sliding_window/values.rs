@@ -331,7 +331,7 @@ impl Values for ByteValues {
             let length = value.len().min(8);
             start[..length].copy_from_slice(&value[..length]);
             // Unsigned numbers sort as signed ones do when the highest bit is turned round.
-            (u64::from_be_bytes(start) ^ 1 << 63) as i64
+            (u64::from_be_bytes(start) ^ (1 << 63)) as i64
         }));
         false
     }
