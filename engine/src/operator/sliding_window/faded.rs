@@ -12,7 +12,7 @@ use arrow::datatypes::Float64Type;
 use super::frame::{Frame, NOWHERE};
 use super::kernel::{Batch, Kernel, is_valid};
 use super::long_sum::LongSum;
-use super::values::{PrimitiveValues, Values as _};
+use super::values::PrimitiveValues;
 use crate::error::Result;
 
 /// Sub-windows at most.

@@ -9,7 +9,7 @@ use arrow::datatypes::Float64Type;
 
 use super::kernel::{Batch, Kernel, is_valid};
 use super::long_sum::{Long, LongSum};
-use super::values::{PrimitiveValues, Values as _};
+use super::values::PrimitiveValues;
 use crate::error::Result;
 
 /// Which variance.

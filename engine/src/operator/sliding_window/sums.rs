@@ -7,7 +7,7 @@ use arrow::datatypes::{ArrowNativeTypeOp, ArrowPrimitiveType, DataType, Decimal1
 
 use super::kernel::{Batch, Kernel, Native, is_valid};
 use super::long_sum::LongSum;
-use super::values::{PrimitiveValues, Values as _};
+use super::values::PrimitiveValues;
 use crate::error::{Error, Result};
 
 /// Sum and count of one key's frame.

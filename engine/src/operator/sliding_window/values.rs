@@ -152,6 +152,11 @@ impl<T: ArrowPrimitiveType> PrimitiveValues<T> {
         let values: &dyn Any = values;
         values.downcast_ref().ok_or_else(|| Error::internal("the argument of a sliding window has an unexpected type"))
     }
+
+    /// The slots with a value; None while no value is NULL.
+    pub fn valid(&self) -> Option<&[bool]> {
+        self.valid.0.as_deref()
+    }
 }
 
 impl<T: ArrowPrimitiveType<Native: Rank>> Values for PrimitiveValues<T> {
