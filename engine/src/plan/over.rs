@@ -258,9 +258,11 @@ impl Functions<'_> {
         let frame = match window.window_frame.take() {
             Some(frame) => check_frame(frame, planned, &written, span)?,
             // The last row of any window is the current one.
-            None if *planned == named::LAST_VALUE && nulls != Some(NullTreatment::IgnoreNulls) => {
-                WindowFrame { units: WindowFrameUnits::Rows, start_bound: WindowFrameBound::CurrentRow, end_bound: None }
-            }
+            None if *planned == named::LAST_VALUE && nulls != Some(NullTreatment::IgnoreNulls) => WindowFrame {
+                units: WindowFrameUnits::Rows,
+                start_bound: WindowFrameBound::Preceding(Some(Box::new(number(0)))),
+                end_bound: Some(WindowFrameBound::CurrentRow),
+            },
             None => {
                 let problem = problem(format!("the window of {written} has no frame: it would have to keep all rows for ever"));
                 return Err(Box::new(problem.hint(FRAMES)));

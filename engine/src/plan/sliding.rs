@@ -31,6 +31,8 @@ pub(super) fn plan_sliding(window: &Window, props: &ExecutionProps) -> Result<Pl
     let rowtime = columns.fields.iter().position(|field| field.name() == ROWTIME);
     let rowtime = rowtime.ok_or_else(|| Diagnostic::error("the rows of a window have no ROWTIME"))?;
     let results = without_metadata(window.schema.as_arrow());
+    // Expressions above refer to columns by their place: the names are for EXPLAIN.
+    let mut shown = results.fields()[..width].to_vec();
     let mut groups: Vec<Group<'_>> = Vec::new();
     // Per function its group and its place there.
     let mut places = Vec::with_capacity(window.window_expr.len());
@@ -49,6 +51,8 @@ pub(super) fn plan_sliding(window: &Window, props: &ExecutionProps) -> Result<Pl
         });
         places.push((place, groups[place].calls.len()));
         groups[place].calls.push((call.as_ref(), field.clone()));
+        let name = format!("{} OVER (…)", expr_text::window_call_text(call));
+        shown.push(Arc::new(field.as_ref().clone().with_name(name)));
     }
     // Arguments become columns, so all of them come before the first window.
     let functions = groups.iter().map(|group| group.functions(&mut columns)).collect::<Result<Vec<_>, _>>()?;
@@ -80,7 +84,7 @@ pub(super) fn plan_sliding(window: &Window, props: &ExecutionProps) -> Result<Pl
     }
     let of_functions = places.into_iter().map(|(group, place)| starts[group] + place);
     let indices = (0..width).chain(of_functions).collect();
-    Ok(node.then(OperatorSpec::Select { indices, schema: results }))
+    Ok(node.then(OperatorSpec::Select { indices, schema: Arc::new(Schema::new(shown)) }))
 }
 
 /// The functions of one PARTITION BY and one frame.
