@@ -185,7 +185,7 @@ impl State {
     /// True if most of the memory is for rows or keys that are gone.
     fn is_mostly_empty(&self) -> bool {
         let is_mostly_empty = |held: usize, used: usize| held > RETAINED_MIN.max(4 * used);
-        is_mostly_empty(self.rows.capacity(), self.rows.len()) || is_mostly_empty(self.keys.count(), self.rows.keys_with_rows())
+        is_mostly_empty(self.rows.capacity(), self.rows.held()) || is_mostly_empty(self.keys.count(), self.rows.keys_with_rows())
     }
 
     fn size(&self) -> usize {
@@ -225,7 +225,7 @@ impl SlidingWindow {
             self.state.restore(&self.plan, &rows, &mut self.scratch)?;
         }
         let rows = &self.state.rows;
-        self.budget.resize(self.state.size(), || format!("{} rows of {} keys", rows.len(), rows.keys_with_rows()))
+        self.budget.resize(self.state.size(), || format!("{} rows of {} keys", rows.held(), rows.keys_with_rows()))
     }
 }
 

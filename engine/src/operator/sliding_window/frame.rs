@@ -123,7 +123,7 @@ impl FrameRows {
     }
 
     /// Rows in frames.
-    pub fn len(&self) -> usize {
+    pub fn held(&self) -> usize {
         self.times.len() - self.free.len()
     }
 
@@ -309,7 +309,7 @@ mod tests {
         let got = frames(&mut rows, &[0, 1, 0, 0, 1], &[1, 2, 3, 4, 5]);
         assert_eq!(got, [vec![1], vec![2], vec![1, 3], vec![3, 4], vec![2, 5]]);
         assert_eq!(frames(&mut rows, &[0, 0, 0], &[6, 7, 8]), [vec![4, 6], vec![6, 7], vec![7, 8]]);
-        assert_eq!((rows.len(), rows.keys_with_rows()), (4, 2));
+        assert_eq!((rows.held(), rows.keys_with_rows()), (4, 2));
     }
 
     #[test]
@@ -320,8 +320,8 @@ mod tests {
         }
         assert!(rows.capacity() <= 26, "{} slots for 22 rows", rows.capacity());
         rows.pass(1_005, &mut steps);
-        assert_eq!((rows.len(), steps.left.len()), (10, 12));
+        assert_eq!((rows.held(), steps.left.len()), (10, 12));
         rows.pass(EventTime::MAX, &mut steps);
-        assert_eq!((rows.len(), rows.keys_with_rows(), rows.slots()), (0, 0, vec![]));
+        assert_eq!((rows.held(), rows.keys_with_rows(), rows.slots()), (0, 0, vec![]));
     }
 }

@@ -94,7 +94,7 @@ impl LongSum {
     #[inline]
     pub fn is_worn(&self) -> bool {
         // Also true if the sum has left the range of DOUBLE on its way: then all is NaN.
-        !(self.lost <= self.value.high.abs() * f64::EPSILON / 4.0)
+        self.lost.is_nan() || self.lost > self.value.high.abs() * f64::EPSILON / 4.0
     }
 }
 

@@ -77,7 +77,7 @@ impl Sums {
 
     fn is_worn(&self) -> bool {
         let lost = self.of_squares.lost + self.of_values.lost * self.of_values.value.high.abs() / f64::from(self.count.max(1));
-        !(lost <= self.spread() * WORN) && self.of_squares.lost > self.of_squares.value.high * NOISE
+        lost > self.spread() * WORN && self.of_squares.lost > self.of_squares.value.high * NOISE
             || !self.of_squares.value.high.is_finite()
     }
 
