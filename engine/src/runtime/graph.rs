@@ -209,7 +209,10 @@ impl Builder<'_> {
                     operator if operator.is_sliding() && open.operators.last().is_some_and(OperatorSpec::is_sliding) => {
                         open.operators.push(operator.clone());
                     }
-                    OperatorSpec::Stagger { .. } | OperatorSpec::Distinct { .. } | OperatorSpec::Sliding { .. } | OperatorSpec::Running { .. } => {
+                    OperatorSpec::Stagger { .. }
+                    | OperatorSpec::Distinct { .. }
+                    | OperatorSpec::Sliding { .. }
+                    | OperatorSpec::Running { .. } => {
                         open = self.in_time_order(open, &input.schema(), pump)?;
                         open.operators.push(operator.clone());
                     }
