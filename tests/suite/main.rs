@@ -6,5 +6,6 @@ mod join_property;
 mod plans;
 mod property;
 mod simulation;
+mod sliding;
 mod slt;
 mod tables;

@@ -18,6 +18,9 @@ use crate::error::Result;
 /// Ascending, NULL last (kda-sql-reference.md §8.5).
 const ORDER: SortOptions = SortOptions { descending: false, nulls_first: false };
 
+/// So many batches of new keys are kept as they came.
+const ADDED_MAX: usize = 64;
+
 /// Below this many keys nothing is forgotten.
 const RETAINED_MIN: usize = 1_024;
 
@@ -101,6 +104,10 @@ impl GroupKeys {
             }
             self.added.push(take_arrays(keys, &UInt32Array::from(first_rows), None)?);
             self.len = len;
+            // Seldom, so that appending costs a constant per key, and often enough for `added` to stay short.
+            if self.added.len() > ADDED_MAX && self.columns[0].len() * 2 < len {
+                self.settle()?;
+            }
         }
         Ok(())
     }
@@ -111,7 +118,7 @@ impl GroupKeys {
         if self.columns.is_empty() {
             self.ranked = (0..self.len as u32).collect();
         } else if known < self.len {
-            self.append_added()?;
+            self.settle()?;
             let new: Vec<_> = self.columns.iter().map(|column| column.slice(known, self.len - known)).collect();
             let sort = |values: &ArrayRef| SortColumn { values: values.clone(), options: Some(ORDER) };
             let new = lexsort_to_indices(&new.iter().map(sort).collect::<Vec<_>>(), None)?;
@@ -121,7 +128,7 @@ impl GroupKeys {
         Ok(&self.ranked)
     }
 
-    /// The keys of `numbers`; call [`GroupKeys::ranked`] before.
+    /// The keys of `numbers`; call [`GroupKeys::ranked`] or [`GroupKeys::settle`] before.
     pub fn take(&self, numbers: &UInt32Array) -> Result<Vec<ArrayRef>> {
         debug_assert!(self.added.is_empty());
         Ok(take_arrays(&self.columns, numbers, None)?)
@@ -132,7 +139,7 @@ impl GroupKeys {
         if self.len < RETAINED_MIN || self.len < in_use * 4 || self.columns.is_empty() {
             return Ok(None);
         }
-        self.append_added()?;
+        self.settle()?;
         let numbers = numbers();
         let keys = self.take(&UInt32Array::from(numbers))?;
         *self = Self::try_new(self.schema.clone())?;
@@ -141,7 +148,8 @@ impl GroupKeys {
         Ok(Some(renumbered))
     }
 
-    fn append_added(&mut self) -> Result<()> {
+    /// Makes all keys ready for [`GroupKeys::take`].
+    pub fn settle(&mut self) -> Result<()> {
         let added = std::mem::take(&mut self.added);
         if added.is_empty() {
             return Ok(());

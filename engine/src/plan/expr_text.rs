@@ -5,12 +5,13 @@ use std::fmt::Write;
 use arrow::datatypes::{DataType, Decimal128Type, DecimalType, IntervalUnit};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, ScalarValue};
-use datafusion::logical_expr::expr::AggregateFunction;
+use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment, WindowFunction};
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
 use kinesql_udfs::scalar::kda_cast;
 
 use super::join::is_stream_join;
 use super::rowtime::GROUP_ROWTIME;
+use super::window_functions::NTH_VALUE_FROM_LAST;
 use crate::types::{ROWTIME, sql_type_name};
 
 /// The expressions, with commas in between.
@@ -39,6 +40,10 @@ fn origin(column: &Column, plan: &LogicalPlan) -> Option<Expr> {
     match plan {
         LogicalPlan::Filter(filter) => origin(column, &filter.input),
         LogicalPlan::Projection(projection) => Some(with_origin(projection.expr.get(index)?, &projection.input)),
+        LogicalPlan::Window(window) => match index.checked_sub(window.input.schema().fields().len()) {
+            Some(index) => window.window_expr.get(index).cloned(),
+            None => origin(column, &window.input),
+        },
         LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.iter().chain(&aggregate.aggr_expr).nth(index).cloned(),
         _ => None,
     }
@@ -93,8 +98,28 @@ pub(super) fn text(expr: &Expr) -> String {
                 format!("{}({distinct}{})", name.to_uppercase(), texts(args))
             }
         },
+        Expr::WindowFunction(function) => format!("{} OVER (…)", window_call_text(function)),
         other => other.human_display().to_string(),
     }
+}
+
+/// A function with OVER, without its window.
+pub(super) fn window_call_text(function: &WindowFunction) -> String {
+    let (name, from) = match function.fun.name() {
+        "bool_or" => ("any", ""),
+        "bool_and" => ("every", ""),
+        "stddev" => ("stddev_samp", ""),
+        "var" => ("var_samp", ""),
+        NTH_VALUE_FROM_LAST => ("nth_value", " FROM LAST"),
+        name => (name.trim_start_matches('$'), ""),
+    };
+    let ignore_nulls = function.params.null_treatment == Some(NullTreatment::IgnoreNulls);
+    let nulls = if ignore_nulls { " IGNORE NULLS" } else { "" };
+    let arguments = match function.params.args.as_slice() {
+        [Expr::Literal(..)] if name == "count" => "*".to_owned(),
+        arguments => texts(arguments),
+    };
+    format!("{}({arguments}){from}{nulls}", name.to_uppercase())
 }
 
 /// An operand, in parentheses unless `above` binds less than the operator inside.
@@ -154,7 +179,7 @@ fn literal_text(value: &ScalarValue) -> String {
 }
 
 /// In the largest unit that divides it.
-fn milliseconds_text(milliseconds: i64) -> String {
+pub(super) fn milliseconds_text(milliseconds: i64) -> String {
     const UNITS: [(i64, &str); 4] = [(86_400_000, "DAY"), (3_600_000, "HOUR"), (60_000, "MINUTE"), (1_000, "SECOND")];
     match UNITS.iter().find(|(size, _)| milliseconds % size == 0) {
         Some((size, unit)) => format!("INTERVAL '{}' {unit}", milliseconds / size),

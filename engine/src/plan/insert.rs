@@ -21,7 +21,7 @@ impl QueryPlan {
         list: Option<&[Name]>,
     ) -> Result<(PlanNode, Vec<Diagnostic>), Vec<Diagnostic>> {
         let declared = &schema.fields()[..schema.fields().len() - 1];
-        let (mut problems, mut warnings) = (Vec::new(), Vec::new());
+        let (mut problems, mut warnings) = (Vec::new(), std::mem::take(&mut self.warnings));
         let targets: Vec<Option<usize>> = match list {
             None => (0..declared.len()).map(Some).collect(),
             Some(names) => names

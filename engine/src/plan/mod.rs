@@ -14,13 +14,16 @@ mod item_names;
 mod join;
 pub mod monotonic;
 pub(crate) mod names;
+mod over;
 pub mod physical;
 pub mod query;
 pub(crate) mod row_clock;
 pub mod rowtime;
 pub mod rules;
 pub mod session;
+mod sliding;
 mod stagger;
+pub mod window_functions;
 
 pub use physical::{OperatorSpec, PlanNode};
 pub use query::{QueryPlan, StreamSchemas, plan_stream_query};

@@ -166,6 +166,11 @@ fn of_column(column: &Column, plan: &LogicalPlan) -> Monotonicity {
                 None => Monotonicity::None,
             }
         }
+        // A sliding window hands its rows on with their ROWTIME.
+        LogicalPlan::Window(window) => match window.schema.maybe_index_of_column(column) {
+            Some(index) if index < window.input.schema().fields().len() => of_column(column, &window.input),
+            _ => Monotonicity::None,
+        },
         // The result rows of a window carry its end.
         LogicalPlan::Aggregate(_) if column.name.contains(super::rowtime::GROUP_ROWTIME) => Ascending(rowtime()),
         LogicalPlan::Union(_) => rowtime_only(column),

@@ -77,7 +77,9 @@ pub(super) fn check_names(
                 self.problems.push(problem.at(expr.span()).hint("A query in parentheses can stand in FROM."));
                 return ControlFlow::Continue(());
             }
+            // Functions with OVER have a list of their own.
             if let ast::Expr::Function(function) = expr
+                && function.over.is_none()
                 && let Some(ident) = function.name.0.last().and_then(|part| part.as_ident())
                 && ident.value != JOIN_WINDOW
             {

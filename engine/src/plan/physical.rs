@@ -19,6 +19,7 @@ use super::expr_text::{text, texts, texts_over};
 use super::join::{StreamJoin, plan_lookup_join, plan_window_join};
 use super::monotonic::{Monotonicity, is_plain_rowtime, monotonicity};
 use super::rowtime::GROUP_ROWTIME;
+use super::sliding::plan_sliding;
 use super::stagger::plan_stagger;
 use crate::diagnostic::Diagnostic;
 use crate::operator::Operator;
@@ -31,7 +32,9 @@ use crate::operator::merge::Merge;
 use crate::operator::override_rowtime::OverrideRowtime;
 use crate::operator::pair_filter::Side;
 use crate::operator::project::Project;
+use crate::operator::running_aggregate::{RunningAggregate, RunningPlan};
 use crate::operator::select::Select;
+use crate::operator::sliding_window::{SlidingPlan, SlidingWindow};
 use crate::operator::stagger_window::{StaggerPlan, StaggerWindow};
 use crate::operator::time_order::TimeOrder;
 use crate::operator::tumbling_window::{Emit, MergeWindows, OutputColumn, TumblingWindow, WindowPlan};
@@ -91,6 +94,8 @@ pub enum OperatorSpec {
     Stagger { plan: Box<StaggerPlan>, text: String },
     Distinct { plan: Box<DistinctPlan>, text: String },
     TimeOrder { schema: SchemaRef, rowtime: usize },
+    Sliding { plan: Box<SlidingPlan>, text: String },
+    Running { plan: Box<RunningPlan>, text: String },
     OverrideRowtime { schema: SchemaRef, rowtime: usize, sorts: bool },
     Merge { schema: SchemaRef, rowtime: usize },
     Insert { sources: Vec<Option<usize>>, schema: SchemaRef },
@@ -98,9 +103,15 @@ pub enum OperatorSpec {
 }
 
 impl OperatorSpec {
+    /// True for a sliding window, bounded or not: it hands rows on in the order in which they come.
+    pub fn is_sliding(&self) -> bool {
+        matches!(self, OperatorSpec::Sliding { .. } | OperatorSpec::Running { .. })
+    }
+
     /// Builds the operator for one partition; its memory is counted in `pool`.
     pub fn build(&self, reporter: &ErrorReporter, pool: &Arc<dyn MemoryPool>) -> crate::Result<Box<dyn Operator>> {
         let window_hint = "Raise --memory-limit, shorten the window or group by fewer keys.";
+        let sliding_hint = "Raise --memory-limit, shorten the window or partition by fewer keys.";
         let merge_hint = "Raise --memory-limit, or give a source that can be silent an idle_timeout: rows wait for the slowest.";
         Ok(match self.clone() {
             OperatorSpec::Select { indices, schema } => Box::new(Select::new(indices, schema)),
@@ -120,6 +131,13 @@ impl OperatorSpec {
                 Box::new(StaggerWindow::try_new(*plan, Budget::new("stagger window", window_hint, pool), reporter.clone())?)
             }
             OperatorSpec::Distinct { plan, .. } => Box::new(Distinct::new(*plan, Budget::new("distinct", window_hint, pool))),
+            OperatorSpec::Sliding { plan, .. } => {
+                Box::new(SlidingWindow::try_new(*plan, Budget::new("sliding window", sliding_hint, pool))?)
+            }
+            OperatorSpec::Running { plan, .. } => {
+                let hint = "Raise --memory-limit, partition by fewer keys or give the window a bound.";
+                Box::new(RunningAggregate::try_new(*plan, Budget::new("running aggregate", hint, pool))?)
+            }
             OperatorSpec::TimeOrder { schema, rowtime } => {
                 Box::new(TimeOrder::new(schema, rowtime, Budget::new("time order", merge_hint, pool), reporter.clone()))
             }
@@ -153,6 +171,8 @@ impl fmt::Display for OperatorSpec {
             OperatorSpec::MergeWindows { .. } => write!(f, "merge windows"),
             OperatorSpec::Stagger { text, .. } => write!(f, "stagger window [{text}]"),
             OperatorSpec::Distinct { text, .. } => write!(f, "distinct [{text}]"),
+            OperatorSpec::Sliding { text, .. } => write!(f, "sliding window [{text}]"),
+            OperatorSpec::Running { text, .. } => write!(f, "running aggregate [{text}]"),
             OperatorSpec::TimeOrder { .. } => write!(f, "time order"),
             OperatorSpec::OverrideRowtime { .. } => write!(f, "override rowtime"),
             OperatorSpec::Merge { .. } => write!(f, "merge [by ROWTIME]"),
@@ -180,6 +200,8 @@ impl PlanNode {
                 OperatorSpec::Distinct { plan, .. } => plan.schema.clone(),
                 OperatorSpec::LookupJoin { plan, .. } => plan.schema.clone(),
                 OperatorSpec::WindowJoin { plan, .. } => plan.schema.clone(),
+                OperatorSpec::Sliding { plan, .. } => plan.schema(),
+                OperatorSpec::Running { plan, .. } => plan.schema(),
                 OperatorSpec::Filter { .. } => input.schema(),
             },
         }
@@ -198,7 +220,7 @@ impl PlanNode {
         }
     }
 
-    fn then(self, operator: OperatorSpec) -> PlanNode {
+    pub(super) fn then(self, operator: OperatorSpec) -> PlanNode {
         PlanNode::Unary { input: Box::new(self), operator }
     }
 }
@@ -253,6 +275,7 @@ pub fn plan_operators(plan: &LogicalPlan, props: &ExecutionProps) -> Result<Plan
         LogicalPlan::Distinct(datafusion::logical_expr::Distinct::All(input)) => {
             Ok(plan_operators(input, props)?.then(plan_distinct(input, props)?))
         }
+        LogicalPlan::Window(window) => plan_sliding(window, props),
         LogicalPlan::Union(union) => {
             let schema = without_metadata(union.schema.as_arrow());
             let all_columns = (0..schema.fields().len()).collect::<Vec<_>>();
@@ -271,7 +294,6 @@ fn construct_name(plan: &LogicalPlan) -> &'static str {
         LogicalPlan::Sort(_) => "ORDER BY",
         LogicalPlan::Limit(_) => "LIMIT",
         LogicalPlan::Distinct(_) => "DISTINCT",
-        LogicalPlan::Window(_) => "OVER",
         LogicalPlan::Subquery(_) => "a subquery in an expression",
         LogicalPlan::Values(_) => "VALUES",
         LogicalPlan::EmptyRelation(_) => "a query without FROM",

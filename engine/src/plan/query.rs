@@ -21,9 +21,10 @@ use super::explain_error::explain_error;
 use super::item_names::name_by_text;
 use super::join::{JoinPlanner, StreamJoins, check_joins, find_keys, prepare_joins, read_tables};
 use super::names::check_names;
+use super::over::resolve_windows;
 use super::physical::{NO_ROWTIME, OperatorSpec, PlanNode, plan_operators};
 use super::rowtime::{Carrier, make_explicit};
-use super::rules::{aggregate_types, casts, literals, output_types};
+use super::rules::{aggregate_types, casts, literals, output_types, window_types};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::runtime::clock::EventTime;
 use crate::sql::Query;
@@ -50,6 +51,8 @@ pub struct QueryPlan {
     pub(super) item_spans: Vec<Span>,
     /// Place of the whole query.
     pub(super) span: Span,
+    /// What may not be meant.
+    pub(super) warnings: Vec<Diagnostic>,
 }
 
 /// Plans a stream query over `streams`; `now` is the time that CURRENT_TIMESTAMP has while it runs.
@@ -73,6 +76,7 @@ pub async fn plan_stream_query(
     let mut explicit = query.ast.clone();
     name_by_text(&mut explicit, &query.item_texts);
     let joins = prepare_joins(&mut explicit, streams)?;
+    let warnings = resolve_windows(&mut explicit)?;
     let carrier = make_explicit(&mut explicit, streams);
     let statement = DataFusionStatement::Statement(Box::new(ast::Statement::Query(explicit)));
     let logical = state_with(state, streams, tables, joins).statement_to_plan(statement).await;
@@ -81,6 +85,7 @@ pub async fn plan_stream_query(
         .and_then(output_types::apply)
         .and_then(casts::apply)
         .and_then(aggregate_types::apply)
+        .and_then(window_types::apply)
         .and_then(|plan| optimize(plan, state, streams, now));
     let logical = read_tables(optimized.map_err(explain)?, state, streams).await.map_err(explain)?;
     let node = plan_operators(&logical, state.execution_props()).map_err(|problem| {
@@ -94,7 +99,7 @@ pub async fn plan_stream_query(
     let schema = node.schema();
     let rowtime = schema.index_of(ROWTIME).map_err(|_| fail(Diagnostic::error("the query has no ROWTIME")))?;
     let columns = (0..schema.fields().len()).filter(|i| *i != rowtime || carrier != Carrier::Added).collect();
-    Ok(QueryPlan { node, columns, rowtime, carrier, item_spans, span: query.span })
+    Ok(QueryPlan { node, columns, rowtime, carrier, item_spans, span: query.span, warnings })
 }
 
 impl QueryPlan {

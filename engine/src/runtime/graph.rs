@@ -216,7 +216,13 @@ impl Builder<'_> {
                         open = self.merge_point(open, &format!("windows of {pump}"), pump);
                         open.operators.push(OperatorSpec::MergeWindows { plan: plan.clone() });
                     }
-                    OperatorSpec::Stagger { .. } | OperatorSpec::Distinct { .. } => {
+                    operator if operator.is_sliding() && open.operators.last().is_some_and(OperatorSpec::is_sliding) => {
+                        open.operators.push(operator.clone());
+                    }
+                    OperatorSpec::Stagger { .. }
+                    | OperatorSpec::Distinct { .. }
+                    | OperatorSpec::Sliding { .. }
+                    | OperatorSpec::Running { .. } => {
                         open = self.in_time_order(open, &input.schema(), pump)?;
                         open.operators.push(operator.clone());
                     }
@@ -255,9 +261,9 @@ impl Builder<'_> {
         if self.instances(open.stage) > 1 {
             open = self.merge_point(open, &format!("rows of {pump} in time order"), pump);
             open.operators.push(OperatorSpec::Merge { schema: schema.clone(), rowtime });
-        } else {
-            open.operators.push(OperatorSpec::TimeOrder { schema: schema.clone(), rowtime });
         }
+        // Behind a merge it only keeps out what an idle input sends too late.
+        open.operators.push(OperatorSpec::TimeOrder { schema: schema.clone(), rowtime });
         Ok(open)
     }
 

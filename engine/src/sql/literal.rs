@@ -36,6 +36,19 @@ impl Interval {
         }
     }
 
+    /// The interval as an expression of a parsed query.
+    pub(crate) fn to_expr(self) -> sqlparser::ast::Expr {
+        use sqlparser::ast::{Expr, Value};
+        let text = Value::SingleQuotedString(self.to_planner_text());
+        Expr::Interval(sqlparser::ast::Interval {
+            value: Box::new(Expr::Value(text.into())),
+            leading_field: None,
+            leading_precision: None,
+            last_field: None,
+            fractional_seconds_precision: None,
+        })
+    }
+
     /// The form that DataFusion's planner reads; [`Interval::of_expr`] is its inverse.
     pub(crate) fn to_planner_text(self) -> String {
         match self {

@@ -176,7 +176,7 @@ impl ScalarUDFImpl for Declared {
             if !kind.holds(field.data_type()) {
                 return plan_err!(
                     "the argument {name} of {} must be {}, not {}",
-                    self.name().to_ascii_uppercase(),
+                    sql_name(self.name()),
                     kind.name(),
                     sql_type_name(field)
                 );
@@ -275,7 +275,12 @@ impl<'a> PlanArguments<'a> {
 
 fn must_be_constant<T>(function: &TextFunction, argument: usize) -> Result<T> {
     let (name, ..) = function.parameters[argument];
-    plan_err!("the argument {name} of {} must be a constant text", function.name.to_ascii_uppercase())
+    plan_err!("the argument {name} of {} must be a constant text", sql_name(function.name))
+}
+
+/// The name as scripts write it.
+fn sql_name(name: &str) -> String {
+    name.trim_start_matches("kda_").to_ascii_uppercase()
 }
 
 /// What is wrong with constants, as an error of the planner.

@@ -4,3 +4,4 @@ pub mod aggregate_types;
 pub mod casts;
 pub mod literals;
 pub mod output_types;
+pub mod window_types;

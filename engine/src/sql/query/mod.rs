@@ -28,6 +28,7 @@ mod finish;
 mod grammar;
 mod join_window;
 mod level;
+mod nth_value;
 mod refuse;
 mod rewriter;
 mod words;

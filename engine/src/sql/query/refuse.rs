@@ -13,8 +13,8 @@ impl<'a> Rewriter<'a> {
         match word {
             "OVER" => {
                 let windowed_item = match self.previous().map(|previous| &previous.kind) {
-                    // `f(x) IGNORE NULLS OVER …` is a function.
-                    Some(TokenKind::Word(word)) => word != "NULLS",
+                    // `f(x) IGNORE NULLS OVER …` is a function, and so is `f(x, n) FROM LAST OVER …`.
+                    Some(TokenKind::Word(word)) => word != "NULLS" && !self.is_behind_from_last(),
                     Some(TokenKind::Quoted(_)) => true,
                     Some(TokenKind::Symbol(")")) => self.group_is_query(self.at - 2),
                     _ => false,
@@ -25,15 +25,12 @@ impl<'a> Rewriter<'a> {
                 } else if windowed_item {
                     let problem = Diagnostic::error("a window in FROM (OVER) is for streams").at(token.span);
                     self.report(problem.hint("Write SELECT STREAM to join streams."));
-                } else if self.stream {
-                    self.not_yet("a sliding window (OVER)", token.span, AVAILABLE);
-                } else {
-                    return false;
+                    self.skip_group();
                 }
-                self.skip_group();
-                true
+                windowed_item
             }
-            "ORDER" if self.stream && !self.in_join_window && self.peek_is_word(0, "BY") => {
+            // In a window it is refused where windows are planned.
+            "ORDER" if self.stream && !self.in_join_window && self.peek_is_word(0, "BY") && !self.is_in_group() => {
                 let span = self.peek(0).map_or(token.span, |by| token.span.union(by.span));
                 self.not_yet("ORDER BY in a stream query", span, "Rows are in the order of their ROWTIME already.");
                 false
@@ -101,6 +98,29 @@ impl<'a> Rewriter<'a> {
             }
             _ => false,
         }
+    }
+
+    /// True behind `) FROM FIRST` and `) FROM LAST`.
+    fn is_behind_from_last(&self) -> bool {
+        let Some([.., call, from, end, _]) = self.tokens.get(..self.at) else { return false };
+        call.is_symbol(")") && from.is_word("FROM") && (end.is_word("FIRST") || end.is_word("LAST"))
+    }
+
+    /// True in a parenthesis that does not hold a query.
+    fn is_in_group(&self) -> bool {
+        let mut depth = 0;
+        for index in (0..self.at - 1).rev() {
+            if self.tokens[index].is_symbol(")") {
+                depth += 1;
+            } else if self.tokens[index].is_symbol("(") {
+                if depth == 0 {
+                    let first = self.tokens.get(index + 1).and_then(Token::word);
+                    return !matches!(first, Some("SELECT" | "VALUES" | "WITH"));
+                }
+                depth -= 1;
+            }
+        }
+        false
     }
 
     /// True if the group that the `)` at this index closes begins like a query.

@@ -300,8 +300,7 @@ impl<'a> Rewriter<'a> {
     /// `(a - b) DAY TO SECOND` is `ts_minus(a, b, 'DAY TO SECOND')`; precisions say nothing that the value does not.
     fn difference(&mut self, start: usize, minus: usize, token: &'a Token) {
         let mut units = Vec::new();
-        loop {
-            let Some(unit) = self.peek(0).and_then(Token::word).filter(|word| UNITS.contains(word)) else { break };
+        while let Some(unit) = self.peek(0).and_then(Token::word).filter(|word| UNITS.contains(word)) {
             units.push(unit);
             self.at += 1;
             if self.peek_is_symbol(0, "(") {

@@ -28,6 +28,7 @@ impl<'a> Rewriter<'a> {
                 }
                 return;
             }
+            "FROM" if self.nth_value_from(token) => return,
             "FROM" | "WHERE" | "GROUP" | "HAVING" | "ON" | "WHEN" | "THEN" | "ELSE" => self.end_expression(),
             "AND" | "OR" | "NOT" | "IS" | "LIKE" | "BETWEEN" | "IN" | "COLLATE" | "MEMBER" | "AT" => self.operator(),
             "CASE" => self.open(Opening::Case),

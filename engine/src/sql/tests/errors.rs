@@ -1348,25 +1348,13 @@ error: unexpected "e"
 #[test]
 fn windows_are_refused_by_name() {
     check(
-        "SELECT STREAM AVG(p) OVER W1 FROM s WINDOW W1 AS (PARTITION BY t RANGE INTERVAL '1' MINUTE PRECEDING)",
+        "SELECT STREAM LAG(p) FROM LAST OVER (ROWS 10 PRECEDING) FROM s",
         r#"
-error: a sliding window (OVER) is not supported yet
+error: FROM FIRST and FROM LAST stand behind NTH_VALUE only
  --> app.sql:1:22
   |
-1 | SELECT STREAM AVG(p) OVER W1 FROM s WINDOW W1 AS (PARTITION BY t RANGE INTERVAL '1' MINUTE PRECEDING)
-  |                      ^^^^
-hint: Streams can be filtered, projected, joined, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
-"#,
-    );
-    check(
-        "SELECT STREAM FIRST_VALUE(p) IGNORE NULLS OVER (ROWS 10 PRECEDING) FROM s",
-        r#"
-error: a sliding window (OVER) is not supported yet
- --> app.sql:1:43
-  |
-1 | SELECT STREAM FIRST_VALUE(p) IGNORE NULLS OVER (ROWS 10 PRECEDING) FROM s
-  |                                           ^^^^
-hint: Streams can be filtered, projected, joined, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
+1 | SELECT STREAM LAG(p) FROM LAST OVER (ROWS 10 PRECEDING) FROM s
+  |                      ^^^^^^^^^
 "#,
     );
 }

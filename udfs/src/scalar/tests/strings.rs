@@ -142,7 +142,7 @@ async fn substring_by_place() {
     ] {
         let shown = |name: &str| format!("coalesce({name}({arguments}), 'NULL')");
         check(&shown("substring_from"), from).await;
-        check(&shown(r#""substring""#), comma).await;
+        check(&shown(r#""kda_substring""#), comma).await;
     }
     check_error("substring_from('abc', 1, -1)", "SUBSTRING cannot take -1 characters").await;
     check_error(r#"kda_substring('abc', 'b')"#, "the argument p of SUBSTRING must be a whole number").await;

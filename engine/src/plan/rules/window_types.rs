@@ -1,0 +1,83 @@
+//! KDA's result types of functions with OVER: as in `aggregate_types`, SUM and AVG have the type of their argument
+//! (kda-sql-reference.md §1.7).
+//!
+//! The wide result is computed and cast back in a projection above; a value that does not fit is the error of its row.
+
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, Result};
+use datafusion::functions_aggregate::{count::count_udaf, sum::sum_udaf};
+use datafusion::logical_expr::expr::WindowFunction;
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, Projection, Window, WindowFunctionDefinition, cast,
+};
+
+use crate::plan::window_functions::{EXP_AVG, LAG};
+
+/// Applies the rule to every window of `plan`; run it before type coercion.
+pub fn apply(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let rewritten = plan.transform_up(|node| match node {
+        LogicalPlan::Window(window) => rewrite(window),
+        node => Ok(Transformed::yes(node.recompute_schema()?)),
+    })?;
+    Ok(rewritten.data)
+}
+
+fn rewrite(window: Window) -> Result<Transformed<LogicalPlan>> {
+    let Window { input, window_expr, .. } = window;
+    let mut calls: Vec<Expr> = Vec::new();
+    let mut call = |function: WindowFunction| {
+        let expr = Expr::WindowFunction(Box::new(function));
+        let column = Expr::Column(Column::from_name(expr.schema_name().to_string()));
+        if !calls.contains(&expr) {
+            calls.push(expr);
+        }
+        column
+    };
+    let mut results = Vec::with_capacity(window_expr.len());
+    for expr in window_expr {
+        let name = expr.schema_name().to_string();
+        let function = match expr.unalias() {
+            Expr::WindowFunction(function) => *function,
+            other => return datafusion::common::internal_err!("{other} is not a function of a window"),
+        };
+        let argument_type = function.params.args.first().map(|argument| argument.get_type(input.schema())).transpose()?;
+        let with = |fun: &Arc<_>, data_type: &DataType| {
+            let mut function = function.clone();
+            function.fun = WindowFunctionDefinition::AggregateUDF(Arc::clone(fun));
+            // A sum that cannot overflow: of BIGINT as DECIMAL, 10^19 of the largest.
+            if *data_type == DataType::Int64 {
+                function.params.args =
+                    function.params.args.into_iter().map(|argument| cast(argument, DataType::Decimal128(19, 0))).collect();
+            }
+            function
+        };
+        let result = match (function.fun.name(), argument_type) {
+            ("avg", Some(data_type)) if data_type.is_integer() => {
+                let sum = cast(call(with(&sum_udaf(), &data_type)), DataType::Int64);
+                let count = call(with(&count_udaf(), &DataType::Null));
+                cast(Expr::BinaryExpr(BinaryExpr::new(Box::new(sum), Operator::Divide, Box::new(count))), data_type)
+            }
+            ("sum", Some(data_type)) if data_type.is_integer() => cast(call(with(&sum_udaf(), &data_type)), data_type),
+            ("sum" | "avg", Some(data_type @ (DataType::Float32 | DataType::Decimal128(..)))) => cast(call(function), data_type),
+            (EXP_AVG, Some(data_type)) if data_type != DataType::Float64 => {
+                let mut function = function.clone();
+                function.params.args[0] = cast(function.params.args[0].clone(), DataType::Float64);
+                call(function)
+            }
+            (LAG, Some(data_type)) if function.params.args.len() == 3 => {
+                let mut function = function.clone();
+                function.params.args[2] = cast(function.params.args[2].clone(), data_type);
+                call(function)
+            }
+            _ => call(function.clone()),
+        };
+        results.push(if result.schema_name().to_string() == name { result } else { result.alias(name) });
+    }
+    let columns = input.schema().columns().into_iter().map(Expr::Column);
+    let output = columns.chain(results).collect();
+    let window = LogicalPlan::Window(Window::try_new(calls, input)?);
+    Ok(Transformed::yes(LogicalPlan::Projection(Projection::try_new(output, Arc::new(window))?)))
+}
