@@ -1,4 +1,4 @@
-//! LIKE [ESCAPE] as a function (kda-sql-reference.md §1.9): `_` is one character, `%` any run of them, nothing escapes unless
+//! LIKE and its ESCAPE as a function (kda-sql-reference.md §1.9): `_` is one character, `%` any run of them, nothing escapes unless
 //! an escape character is declared. DataFusion's own LIKE takes the backslash as escape, always and only.
 //!
 //! Input:  text, the pattern, and the escape character; the pattern may be a column.

@@ -1,4 +1,4 @@
-//! SIMILAR TO [ESCAPE] as a function (kda-sql-reference.md §1.10).
+//! SIMILAR TO and its ESCAPE as a function (kda-sql-reference.md §1.10).
 //!
 //! Input:  text, the pattern, and the escape character; the pattern may be a column.
 //! Output: BOOLEAN; NULL if an argument is NULL. The whole text must match, in the same case of letters.

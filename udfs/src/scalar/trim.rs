@@ -1,4 +1,4 @@
-//! TRIM ([[LEADING | TRAILING | BOTH] [c] FROM] s) (kda-sql-reference.md §5.8): drops a character at the ends of a text.
+//! TRIM (kda-sql-reference.md §5.8): drops a character, a blank unless another is given, at one end of a text or at both.
 //!
 //! `btrim`, `ltrim` and `rtrim` are the names that DataFusion's planner gives to BOTH, LEADING and TRAILING.
 //!
