@@ -6,11 +6,13 @@ pub mod budget;
 pub mod distinct;
 pub mod filter;
 pub mod group_keys;
+pub mod group_rank;
 pub mod insert;
 pub mod join_keys;
 pub mod join_side;
 pub mod lookup_join;
 pub mod merge;
+pub mod model;
 pub mod override_rowtime;
 pub mod pair_filter;
 pub mod project;
@@ -26,10 +28,12 @@ pub mod window_join;
 pub mod window_key;
 pub mod window_pane;
 
+use arrow::array::AsArray;
+use arrow::datatypes::TimestampMillisecondType;
 use arrow::record_batch::RecordBatch;
 
 use crate::checkpoint::OperatorState;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::runtime::channel::{End, Event};
 use crate::runtime::clock::EventTime;
 use crate::runtime::error_rows::ErrorRow;
@@ -69,6 +73,12 @@ pub trait Operator: Send {
     fn restore(&mut self, _state: OperatorState) -> Result<()> {
         Ok(())
     }
+}
+
+/// The ROWTIMEs of a batch, whose column `rowtime` they are.
+pub(crate) fn times_of(batch: &RecordBatch, rowtime: usize) -> Result<&[EventTime]> {
+    let times = batch.column(rowtime).as_primitive_opt::<TimestampMillisecondType>();
+    Ok(times.ok_or_else(|| Error::internal("ROWTIME is not a timestamp"))?.values())
 }
 
 /// Where an operator puts its output during one call.
@@ -130,7 +140,7 @@ impl Chain {
     pub fn restore(&mut self, place: usize, state: OperatorState) -> Result<()> {
         match self.operators.get_mut(place) {
             Some(operator) => operator.restore(state),
-            None => Err(crate::Error::state(format!("the checkpoint has state for operator {place}, the plan has none there"))),
+            None => Err(Error::state(format!("the checkpoint has state for operator {place}, the plan has none there"))),
         }
     }
 }

@@ -23,6 +23,7 @@ pub mod rules;
 pub mod session;
 mod sliding;
 mod stagger;
+mod table_function;
 pub mod window_functions;
 
 pub use physical::{OperatorSpec, PlanNode};

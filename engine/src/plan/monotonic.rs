@@ -10,6 +10,7 @@ use datafusion::logical_expr::{BinaryExpr, Cast, Expr, LogicalPlan, Operator};
 use kinesql_udfs::scalar::kda_cast;
 
 use super::join::StreamJoin;
+use super::table_function::TableFunction;
 use crate::types::ROWTIME;
 
 /// How an expression moves while ROWTIME grows.
@@ -176,6 +177,8 @@ fn of_column(column: &Column, plan: &LogicalPlan) -> Monotonicity {
         LogicalPlan::Union(_) => rowtime_only(column),
         // The joined rows are in the order of their own time, not in that of either stream.
         LogicalPlan::Extension(_) if StreamJoin::of(plan).is_some_and(|join| join.is_rowtime(column)) => Ascending(rowtime()),
+        // A table function hands the rows of its cursor on with their ROWTIME.
+        LogicalPlan::Extension(_) if let Some(function) = TableFunction::of(plan) => of_column(column, function.input()),
         // Rows of a table have no time: of the two sides, only a stream knows the column as monotonic.
         LogicalPlan::Join(join) => {
             of_column(column, if join.left.schema().has_column(column) { &join.left } else { &join.right })

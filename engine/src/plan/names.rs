@@ -10,7 +10,7 @@ use sqlparser::ast::{self, Spanned, Visit, Visitor};
 use super::query::{ReferenceTables, StreamSchemas};
 use crate::catalog::Catalog;
 use crate::diagnostic::{Diagnostic, closest};
-use crate::sql::{JOIN_WINDOW, Query};
+use crate::sql::Query;
 use crate::types::ROWTIME;
 
 /// Functions of the dialect (kda-sql-reference.md §5.1): those that are missing are missing here, not in the script.
@@ -19,28 +19,22 @@ const KDA_FUNCTIONS: &[&str] = &[
     "CHAR_TO_DATE",
     "CHAR_TO_TIME",
     "CHAR_TO_TIMESTAMP",
-    "COUNT_DISTINCT_ITEMS_TUMBLING",
     "DATE_TO_CHAR",
     "EVERY",
     "EXP_AVG",
     "FAST_REGEX_LOG_PARSE",
     "FIRST_VALUE",
     "FIXED_COLUMN_LOG_PARSE",
-    "GROUP_RANK",
-    "HOTSPOTS",
     "LAG",
     "LAST_VALUE",
     "MOD",
     "MONOTONIC",
     "NTH_VALUE",
-    "RANDOM_CUT_FOREST",
-    "RANDOM_CUT_FOREST_WITH_EXPLANATION",
     "REGEX_LOG_PARSE",
     "REGEX_REPLACE",
     "SYS_LOG_PARSE",
     "TIMESTAMP_TO_CHAR",
     "TIME_TO_CHAR",
-    "TOP_K_ITEMS_TUMBLING",
     "TSDIFF",
     "UNIX_TIMESTAMP",
     "VARIABLE_COLUMN_LOG_PARSE",
@@ -77,11 +71,11 @@ pub(super) fn check_names(
                 self.problems.push(problem.at(expr.span()).hint("A query in parentheses can stand in FROM."));
                 return ControlFlow::Continue(());
             }
-            // Functions with OVER have a list of their own.
+            // Functions with OVER and table functions have lists of their own, those that stand for clauses none.
             if let ast::Expr::Function(function) = expr
                 && function.over.is_none()
                 && let Some(ident) = function.name.0.last().and_then(|part| part.as_ident())
-                && ident.value != JOIN_WINDOW
+                && !ident.value.starts_with('$')
             {
                 let known = |name: &str| {
                     self.state.scalar_functions().contains_key(name)

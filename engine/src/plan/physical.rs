@@ -21,14 +21,17 @@ use super::monotonic::{Monotonicity, is_plain_rowtime, monotonicity};
 use super::rowtime::GROUP_ROWTIME;
 use super::sliding::plan_sliding;
 use super::stagger::plan_stagger;
+use super::table_function::{TableFunction, plan_table_function};
 use crate::diagnostic::Diagnostic;
 use crate::operator::Operator;
 use crate::operator::budget::Budget;
 use crate::operator::distinct::{Distinct, DistinctPlan};
 use crate::operator::filter::Filter;
+use crate::operator::group_rank::{GroupRank, GroupRankPlan};
 use crate::operator::insert::Insert;
 use crate::operator::lookup_join::{LookupJoin, LookupPlan};
 use crate::operator::merge::Merge;
+use crate::operator::model::{Model, ModelPlan};
 use crate::operator::override_rowtime::OverrideRowtime;
 use crate::operator::pair_filter::Side;
 use crate::operator::project::Project;
@@ -93,6 +96,8 @@ pub enum OperatorSpec {
     MergeWindows { plan: Box<WindowPlan> },
     Stagger { plan: Box<StaggerPlan>, text: String },
     Distinct { plan: Box<DistinctPlan>, text: String },
+    Model { plan: Box<ModelPlan>, schema: SchemaRef, text: String },
+    GroupRank { plan: Box<GroupRankPlan>, text: String },
     TimeOrder { schema: SchemaRef, rowtime: usize },
     Sliding { plan: Box<SlidingPlan>, text: String },
     Running { plan: Box<RunningPlan>, text: String },
@@ -131,6 +136,14 @@ impl OperatorSpec {
                 Box::new(StaggerWindow::try_new(*plan, Budget::new("stagger window", window_hint, pool), reporter.clone())?)
             }
             OperatorSpec::Distinct { plan, .. } => Box::new(Distinct::new(*plan, Budget::new("distinct", window_hint, pool))),
+            OperatorSpec::Model { plan, .. } => {
+                let hint = "Raise --memory-limit, use fewer trees or smaller samples, or bound PARTITION BY with max_models.";
+                Box::new(Model::try_new(&plan, Budget::new("model", hint, pool))?)
+            }
+            OperatorSpec::GroupRank { plan, .. } => {
+                let hint = "Raise --memory-limit, or aggregate before ranking: a group is the rows of one ROWTIME.";
+                Box::new(GroupRank::new(*plan, Budget::new("group rank", hint, pool)))
+            }
             OperatorSpec::Sliding { plan, .. } => {
                 Box::new(SlidingWindow::try_new(*plan, Budget::new("sliding window", sliding_hint, pool))?)
             }
@@ -171,6 +184,8 @@ impl fmt::Display for OperatorSpec {
             OperatorSpec::MergeWindows { .. } => write!(f, "merge windows"),
             OperatorSpec::Stagger { text, .. } => write!(f, "stagger window [{text}]"),
             OperatorSpec::Distinct { text, .. } => write!(f, "distinct [{text}]"),
+            OperatorSpec::Model { text, .. } => write!(f, "model [{text}]"),
+            OperatorSpec::GroupRank { text, .. } => write!(f, "group rank [{text}]"),
             OperatorSpec::Sliding { text, .. } => write!(f, "sliding window [{text}]"),
             OperatorSpec::Running { text, .. } => write!(f, "running aggregate [{text}]"),
             OperatorSpec::TimeOrder { .. } => write!(f, "time order"),
@@ -194,10 +209,12 @@ impl PlanNode {
                 | OperatorSpec::OverrideRowtime { schema, .. }
                 | OperatorSpec::Merge { schema, .. }
                 | OperatorSpec::TimeOrder { schema, .. }
+                | OperatorSpec::Model { schema, .. }
                 | OperatorSpec::Insert { schema, .. } => schema.clone(),
                 OperatorSpec::Window { plan, .. } | OperatorSpec::MergeWindows { plan } => plan.schema.clone(),
                 OperatorSpec::Stagger { plan, .. } => plan.schema.clone(),
                 OperatorSpec::Distinct { plan, .. } => plan.schema.clone(),
+                OperatorSpec::GroupRank { plan, .. } => plan.output(),
                 OperatorSpec::LookupJoin { plan, .. } => plan.schema.clone(),
                 OperatorSpec::WindowJoin { plan, .. } => plan.schema.clone(),
                 OperatorSpec::Sliding { plan, .. } => plan.schema(),
@@ -238,6 +255,7 @@ pub fn plan_operators(plan: &LogicalPlan, props: &ExecutionProps) -> Result<Plan
         LogicalPlan::SubqueryAlias(alias) => plan_operators(&alias.input, props),
         LogicalPlan::Join(join) => plan_lookup_join(join, props),
         LogicalPlan::Extension(_) if let Some(join) = StreamJoin::of(plan) => plan_window_join(join, props),
+        LogicalPlan::Extension(_) if let Some(function) = TableFunction::of(plan) => plan_table_function(function, props),
         LogicalPlan::Filter(filter) => {
             let input = plan_operators(&filter.input, props)?;
             let predicate = physical(&filter.predicate, filter.input.schema(), props)?;

@@ -25,6 +25,7 @@ use super::over::resolve_windows;
 use super::physical::{NO_ROWTIME, OperatorSpec, PlanNode, plan_operators};
 use super::rowtime::{Carrier, make_explicit};
 use super::rules::{aggregate_types, casts, literals, output_types, window_types};
+use super::table_function::{TableFunctionPlanner, TableFunctions, prepare_table_functions};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::runtime::clock::EventTime;
 use crate::sql::Query;
@@ -75,11 +76,12 @@ pub async fn plan_stream_query(
     let item_spans = item_spans(&query.ast.body);
     let mut explicit = query.ast.clone();
     name_by_text(&mut explicit, &query.item_texts);
+    let (functions, mut warnings) = prepare_table_functions(&mut explicit)?;
     let joins = prepare_joins(&mut explicit, streams)?;
-    let warnings = resolve_windows(&mut explicit)?;
+    warnings.extend(resolve_windows(&mut explicit)?);
     let carrier = make_explicit(&mut explicit, streams);
     let statement = DataFusionStatement::Statement(Box::new(ast::Statement::Query(explicit)));
-    let logical = state_with(state, streams, tables, joins).statement_to_plan(statement).await;
+    let logical = state_with(state, streams, tables, joins, functions).statement_to_plan(statement).await;
     let optimized = logical
         .and_then(literals::apply)
         .and_then(output_types::apply)
@@ -142,7 +144,13 @@ async fn reference_tables(state: &SessionState) -> datafusion::common::Result<Re
 }
 
 /// A session in which the streams and tables can be read.
-fn state_with(state: &SessionState, streams: &StreamSchemas, tables: ReferenceTables, joins: StreamJoins) -> SessionState {
+fn state_with(
+    state: &SessionState,
+    streams: &StreamSchemas,
+    tables: ReferenceTables,
+    joins: StreamJoins,
+    functions: TableFunctions,
+) -> SessionState {
     let schema = MemorySchemaProvider::new();
     for (name, table) in tables.into_iter().filter(|(name, _)| !streams.contains_key(name)) {
         // As below.
@@ -158,9 +166,12 @@ fn state_with(state: &SessionState, streams: &StreamSchemas, tables: ReferenceTa
     let list = MemoryCatalogProviderList::new();
     datafusion::catalog::CatalogProviderList::register_catalog(&list, options.default_catalog.clone(), Arc::new(catalog));
     let mut state = SessionStateBuilder::new_from_existing(state.clone()).with_catalog_list(Arc::new(list)).build();
+    // Adding one fails in no case.
     if !joins.is_empty() {
-        // Adding one fails in no case.
         let _ = state.register_relation_planner(Arc::new(JoinPlanner(joins)));
+    }
+    if !functions.is_empty() {
+        let _ = state.register_relation_planner(Arc::new(TableFunctionPlanner(functions)));
     }
     state
 }

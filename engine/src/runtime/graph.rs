@@ -221,6 +221,8 @@ impl Builder<'_> {
                     }
                     OperatorSpec::Stagger { .. }
                     | OperatorSpec::Distinct { .. }
+                    | OperatorSpec::Model { .. }
+                    | OperatorSpec::GroupRank { .. }
                     | OperatorSpec::Sliding { .. }
                     | OperatorSpec::Running { .. } => {
                         open = self.in_time_order(open, &input.schema(), pump)?;

@@ -26,7 +26,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 pub use literal::{Interval, sql_type_of_ast};
-pub(crate) use query::{JOIN_WINDOW, STAGGER};
+pub(crate) use query::{CURSOR, JOIN_WINDOW, STAGGER};
 pub use statement::*;
 
 use crate::diagnostic::{Diagnostic, Script};
@@ -70,6 +70,11 @@ pub fn parse_script(script: &Arc<Script>) -> Parsed {
     problems.sort_by_key(|problem| problem.span.map(|span| span.start));
     let diagnostics = problems.into_iter().map(|problem| problem.in_script(script)).collect();
     Parsed { statements, diagnostics, unparsed_streams }
+}
+
+/// Parses a stream query that the planner writes itself.
+pub(crate) fn parse_own_query(text: &str) -> Option<Box<sqlparser::ast::Query>> {
+    query::parse(&token::lex(text), true, text).ok().map(|query| query.ast)
 }
 
 /// The name in `CREATE [OR REPLACE] STREAM|SOURCE name`, whatever follows.

@@ -17,6 +17,7 @@
 //! | `UNKNOWN` | `CAST(NULL AS BOOLEAN)` |
 //! | `1e3` | `CAST('1e3' AS DOUBLE)`: an approximate number even where `1.5` is a DECIMAL |
 //! | `CURRENT_ROW_TIMESTAMP` | `current_row_timestamp()` |
+//! | `TABLE(f(CURSOR(q), 1))` | `(SELECT * FROM (q) AS "$cursor" TABLESAMPLE ("$F"(1)))` |
 //! | `error_stream` in FROM, any case | `error_stream` |
 //!
 //! What the dialect has and the engine has not is refused by name here, before anything could misread it.
@@ -31,6 +32,7 @@ mod level;
 mod nth_value;
 mod refuse;
 mod rewriter;
+mod table_function;
 mod words;
 
 use sqlparser::ast::VisitMut;
@@ -43,6 +45,7 @@ use finish::Finish;
 use grammar::parse_tokens;
 pub(crate) use join_window::JOIN_WINDOW;
 use rewriter::Rewriter;
+pub(crate) use table_function::CURSOR;
 
 /// Queries that are nested deeper than this are parsed on a large stack.
 const INLINE_DEPTH_MAX: usize = 6;

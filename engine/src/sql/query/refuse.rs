@@ -69,6 +69,9 @@ impl<'a> Rewriter<'a> {
                 false
             }
             "TABLE" | "STREAM" if called => {
+                if self.table_function(token) {
+                    return true;
+                }
                 let name = self.peek(1).map_or_else(String::new, |name| quote(self.text, name));
                 let span = self.peek(1).map_or(token.span, |name| token.span.union(name.span));
                 self.not_yet(&format!("table function {name}"), span, AVAILABLE);
@@ -76,7 +79,8 @@ impl<'a> Rewriter<'a> {
                 true
             }
             "CURSOR" if called => {
-                self.not_yet("CURSOR(…)", token.span, AVAILABLE);
+                let problem = Diagnostic::error("CURSOR stands only in a table function").at(token.span);
+                self.report(problem.hint("Write FROM TABLE(function(CURSOR(SELECT STREAM …), arguments))."));
                 self.skip_group();
                 true
             }

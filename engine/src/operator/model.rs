@@ -1,0 +1,125 @@
+//! Models: RANDOM_CUT_FOREST and HOTSPOTS over a stream (kda-sql-reference.md §5.11–5.13).
+//!
+//! Input:  batches in the order of ROWTIME.
+//! Output: the same rows with the model's columns behind them, at once and in the same order.
+//! State:  the model; with PARTITION BY one for each key, bounded in number and by the time that a key is silent.
+//! Time:   rows keep their ROWTIME; nothing waits.
+//! Errors: none of rows: one that a model cannot use has NULL in the model's columns.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, LargeBinaryArray};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use kinesql_udfs::model::Model as UdfModel;
+use kinesql_udfs::model::forest::{ForestOptions, RandomCutForest};
+use kinesql_udfs::model::hotspots::{Hotspots, HotspotsOptions};
+use kinesql_udfs::model::partition::{PartitionOptions, Partitioned};
+
+use super::budget::Budget;
+use super::{Operator, Output};
+use crate::checkpoint::OperatorState;
+use crate::error::{Error, Result};
+
+/// Which model, with its options.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ModelFunction {
+    /// RANDOM_CUT_FOREST, with or without explanation.
+    Forest(ForestOptions),
+    /// HOTSPOTS.
+    Hotspots(HotspotsOptions),
+}
+
+/// The plan of a model.
+#[derive(Debug, Clone)]
+pub struct ModelPlan {
+    /// The model.
+    pub function: ModelFunction,
+    /// A model for each key.
+    pub partition: Option<PartitionOptions>,
+    /// Columns of the input, ROWTIME included.
+    pub input: SchemaRef,
+}
+
+impl ModelPlan {
+    /// A model that has seen nothing. Fails if the input has columns that the function cannot use.
+    pub fn build(&self) -> datafusion::common::Result<Box<dyn UdfModel>> {
+        let schema = self.learnt();
+        Ok(match &self.function {
+            ModelFunction::Forest(options) => self.partitioned(RandomCutForest::try_new(options.clone(), &schema)?)?,
+            ModelFunction::Hotspots(options) => self.partitioned(Hotspots::try_new(options.clone(), &schema)?)?,
+        })
+    }
+
+    fn partitioned<M: UdfModel + Clone + 'static>(&self, model: M) -> datafusion::common::Result<Box<dyn UdfModel>> {
+        Ok(match &self.partition {
+            Some(options) => Box::new(Partitioned::try_new(model, options.clone(), &self.input)?),
+            None => Box::new(model),
+        })
+    }
+
+    /// The input as a model sees it: the columns that make the key, numbers or not, are none to learn from.
+    fn learnt(&self) -> Schema {
+        let keys = self.partition.as_ref().map(|options| options.keys.as_slice()).unwrap_or_default();
+        let fields = self.input.fields().iter().enumerate().map(|(place, field)| match keys.contains(&place) {
+            true => Arc::new(Field::new(field.name(), DataType::Null, true)),
+            false => field.clone(),
+        });
+        Schema::new(fields.collect::<Vec<FieldRef>>())
+    }
+
+    /// Columns of the output: those of the input, then the model's.
+    pub fn output(&self) -> datafusion::common::Result<SchemaRef> {
+        let fields = self.input.fields().iter().cloned().chain(self.build()?.fields());
+        Ok(Arc::new(Schema::new(fields.collect::<Vec<FieldRef>>())))
+    }
+}
+
+/// Puts a model's columns behind those of its input.
+pub struct Model {
+    model: Box<dyn UdfModel>,
+    schema: SchemaRef,
+    rows: u64,
+    budget: Budget,
+}
+
+impl Model {
+    /// `budget` counts the model.
+    pub fn try_new(plan: &ModelPlan, budget: Budget) -> Result<Self> {
+        Ok(Self { model: plan.build()?, schema: plan.output()?, rows: 0, budget })
+    }
+
+    fn account(&self) -> Result<()> {
+        self.budget.resize(self.model.memory_size(), || format!("what was learnt from {} rows", self.rows))
+    }
+}
+
+impl Operator for Model {
+    fn name(&self) -> &'static str {
+        "model"
+    }
+
+    fn on_batch(&mut self, _input: usize, batch: RecordBatch, out: &mut Output) -> Result<()> {
+        let results = self.model.update(&batch)?;
+        self.rows += batch.num_rows() as u64;
+        let columns = batch.columns().iter().cloned().chain(results).collect();
+        out.batch(RecordBatch::try_new(self.schema.clone(), columns)?);
+        self.account()
+    }
+
+    fn snapshot(&mut self) -> Result<Option<OperatorState>> {
+        let bytes: ArrayRef = Arc::new(LargeBinaryArray::from_vec(vec![&self.model.snapshot()?]));
+        let batch = RecordBatch::try_from_iter([("model", bytes)])?;
+        Ok(Some(OperatorState { summary: serde_json::json!({ "rows": self.rows }), batches: vec![batch] }))
+    }
+
+    fn restore(&mut self, state: OperatorState) -> Result<()> {
+        let bytes =
+            state.batches.first().and_then(|batch| batch.column(0).as_binary_opt::<i64>()).filter(|bytes| bytes.len() == 1);
+        let Some(bytes) = bytes else { return Err(Error::state("the checkpoint has no state of the model")) };
+        let unusable = |error| Error::state("the model in the checkpoint cannot be used").with_cause(error);
+        self.model.restore(bytes.value(0)).map_err(unusable)?;
+        self.rows = state.summary_value("rows")?;
+        self.account()
+    }
+}

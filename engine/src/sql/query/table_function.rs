@@ -1,0 +1,140 @@
+//! `TABLE(f(CURSOR(query), arguments…))` in FROM (kda-sql-reference.md §5.3, §5.10–5.13).
+//!
+//! sqlparser has no CURSOR. The call becomes a query over a derived table that carries the function as its sample, as
+//! windows of joined streams do:
+//!
+//! ```text
+//! TABLE(f(CURSOR(query) PARTITION BY k, 100, seed => 7)) AS a
+//! (SELECT * FROM (query) AS "$cursor" TABLESAMPLE ("$F"("$PARTITION"(k), 100, "$SEED"(7)))) AS a
+//! ```
+
+use sqlparser::tokenizer::Token as SqlToken;
+
+use super::rewriter::{Rewriter, keyword, quoted};
+use crate::diagnostic::Diagnostic;
+use crate::sql::cursor::{behind, quote};
+use crate::sql::token::{Token, TokenKind};
+
+/// Name of the derived table that is a cursor.
+pub(crate) const CURSOR: &str = "$cursor";
+
+impl<'a> Rewriter<'a> {
+    /// Rewrites the call behind `table`, the word TABLE or STREAM just read; false if it is none with a cursor.
+    pub(super) fn table_function(&mut self, table: &'a Token) -> bool {
+        let Some([open, name, inner, cursor, query]) = self.tokens.get(self.at..self.at + 5) else { return false };
+        let name_text = match &name.kind {
+            TokenKind::Word(name) => name.clone(),
+            TokenKind::Quoted(name) => name.to_uppercase(),
+            _ => return false,
+        };
+        if !(open.is_symbol("(") && inner.is_symbol("(") && cursor.is_word("CURSOR") && query.is_symbol("(")) {
+            return false;
+        }
+        if !self.stream {
+            let problem = Diagnostic::error("a table function with a CURSOR needs SELECT STREAM").at(table.span.union(name.span));
+            self.report(problem);
+            self.skip_group();
+            return true;
+        }
+        let end = self.group_end(self.at + 2);
+        self.at += 1;
+        self.symbol("(", open);
+        self.push_all([keyword("SELECT"), SqlToken::Mul, keyword("FROM")], name);
+        self.at += 3;
+        let query_end = self.group_end(self.at);
+        self.run_to(query_end);
+        let carrier = [keyword("AS"), quoted(CURSOR), keyword("TABLESAMPLE"), SqlToken::LParen];
+        self.push_all(carrier.into_iter().chain([quoted(&format!("${name_text}")), SqlToken::LParen]), name);
+        self.arguments(end.saturating_sub(1));
+        self.push_all([SqlToken::RParen, SqlToken::RParen], name);
+        self.at = end;
+        match self.peek(0) {
+            Some(close) if close.is_symbol(")") => {
+                self.at += 1;
+                self.symbol(")", close);
+            }
+            found => {
+                let end = found.map_or_else(|| behind(self.tokens[end - 1].span), |found| found.span);
+                let found = found.map_or_else(|| "the end".to_owned(), |found| quote(self.text, found));
+                self.report(
+                    Diagnostic::error(format!("unexpected {found}")).at(end).label("expected ) behind the table function"),
+                );
+            }
+        }
+        true
+    }
+
+    /// The arguments behind the cursor, up to `end`; names become functions of one argument.
+    fn arguments(&mut self, end: usize) {
+        let mut is_first = true;
+        if self.peek_is_word(0, "PARTITION") && self.peek_is_word(1, "BY") {
+            let partition = &self.tokens[self.at];
+            self.at += 2;
+            self.push_all([quoted("$PARTITION"), SqlToken::LParen], partition);
+            // Several columns stand in parentheses, as the comma ends the argument.
+            let (inner, after) = match self.peek_is_symbol(0, "(") {
+                true => (self.at + 1..self.group_end(self.at).min(end) - 1, self.group_end(self.at).min(end)),
+                false => (self.at..self.argument_end(end), self.argument_end(end)),
+            };
+            self.at = inner.start;
+            self.run_to(inner.end);
+            self.at = after;
+            self.push(SqlToken::RParen, partition);
+            is_first = false;
+        }
+        while self.at < end {
+            let comma = &self.tokens[self.at];
+            if !comma.is_symbol(",") {
+                let found = quote(self.text, comma);
+                self.report(Diagnostic::error(format!("unexpected {found}")).at(comma.span).label("expected , or )"));
+                return;
+            }
+            self.at += 1;
+            if !std::mem::take(&mut is_first) {
+                self.push(SqlToken::Comma, comma);
+            }
+            self.end_expression();
+            let argument_end = self.argument_end(end);
+            let option = self.peek(0).filter(|_| self.peek_is_symbol(1, "=") && self.peek_is_symbol(2, ">"));
+            match option.and_then(|option| Some((option, option.word()?))) {
+                Some((option, name)) => {
+                    self.at += 3;
+                    self.push_all([quoted(&format!("${name}")), SqlToken::LParen], option);
+                    self.run_to(argument_end);
+                    self.push(SqlToken::RParen, option);
+                }
+                None => self.run_to(argument_end),
+            }
+        }
+    }
+
+    /// The end of the argument that begins here: the next comma outside parentheses, or `end`.
+    fn argument_end(&self, end: usize) -> usize {
+        let mut depth = 0_usize;
+        for (place, token) in self.tokens[..end].iter().enumerate().skip(self.at) {
+            match depth {
+                0 if token.is_symbol(",") => return place,
+                _ if token.is_symbol("(") => depth += 1,
+                _ if token.is_symbol(")") => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+        end
+    }
+
+    /// The place behind the parenthesis that closes the one at `open`, or the end of the tokens.
+    fn group_end(&self, open: usize) -> usize {
+        let mut depth = 0_usize;
+        for (place, token) in self.tokens.iter().enumerate().skip(open) {
+            if token.is_symbol("(") {
+                depth += 1;
+            } else if token.is_symbol(")") {
+                depth = depth.saturating_sub(1);
+                if depth == 0 {
+                    return place + 1;
+                }
+            }
+        }
+        self.tokens.len()
+    }
+}
