@@ -61,6 +61,13 @@ impl From<sqlparser::tokenizer::Span> for Span {
     }
 }
 
+impl From<Span> for sqlparser::tokenizer::Span {
+    fn from(span: Span) -> Self {
+        let location = |position: Position| sqlparser::tokenizer::Location::new(position.line, position.column);
+        Self::new(location(span.start), location(span.end))
+    }
+}
+
 /// How bad a [`Diagnostic`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {

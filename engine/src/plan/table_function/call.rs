@@ -57,9 +57,9 @@ pub(super) enum Meaning {
     /// A table function of its own.
     Function(Call),
     /// `COUNT(DISTINCT column)` in tumbling windows.
-    CountDistinct { column: String, seconds: i64 },
+    CountDistinct { column: (String, Span), seconds: i64 },
     /// Counts of the values of a column in tumbling windows, the most frequent first.
-    TopItems { column: String, seconds: i64, select: Rank },
+    TopItems { column: (String, Span), seconds: i64, select: Rank },
 }
 
 /// What `written` means; warnings are added to `warnings`.
@@ -94,7 +94,8 @@ pub(super) fn meaning_of(written: &Written, warnings: &mut Vec<Diagnostic>) -> R
         "GROUP_RANK" => Ok(Meaning::Function(Call::Rank(group_rank(written)?))),
         "COUNT_DISTINCT_ITEMS_TUMBLING" => {
             plain(written, &["columnName", "tumblingWindowSizeInSeconds"])?;
-            Ok(Meaning::CountDistinct { column: text(written, 0, "columnName")?, seconds: seconds(written, 1)? })
+            let column = (text(written, 0, "columnName")?, written.places[0]);
+            Ok(Meaning::CountDistinct { column, seconds: seconds(written, 1)? })
         }
         "TOP_K_ITEMS_TUMBLING" => {
             plain(written, &["columnName", "K", "tumblingWindowSizeInSeconds"])?;
@@ -106,7 +107,8 @@ pub(super) fn meaning_of(written: &Written, warnings: &mut Vec<Diagnostic>) -> R
                 descending: false,
                 rows_max: Some(integer(written, 1, "K", 1, 100_000)? as usize),
             };
-            Ok(Meaning::TopItems { column: text(written, 0, "columnName")?, seconds: seconds(written, 2)?, select })
+            let column = (text(written, 0, "columnName")?, written.places[0]);
+            Ok(Meaning::TopItems { column, seconds: seconds(written, 2)?, select })
         }
         other => {
             let problem = Diagnostic::error(format!("table function {other} does not exist")).at(written.span);

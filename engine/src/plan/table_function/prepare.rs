@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use sqlparser::ast::{Expr, Ident, Query, SetExpr, TableAlias, TableFactor, TableSampleKind, VisitMut, VisitorMut};
+use sqlparser::ast::{Expr, Ident, Query, SetExpr, TableAlias, TableFactor, TableSampleKind, VisitMut, VisitorMut, visit_expressions_mut};
 
 use super::arguments::Written;
 use super::call::{Call, Meaning, meaning_of};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Span};
 use crate::sql::{CURSOR, parse_own_query};
 
 /// The calls of a query, by the names of their cursors.
@@ -43,14 +43,15 @@ impl VisitorMut for Prepare {
             let call = match meaning {
                 Ok(Meaning::Function(call)) => Some(call),
                 Ok(Meaning::CountDistinct { column, seconds }) => {
-                    write_out(subquery, &format!("COUNT(DISTINCT {}) AS NUMBER_OF_DISTINCT_ITEMS", quoted(&column)), "", seconds);
+                    let items = format!("COUNT(DISTINCT {}) AS NUMBER_OF_DISTINCT_ITEMS", quoted(&column.0));
+                    write_out(subquery, &items, "", column.1, seconds);
                     None
                 }
                 Ok(Meaning::TopItems { column, seconds, select }) => {
-                    let column = quoted(&column);
+                    let (column, place) = (quoted(&column.0), column.1);
                     // ITEM is a VARCHAR(1024), ITEM_COUNT a DOUBLE (kda-sql-reference.md §5.3).
                     let items = format!("CAST({column} AS VARCHAR(1024)) AS ITEM, CAST(COUNT(*) AS DOUBLE) AS ITEM_COUNT");
-                    write_out(subquery, &items, &column, seconds);
+                    write_out(subquery, &items, &column, place, seconds);
                     Some(Call::Rank(select))
                 }
                 Err(problem) => {
@@ -71,9 +72,9 @@ fn quoted(column: &str) -> String {
     format!("\"{}\"", column.replace('"', "\"\""))
 }
 
-/// Aggregates the rows of `cursor` in windows of `seconds`; rows whose `key` is NULL are no items.
-fn write_out(cursor: &mut Box<Query>, items: &str, key: &str, seconds: i64) {
-    const RELATION: &str = "$items";
+/// Aggregates the rows of `cursor` in windows of `seconds`; rows whose `key` is NULL are no items. Errors are at `place`.
+fn write_out(cursor: &mut Box<Query>, items: &str, key: &str, place: Span, seconds: i64) {
+    const RELATION: &str = "CURSOR";
     let (condition, keys) = match key {
         "" => (String::new(), String::new()),
         key => (format!("WHERE {key} IS NOT NULL"), format!("{key}, ")),
@@ -83,7 +84,13 @@ fn write_out(cursor: &mut Box<Query>, items: &str, key: &str, seconds: i64) {
         "SELECT STREAM {items} FROM \"{RELATION}\" {condition} \
          GROUP BY {keys}STEP(\"{RELATION}\".ROWTIME BY INTERVAL '{seconds}' SECOND(4))"
     );
-    let Some(template) = parse_own_query(&text) else { return };
+    let Some(mut template) = parse_own_query(&text) else { return };
+    let _: ControlFlow<()> = visit_expressions_mut(&mut template, |expr| {
+        if let Expr::Identifier(column) = expr {
+            column.span = place.into();
+        }
+        ControlFlow::Continue(())
+    });
     let inner = std::mem::replace(cursor, template);
     if let SetExpr::Select(select) = cursor.body.as_mut()
         && let Some(table) = select.from.first_mut()

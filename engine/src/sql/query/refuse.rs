@@ -1,6 +1,5 @@
 //! Words of the dialect that are not built yet, and words that have no meaning on a stream: refused by name.
 
-use super::AVAILABLE;
 use super::rewriter::Rewriter;
 use crate::diagnostic::Diagnostic;
 use crate::sql::cursor::quote;
@@ -74,7 +73,8 @@ impl<'a> Rewriter<'a> {
                 }
                 let name = self.peek(1).map_or_else(String::new, |name| quote(self.text, name));
                 let span = self.peek(1).map_or(token.span, |name| token.span.union(name.span));
-                self.not_yet(&format!("table function {name}"), span, AVAILABLE);
+                let problem = Diagnostic::error(format!("table function {name} has no CURSOR")).at(span);
+                self.report(problem.hint("Write FROM TABLE(function(CURSOR(SELECT STREAM …), arguments))."));
                 self.skip_group();
                 true
             }

@@ -54,11 +54,11 @@ impl<'a> Rewriter<'a> {
                 self.symbol(")", close);
             }
             found => {
-                let end = found.map_or_else(|| behind(self.tokens[end - 1].span), |found| found.span);
-                let found = found.map_or_else(|| "the end".to_owned(), |found| quote(self.text, found));
-                self.report(
-                    Diagnostic::error(format!("unexpected {found}")).at(end).label("expected ) behind the table function"),
-                );
+                let problem = match found {
+                    Some(found) => Diagnostic::error(format!("unexpected {}", quote(self.text, found))).at(found.span),
+                    None => Diagnostic::error("the query ends too early").at(behind(self.tokens[end - 1].span)),
+                };
+                self.report(problem.label("expected ) behind the table function"));
             }
         }
         true

@@ -1384,25 +1384,14 @@ hint: Rows are in the order of their ROWTIME already.
 "#,
     );
     check(
-        r#"SELECT "ANOMALY_SCORE" FROM TABLE(RANDOM_CUT_FOREST(CURSOR(SELECT STREAM * FROM s), 100)) WHERE x > 0"#,
-        r#"
-error: table function "RANDOM_CUT_FOREST" is not supported yet
- --> app.sql:1:29
-  |
-1 | SELECT "ANOMALY_SCORE" FROM TABLE(RANDOM_CUT_FOREST(CURSOR(SELECT STREAM * FROM s), 100)) WHERE x > 0
-  |                             ^^^^^^^^^^^^^^^^^^^^^^^
-hint: Streams can be filtered, projected, joined, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
-"#,
-    );
-    check(
         "SELECT STREAM a FROM STREAM(f(1))",
         r#"
-error: table function "f" is not supported yet
+error: table function "f" has no CURSOR
  --> app.sql:1:22
   |
 1 | SELECT STREAM a FROM STREAM(f(1))
   |                      ^^^^^^^^
-hint: Streams can be filtered, projected, joined, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).
+hint: Write FROM TABLE(function(CURSOR(SELECT STREAM …), arguments)).
 "#,
     );
     check(
