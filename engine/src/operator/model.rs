@@ -84,8 +84,12 @@ pub struct Model {
 }
 
 impl Model {
-    /// `budget` counts the model.
-    pub fn try_new(plan: &ModelPlan, budget: Budget) -> Result<Self> {
+    /// A model that works on up to `threads`, which plays no part in its results; `budget` counts it.
+    pub fn try_new(plan: &ModelPlan, threads: usize, budget: Budget) -> Result<Self> {
+        let mut plan = plan.clone();
+        if let ModelFunction::Forest(options) = &mut plan.function {
+            options.threads = threads;
+        }
         Ok(Self { model: plan.build()?, schema: plan.output()?, rows: 0, budget })
     }
 

@@ -113,8 +113,13 @@ impl OperatorSpec {
         matches!(self, OperatorSpec::Sliding { .. } | OperatorSpec::Running { .. })
     }
 
-    /// Builds the operator for one partition; its memory is counted in `pool`.
-    pub fn build(&self, reporter: &ErrorReporter, pool: &Arc<dyn MemoryPool>) -> crate::Result<Box<dyn Operator>> {
+    /// Builds the operator for one partition; its memory is counted in `pool`, and a model works on `threads`.
+    pub fn build(
+        &self,
+        reporter: &ErrorReporter,
+        pool: &Arc<dyn MemoryPool>,
+        threads: usize,
+    ) -> crate::Result<Box<dyn Operator>> {
         let window_hint = "Raise --memory-limit, shorten the window or group by fewer keys.";
         let sliding_hint = "Raise --memory-limit, shorten the window or partition by fewer keys.";
         let merge_hint = "Raise --memory-limit, or give a source that can be silent an idle_timeout: rows wait for the slowest.";
@@ -138,7 +143,7 @@ impl OperatorSpec {
             OperatorSpec::Distinct { plan, .. } => Box::new(Distinct::new(*plan, Budget::new("distinct", window_hint, pool))),
             OperatorSpec::Model { plan, .. } => {
                 let hint = "Raise --memory-limit, use fewer trees or smaller samples, or bound PARTITION BY with max_models.";
-                Box::new(Model::try_new(&plan, Budget::new("model", hint, pool))?)
+                Box::new(Model::try_new(&plan, threads, Budget::new("model", hint, pool))?)
             }
             OperatorSpec::GroupRank { plan, .. } => {
                 let hint = "Raise --memory-limit, or aggregate before ranking: a group is the rows of one ROWTIME.";

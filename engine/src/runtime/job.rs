@@ -37,7 +37,7 @@ pub struct JobOptions {
     pub clock: Arc<dyn Clock>,
     /// Counts the memory of operators.
     pub pool: Arc<dyn MemoryPool>,
-    /// Splits per source where the source is free to choose.
+    /// Splits per source where the source is free to choose, and threads of a model.
     pub parallelism: usize,
     /// Where checkpoints go, the time between two, how many are kept.
     pub checkpoints: Option<(CheckpointStore, Duration, usize)>,
@@ -222,7 +222,7 @@ impl Launch {
         let specs = std::mem::take(&mut self.graph.stages[place].chains);
         for spec in &specs {
             let reporter = ErrorReporter::new(&spec.pump, self.options.clock.clone());
-            let operators = spec.operators.iter().map(|operator| operator.build(&reporter, &self.options.pool));
+            let operators = spec.operators.iter().map(|operator| operator.build(&reporter, &self.options.pool, self.options.parallelism));
             let operators = operators.collect::<Result<_>>()?;
             let id = format!("{}#{instance}", spec.id);
             let mut chain = Chain::new(operators);
