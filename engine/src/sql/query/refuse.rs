@@ -127,7 +127,7 @@ impl<'a> Rewriter<'a> {
         false
     }
 
-    /// True if the group that the `)` at this index closes begins like a query.
+    /// True if the group that the `)` at this index closes is a relation: a query or a call of a table function.
     pub(super) fn group_is_query(&self, close: usize) -> bool {
         let mut depth = 0;
         for index in (0..=close).rev() {
@@ -138,7 +138,8 @@ impl<'a> Rewriter<'a> {
             }
             if depth == 0 {
                 let first = self.tokens.get(index + 1).and_then(Token::word);
-                return matches!(first, Some("SELECT" | "VALUES" | "WITH"));
+                let before = index.checked_sub(1).and_then(|before| self.tokens[before].word());
+                return matches!(first, Some("SELECT" | "VALUES" | "WITH")) || matches!(before, Some("TABLE" | "STREAM"));
             }
         }
         false
