@@ -11,11 +11,13 @@
 //! | `repl` | the prompt |
 //! | `render`, `progress`, `summary`, `report` | rows, progress, results and errors on the terminal |
 //! | `signals` | Ctrl-C and SIGTERM |
+//! | `memory` | gives back what only planning needs |
 
 mod application;
 mod args;
 mod check;
 mod listing;
+mod memory;
 mod params;
 mod progress;
 mod render;

@@ -12,6 +12,7 @@ use kinesql_engine::{Engine, Job, Outcome, QueryStream};
 
 use crate::application::Application;
 use crate::args::{JobArgs, Output};
+use crate::memory;
 use crate::progress::{self, Progress};
 use crate::render::{print_rows, write};
 use crate::report::{self, Stop};
@@ -50,6 +51,7 @@ pub async fn run(application: &Application, args: &JobArgs, interrupts: &Interru
         Stop::Error(error) => application.explain_sink_error(error).into(),
         stop => stop,
     })?;
+    memory::release_code();
     let watch = JobWatch { engine, args, interrupts, prints_rows, base: 0 };
     let ended = futures::join!(watch.run(&job), print_queries(queries, args.output, interrupts));
     let elapsed = Duration::from_millis(u64::try_from(engine.clock().now() - started).unwrap_or(0));

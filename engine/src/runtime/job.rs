@@ -222,7 +222,8 @@ impl Launch {
         let specs = std::mem::take(&mut self.graph.stages[place].chains);
         for spec in &specs {
             let reporter = ErrorReporter::new(&spec.pump, self.options.clock.clone());
-            let operators = spec.operators.iter().map(|operator| operator.build(&reporter, &self.options.pool, self.options.parallelism));
+            let operators =
+                spec.operators.iter().map(|operator| operator.build(&reporter, &self.options.pool, self.options.parallelism));
             let operators = operators.collect::<Result<_>>()?;
             let id = format!("{}#{instance}", spec.id);
             let mut chain = Chain::new(operators);

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use sqlparser::ast::{Expr, Ident, Query, SetExpr, TableAlias, TableFactor, TableSampleKind, VisitMut, VisitorMut, visit_expressions_mut};
+use sqlparser::ast::{
+    Expr, Ident, Query, SetExpr, TableAlias, TableFactor, TableSampleKind, VisitMut, VisitorMut, visit_expressions_mut,
+};
 
 use super::arguments::Written;
 use super::call::{Call, Meaning, meaning_of};
