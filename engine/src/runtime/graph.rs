@@ -216,6 +216,25 @@ impl Builder<'_> {
                         open = self.merge_point(open, &format!("windows of {pump}"), pump);
                         open.operators.push(OperatorSpec::MergeWindows { plan: plan.clone() });
                     }
+                    // The panes are tumbling windows, whose states the hopping window puts together.
+                    OperatorSpec::Hop { plan, text } => {
+                        if plan.panes.layout.aggregates.iter().any(AggregateSpec::needs_order) {
+                            open = self.in_time_order(open, &input.schema(), pump)?;
+                        }
+                        let panes = Box::new(plan.panes.clone());
+                        open.operators.push(OperatorSpec::Window { plan: panes, emit: Emit::States, text: text.clone() });
+                        if self.instances(open.stage) > 1 {
+                            open = self.merge_point(open, &format!("panes of {pump}"), pump);
+                        }
+                        open.operators.push(operator.clone());
+                    }
+                    // Sessions of a key need its rows of all splits; sums are then added in the order of ROWTIME.
+                    OperatorSpec::Session { plan, .. } => {
+                        if self.instances(open.stage) > 1 || plan.layout.aggregates.iter().any(AggregateSpec::needs_order) {
+                            open = self.in_time_order(open, &input.schema(), pump)?;
+                        }
+                        open.operators.push(operator.clone());
+                    }
                     operator if operator.is_sliding() && open.operators.last().is_some_and(OperatorSpec::is_sliding) => {
                         open.operators.push(operator.clone());
                     }
