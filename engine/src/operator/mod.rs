@@ -25,6 +25,7 @@ pub mod sliding_window;
 pub mod stagger_window;
 pub mod text_numbers;
 pub mod time_order;
+pub mod top_n;
 pub mod tumbling_window;
 pub mod window_join;
 pub mod window_key;

@@ -25,6 +25,7 @@ pub mod session;
 mod sliding;
 mod stagger;
 mod table_function;
+mod top_n;
 pub mod window_functions;
 mod window_table;
 

@@ -23,6 +23,7 @@ use super::rowtime::GROUP_ROWTIME;
 use super::sliding::plan_sliding;
 use super::stagger::plan_stagger;
 use super::table_function::{TableFunction, plan_table_function};
+use super::top_n;
 use super::window_table::{WindowTable, origin, plan_window_table, plan_windowed};
 use crate::diagnostic::Diagnostic;
 use crate::operator::Operator;
@@ -44,6 +45,7 @@ use crate::operator::session_window::{SessionPlan, SessionWindow};
 use crate::operator::sliding_window::{SlidingPlan, SlidingWindow};
 use crate::operator::stagger_window::{StaggerPlan, StaggerWindow};
 use crate::operator::time_order::TimeOrder;
+use crate::operator::top_n::{TopN, TopNPlan};
 use crate::operator::tumbling_window::{Emit, MergeWindows, OutputColumn, TumblingWindow, WindowPlan};
 use crate::operator::window_join::{WindowJoin, WindowJoinPlan};
 use crate::operator::window_key::WindowKey;
@@ -102,6 +104,7 @@ pub enum OperatorSpec {
     WindowRows { plan: Box<WindowRowsPlan>, text: String },
     Hop { plan: Box<HopPlan>, text: String },
     Session { plan: Box<SessionPlan>, text: String },
+    TopN { plan: Box<TopNPlan>, text: String },
     Stagger { plan: Box<StaggerPlan>, text: String },
     Distinct { plan: Box<DistinctPlan>, text: String },
     Model { plan: Box<ModelPlan>, schema: SchemaRef, text: String },
@@ -147,6 +150,10 @@ impl OperatorSpec {
             OperatorSpec::Session { plan, .. } => {
                 let hint = "Raise --memory-limit, shorten the gap or partition by fewer keys.";
                 Box::new(SessionWindow::try_new(*plan, Budget::new("session window", hint, pool), reporter.clone())?)
+            }
+            OperatorSpec::TopN { plan, .. } => {
+                let hint = "Raise --memory-limit, or ask for fewer rows: WHERE rn <= 10 around the query.";
+                Box::new(TopN::new(*plan, Budget::new("row number", hint, pool), reporter.clone()))
             }
             OperatorSpec::Stagger { plan, .. } => {
                 Box::new(StaggerWindow::try_new(*plan, Budget::new("stagger window", window_hint, pool), reporter.clone())?)
@@ -201,6 +208,7 @@ impl fmt::Display for OperatorSpec {
             OperatorSpec::WindowRows { text, .. } => write!(f, "windows [{text}]"),
             OperatorSpec::Hop { text, .. } => write!(f, "hopping window [{text}]"),
             OperatorSpec::Session { text, .. } => write!(f, "session window [{text}]"),
+            OperatorSpec::TopN { text, .. } => write!(f, "row number [{text}]"),
             OperatorSpec::Stagger { text, .. } => write!(f, "stagger window [{text}]"),
             OperatorSpec::Distinct { text, .. } => write!(f, "distinct [{text}]"),
             OperatorSpec::Model { text, .. } => write!(f, "model [{text}]"),
@@ -234,6 +242,7 @@ impl PlanNode {
                 OperatorSpec::WindowRows { plan, .. } => plan.schema.clone(),
                 OperatorSpec::Hop { plan, .. } => plan.panes.schema.clone(),
                 OperatorSpec::Session { plan, .. } => plan.schema.clone(),
+                OperatorSpec::TopN { plan, .. } => plan.output(),
                 OperatorSpec::Stagger { plan, .. } => plan.schema.clone(),
                 OperatorSpec::Distinct { plan, .. } => plan.schema.clone(),
                 OperatorSpec::GroupRank { plan, .. } => plan.output(),
@@ -280,7 +289,8 @@ pub fn plan_operators(plan: &LogicalPlan, props: &ExecutionProps) -> Result<Plan
         LogicalPlan::Extension(_) if let Some(function) = TableFunction::of(plan) => plan_table_function(function, props),
         LogicalPlan::Extension(_) if let Some(table) = WindowTable::of(plan) => plan_window_table(table, props),
         LogicalPlan::Filter(filter) => {
-            let input = plan_operators(&filter.input, props)?;
+            let mut input = plan_operators(&filter.input, props)?;
+            top_n::bound(&mut input, &filter.predicate, &filter.input);
             let predicate = physical(&filter.predicate, filter.input.schema(), props)?;
             Ok(input.then(OperatorSpec::Filter {
                 predicate,
@@ -361,7 +371,7 @@ fn overridden_rowtime(projection: &datafusion::logical_expr::Projection) -> Opti
 }
 
 /// True if the rows of `plan` are those of a window, which come one window at a time and in no order of time.
-fn is_window_result(plan: &LogicalPlan) -> bool {
+pub(super) fn is_window_result(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Aggregate(_) => true,
         LogicalPlan::Projection(_) | LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) => {
@@ -457,5 +467,10 @@ pub(super) fn plan_aggregate(expr: &Expr, input: &DFSchemaRef, props: &Execution
     // Accumulators get what they are ordered by behind their arguments.
     let order = lowered.aggregate.order_bys().iter().map(|order| order.expr.clone());
     let arguments = lowered.aggregate.expressions().into_iter().chain(order).collect();
-    Ok(AggregateSpec { arguments, function: lowered.aggregate })
+    let aggregate = AggregateSpec { arguments, function: lowered.aggregate };
+    // Some functions find out only now that they cannot be computed of a type.
+    aggregate
+        .accumulator()
+        .map_err(|error| Diagnostic::error(format!("{} cannot be computed: {}", text(expr), error.message())))?;
+    Ok(aggregate)
 }

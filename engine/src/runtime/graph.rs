@@ -235,6 +235,11 @@ impl Builder<'_> {
                         }
                         open.operators.push(operator.clone());
                     }
+                    // Which of equal rows is first does not depend on which split is faster.
+                    OperatorSpec::TopN { .. } if self.instances(open.stage) > 1 => {
+                        open = self.in_time_order(open, &input.schema(), pump)?;
+                        open.operators.push(operator.clone());
+                    }
                     operator if operator.is_sliding() && open.operators.last().is_some_and(OperatorSpec::is_sliding) => {
                         open.operators.push(operator.clone());
                     }

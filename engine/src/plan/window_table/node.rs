@@ -181,6 +181,14 @@ pub(in crate::plan) fn origin<'a>(expr: &Expr, plan: &'a LogicalPlan) -> Option<
     }
 }
 
+/// True for a column of which one value means one end of a window: a session's start does not say when it ends.
+pub(in crate::plan) fn ends_with(expr: &Expr, plan: &LogicalPlan) -> bool {
+    origin(expr, plan).is_some_and(|(table, index)| match (table.part(index), table.call.windows) {
+        (Some(Part::Start), Windows::Session(_)) | (None, _) => false,
+        (Some(_), _) => true,
+    })
+}
+
 fn at(span: Span, message: String) -> DataFusionError {
     let location = |position: crate::diagnostic::Position| Location { line: position.line, column: position.column };
     let span = PlanSpan::new(location(span.start), location(span.end));
