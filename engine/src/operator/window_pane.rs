@@ -34,7 +34,7 @@ impl AggregateSpec {
     }
 
     /// An empty accumulator of all groups.
-    pub(crate) fn accumulator(&self) -> Result<Box<dyn GroupsAccumulator>> {
+    pub(super) fn accumulator(&self) -> Result<Box<dyn GroupsAccumulator>> {
         if self.function.groups_accumulator_supported() {
             return Ok(self.function.create_groups_accumulator()?);
         }

@@ -467,10 +467,12 @@ pub(super) fn plan_aggregate(expr: &Expr, input: &DFSchemaRef, props: &Execution
     // Accumulators get what they are ordered by behind their arguments.
     let order = lowered.aggregate.order_bys().iter().map(|order| order.expr.clone());
     let arguments = lowered.aggregate.expressions().into_iter().chain(order).collect();
-    let aggregate = AggregateSpec { arguments, function: lowered.aggregate };
+    let function = lowered.aggregate;
     // Some functions find out only now that they cannot be computed of a type.
-    aggregate
-        .accumulator()
-        .map_err(|error| Diagnostic::error(format!("{} cannot be computed: {}", text(expr), error.message())))?;
-    Ok(aggregate)
+    let tried = match function.groups_accumulator_supported() {
+        true => function.create_groups_accumulator().map(drop),
+        false => function.create_accumulator().map(drop),
+    };
+    tried.map_err(|error| Diagnostic::error(format!("{} cannot be computed: {}", text(expr), error.strip_backtrace())))?;
+    Ok(AggregateSpec { arguments, function })
 }

@@ -96,6 +96,7 @@ impl<'a> Rewriter<'a> {
         let argument = |place: usize| found.iter().find(|(other, _)| *other == place).map(|(_, tokens)| tokens.clone());
         let missing = |what: String| Box::new(Diagnostic::error(what).at(name.span).hint(form.example));
         let data = argument(0).ok_or_else(|| missing(format!("{} needs a stream: TABLE s", form.name)))?;
+        let descriptor = argument(1).map(|tokens| self.descriptor(form, tokens)).transpose()?;
         for (place, wanted) in form.arguments.iter().enumerate().take(form.required).skip(1) {
             if argument(place).is_none() {
                 return Err(missing(match place {
@@ -110,7 +111,6 @@ impl<'a> Rewriter<'a> {
         let partition = self.window_data(form, data)?;
         let carrier = [keyword("AS"), quoted(WINDOWS), keyword("TABLESAMPLE"), SqlToken::LParen];
         self.push_all(carrier.into_iter().chain([quoted(&format!("${}", form.name)), SqlToken::LParen]), name);
-        let descriptor = argument(1).map(|tokens| self.descriptor(form, tokens)).transpose()?;
         let others = (2..form.arguments.len()).filter_map(|place| Some((form.arguments[place], argument(place)?)));
         let all = partition.map(|tokens| ("PARTITION", tokens)).into_iter();
         let all = all.chain(descriptor.map(|tokens| ("TIMECOL", tokens))).chain(others);

@@ -1,0 +1,142 @@
+//! Hopping windows, sessions and the first rows of windows against their definitions: whatever the cut into batches, the
+//! number of splits and the restarts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kinesql_engine::connector::memory::{MemorySink, MemorySource};
+use kinesql_engine::diagnostic::Script;
+use kinesql_engine::runtime::clock::ManualClock;
+use kinesql_engine::{CheckpointOptions, Engine};
+use proptest::prelude::*;
+
+use crate::property::{DELAY_MS, Result, Row, batch, columns, results, rows};
+
+const SIZE_MS: i64 = 3_000;
+const SLIDE_MS: i64 = 500;
+const GAP_MS: i64 = 700;
+const TOP: usize = 2;
+
+const APPLICATION: &str = r#"
+    CREATE STREAM "HOPS" ("start" TIMESTAMP, "k" VARCHAR(4), "n" BIGINT, "sum" INTEGER, "lo" INTEGER, "hi" INTEGER, "at" TIMESTAMP);
+    CREATE PUMP "H" AS INSERT INTO "HOPS"
+      SELECT STREAM window_start, "k", COUNT(*), SUM("v"), MIN("v"), MAX("v"), ROWTIME
+      FROM TABLE(HOP(TABLE "S", DESCRIPTOR(ROWTIME), INTERVAL '0.5' SECOND, INTERVAL '3' SECOND)) GROUP BY window_start, window_end, "k";
+
+    CREATE STREAM "SESSIONS" ("start" TIMESTAMP, "k" VARCHAR(4), "n" BIGINT, "sum" INTEGER, "lo" INTEGER, "hi" INTEGER, "at" TIMESTAMP);
+    CREATE PUMP "P" AS INSERT INTO "SESSIONS"
+      SELECT STREAM window_start, "k", COUNT(*), SUM("v"), MIN("v"), MAX("v"), ROWTIME
+      FROM TABLE(SESSION(TABLE "S" PARTITION BY "k", DESCRIPTOR(ROWTIME), INTERVAL '0.7' SECOND)) GROUP BY window_start, window_end, "k";
+
+    CREATE STREAM "TOP" ("start" TIMESTAMP, "k" VARCHAR(4), "n" BIGINT, "sum" INTEGER, "lo" INTEGER, "hi" INTEGER, "at" TIMESTAMP);
+    CREATE PUMP "T" AS INSERT INTO "TOP"
+      SELECT STREAM "start", "k", "n", "sum", "lo", "hi", ROWTIME FROM (
+        SELECT STREAM "start", "k", "n", "sum", "lo", "hi", ROW_NUMBER() OVER (PARTITION BY "start" ORDER BY "n" DESC, "k") AS rn FROM (
+          SELECT STREAM window_start AS "start", "k", COUNT(*) AS "n", SUM("v") AS "sum", MIN("v") AS "lo", MAX("v") AS "hi"
+          FROM TABLE(HOP(TABLE "S", DESCRIPTOR(ROWTIME), INTERVAL '0.5' SECOND, INTERVAL '3' SECOND)) GROUP BY window_start, window_end, "k"))
+      WHERE rn <= 2;
+"#;
+
+/// NULL is last.
+type Key = (bool, Option<String>);
+
+fn key(row: &Row) -> Key {
+    (row.0.is_none(), row.0.map(|key| format!("k{key}")))
+}
+
+fn result(start: i64, key: Key, values: &[Option<i32>], end: i64) -> Result {
+    let present: Vec<i32> = values.iter().copied().flatten().collect();
+    let sum = (!present.is_empty()).then(|| present.iter().sum());
+    (start, key.1, values.len() as i64, sum, present.iter().min().copied(), present.iter().max().copied(), end)
+}
+
+/// Every row is in the windows that begin at a multiple of the slide, at most a size before it.
+fn hops(rows: &[Row]) -> Vec<Result> {
+    let mut groups: BTreeMap<(i64, Key), Vec<Option<i32>>> = BTreeMap::new();
+    for row in rows {
+        let last = row.2.div_euclid(SLIDE_MS) * SLIDE_MS;
+        for start in (0..SIZE_MS / SLIDE_MS).map(|back| last - back * SLIDE_MS) {
+            groups.entry((start, key(row))).or_default().push(row.1);
+        }
+    }
+    groups.into_iter().map(|((start, key), values)| result(start, key, &values, start + SIZE_MS)).collect()
+}
+
+/// The rows of a key in the order of time, cut where one comes a gap or more after the one before.
+fn sessions(rows: &[Row]) -> Vec<Result> {
+    let mut of_keys: BTreeMap<Key, Vec<&Row>> = BTreeMap::new();
+    rows.iter().for_each(|row| of_keys.entry(key(row)).or_default().push(row));
+    let mut found = Vec::new();
+    for (key, mut rows) in of_keys {
+        rows.sort_by_key(|row| row.2);
+        for session in rows.chunk_by(|a, b| b.2 - a.2 < GAP_MS) {
+            let values: Vec<_> = session.iter().map(|row| row.1).collect();
+            let end = session[session.len() - 1].2 + GAP_MS;
+            found.push((end, key.clone(), result(session[0].2, key.clone(), &values, end)));
+        }
+    }
+    found.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+    found.into_iter().map(|(.., result)| result).collect()
+}
+
+/// Of each window the groups with the most rows, the first key of equal ones.
+fn top(rows: &[Row]) -> Vec<Result> {
+    let hops = hops(rows);
+    let windows = hops.chunk_by(|a, b| a.0 == b.0).flat_map(|window| {
+        let mut window = window.to_vec();
+        window.sort_by_key(|row| (-row.2, row.1.is_none(), row.1.clone()));
+        window.truncate(TOP);
+        window
+    });
+    windows.collect()
+}
+
+/// Runs the application; before every piece in `restarts` the job is killed and started again from its checkpoint.
+async fn run(rows: &[Row], cuts: &[usize], splits: usize, restarts: &[usize]) -> [Vec<Result>; 3] {
+    let source = MemorySource::with_splits(columns(), splits);
+    let sinks = [("HOPS", MemorySink::default()), ("SESSIONS", MemorySink::default()), ("TOP", MemorySink::default())];
+    let folder = tempfile::tempdir().expect("a folder");
+    let start = || async {
+        let never = Duration::from_secs(1_000_000_000);
+        let checkpoints = CheckpointOptions { interval: never, ..CheckpointOptions::new(folder.path()) };
+        let engine = Engine::builder().clock(ManualClock::starting_at(0)).checkpoints(checkpoints).build().expect("an engine");
+        let delay = Duration::from_millis(DELAY_MS as u64);
+        engine.add_source("S", Arc::new(source.clone()), Some(("t", delay))).expect("a time column");
+        engine.execute(&Script::new("app.sql", APPLICATION)).await.expect("right");
+        for (stream, sink) in &sinks {
+            engine.add_sink(&format!("R {stream}"), stream, Arc::new(sink.clone())).expect("a stream");
+        }
+        engine.start().await.expect("started")
+    };
+    let mut job = start().await;
+    let mut from = 0;
+    for (piece, to) in cuts.iter().copied().chain([rows.len()]).enumerate() {
+        if restarts.contains(&piece) {
+            job.checkpoint().await.expect("written");
+            job.abort();
+            job = start().await;
+        }
+        source.push(batch(&rows[from..to.max(from)]));
+        from = to.max(from);
+    }
+    source.finish();
+    job.wait().await.expect("complete");
+    sinks.map(|(_, sink)| results(&sink))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn hopping_windows_sessions_and_first_rows_follow_their_definitions(
+        rows in rows(), cuts in prop::collection::vec(0usize..60, 0..6), splits in 1usize..4, restarts in prop::collection::vec(0usize..6, 0..3)
+    ) {
+        let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(rows.len())).collect();
+        cuts.sort_unstable();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+        let [got_hops, got_sessions, got_top] = runtime.block_on(run(&rows, &cuts, splits, &restarts));
+        prop_assert_eq!(got_hops, hops(&rows));
+        prop_assert_eq!(got_sessions, sessions(&rows));
+        prop_assert_eq!(got_top, top(&rows));
+    }
+}
