@@ -52,7 +52,7 @@ pub fn columns() -> Arc<Schema> {
     Arc::new(Schema::new(fields.map(|(name, sql_type)| sql_type.field(name, true)).to_vec()))
 }
 
-pub fn batch(rows: &[Row]) -> RecordBatch {
+fn batch(rows: &[Row]) -> RecordBatch {
     let keys: ArrayRef = Arc::new(rows.iter().map(|(key, ..)| key.map(|key| format!("k{key}"))).collect::<StringArray>());
     let values: ArrayRef = Arc::new(rows.iter().map(|(_, value, _)| *value).collect::<Int32Array>());
     let times: ArrayRef = Arc::new(TimestampMillisecondArray::from_iter_values(rows.iter().map(|(.., time)| *time)));

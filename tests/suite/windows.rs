@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::{ArrayRef, Int32Array, StringArray, TimestampMillisecondArray};
+use arrow::record_batch::RecordBatch;
 use kinesql_engine::connector::memory::{MemorySink, MemorySource};
 use kinesql_engine::diagnostic::Script;
 use kinesql_engine::runtime::clock::ManualClock;
 use kinesql_engine::{CheckpointOptions, Engine};
 use proptest::prelude::*;
 
-use crate::property::{DELAY_MS, Result, Row, batch, columns, results, rows};
+use crate::property::{DELAY_MS, Result, Row, columns, results, rows};
 
 const SIZE_MS: i64 = 3_000;
 const SLIDE_MS: i64 = 500;
@@ -38,11 +40,25 @@ const APPLICATION: &str = r#"
       WHERE rn <= 2;
 "#;
 
+/// Key, value, event time in milliseconds.
+type Keyed = (Option<String>, Option<i32>, i64);
+
 /// NULL is last.
 type Key = (bool, Option<String>);
 
-fn key(row: &Row) -> Key {
-    (row.0.is_none(), row.0.map(|key| format!("k{key}")))
+fn key(row: &Keyed) -> Key {
+    (row.0.is_none(), row.0.clone())
+}
+
+fn keyed(rows: &[Row]) -> Vec<Keyed> {
+    rows.iter().map(|(key, value, time)| (key.map(|key| format!("k{key}")), *value, *time)).collect()
+}
+
+fn batch(rows: &[Keyed]) -> RecordBatch {
+    let keys: ArrayRef = Arc::new(rows.iter().map(|row| row.0.clone()).collect::<StringArray>());
+    let values: ArrayRef = Arc::new(rows.iter().map(|row| row.1).collect::<Int32Array>());
+    let times: ArrayRef = Arc::new(TimestampMillisecondArray::from_iter_values(rows.iter().map(|row| row.2)));
+    RecordBatch::try_new(columns(), vec![keys, values, times]).expect("as declared")
 }
 
 fn result(start: i64, key: Key, values: &[Option<i32>], end: i64) -> Result {
@@ -52,7 +68,7 @@ fn result(start: i64, key: Key, values: &[Option<i32>], end: i64) -> Result {
 }
 
 /// Every row is in the windows that begin at a multiple of the slide, at most a size before it.
-fn hops(rows: &[Row]) -> Vec<Result> {
+fn hops(rows: &[Keyed]) -> Vec<Result> {
     let mut groups: BTreeMap<(i64, Key), Vec<Option<i32>>> = BTreeMap::new();
     for row in rows {
         let last = row.2.div_euclid(SLIDE_MS) * SLIDE_MS;
@@ -64,8 +80,8 @@ fn hops(rows: &[Row]) -> Vec<Result> {
 }
 
 /// The rows of a key in the order of time, cut where one comes a gap or more after the one before.
-fn sessions(rows: &[Row]) -> Vec<Result> {
-    let mut of_keys: BTreeMap<Key, Vec<&Row>> = BTreeMap::new();
+fn sessions(rows: &[Keyed]) -> Vec<Result> {
+    let mut of_keys: BTreeMap<Key, Vec<&Keyed>> = BTreeMap::new();
     rows.iter().for_each(|row| of_keys.entry(key(row)).or_default().push(row));
     let mut found = Vec::new();
     for (key, mut rows) in of_keys {
@@ -81,7 +97,7 @@ fn sessions(rows: &[Row]) -> Vec<Result> {
 }
 
 /// Of each window the groups with the most rows, the first key of equal ones.
-fn top(rows: &[Row]) -> Vec<Result> {
+fn top(rows: &[Keyed]) -> Vec<Result> {
     let hops = hops(rows);
     let windows = hops.chunk_by(|a, b| a.0 == b.0).flat_map(|window| {
         let mut window = window.to_vec();
@@ -93,7 +109,7 @@ fn top(rows: &[Row]) -> Vec<Result> {
 }
 
 /// Runs the application; before every piece in `restarts` the job is killed and started again from its checkpoint.
-async fn run(rows: &[Row], cuts: &[usize], splits: usize, restarts: &[usize]) -> [Vec<Result>; 3] {
+async fn run(rows: &[Keyed], cuts: &[usize], splits: usize, restarts: &[usize]) -> [Vec<Result>; 3] {
     let source = MemorySource::with_splits(columns(), splits);
     let sinks = [("HOPS", MemorySink::default()), ("SESSIONS", MemorySink::default()), ("TOP", MemorySink::default())];
     let folder = tempfile::tempdir().expect("a folder");
@@ -125,6 +141,37 @@ async fn run(rows: &[Row], cuts: &[usize], splits: usize, restarts: &[usize]) ->
     sinks.map(|(_, sink)| results(&sink))
 }
 
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime").block_on(future)
+}
+
+#[test]
+fn ten_thousand_rows_of_one_rowtime_are_in_the_windows_that_begin_there() {
+    // Exactly on the end of some windows and the beginning of others.
+    let rows: Vec<Keyed> = (0..10_000).map(|n| (Some(format!("k{}", n % 3)), Some(n % 7), 6_000)).collect();
+    for splits in [1, 4] {
+        let [got_hops, got_sessions, got_top] = wait(run(&rows, &[1, 5_000, 5_000, 9_999], splits, &[2]));
+        assert_eq!(got_hops, hops(&rows));
+        assert_eq!(got_hops.iter().map(|row| row.0).min(), Some(6_000 + SLIDE_MS - SIZE_MS));
+        assert_eq!(got_sessions, sessions(&rows));
+        assert_eq!(got_top, top(&rows));
+    }
+}
+
+#[test]
+fn keys_that_come_and_go_are_forgotten_and_come_back() {
+    // Each second has 300 keys of its own, and after half a minute the first come again.
+    let row = |n: i64| (Some(format!("{:04}", n % 9_000)), Some((n % 100) as i32), n * 10 / 3);
+    let rows: Vec<Keyed> = (0..18_000).map(row).collect();
+    let cuts: Vec<usize> = (1..60).map(|second| second * 300).collect();
+    for (splits, restarts) in [(1, &[][..]), (1, &[7, 31, 32, 50]), (2, &[20])] {
+        let [got_hops, got_sessions, got_top] = wait(run(&rows, &cuts, splits, restarts));
+        assert!(got_hops == hops(&rows), "{splits} splits, restarts {restarts:?}");
+        assert!(got_sessions == sessions(&rows), "{splits} splits, restarts {restarts:?}");
+        assert!(got_top == top(&rows), "{splits} splits, restarts {restarts:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
@@ -133,8 +180,8 @@ proptest! {
     ) {
         let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(rows.len())).collect();
         cuts.sort_unstable();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-        let [got_hops, got_sessions, got_top] = runtime.block_on(run(&rows, &cuts, splits, &restarts));
+        let rows = keyed(&rows);
+        let [got_hops, got_sessions, got_top] = wait(run(&rows, &cuts, splits, &restarts));
         prop_assert_eq!(got_hops, hops(&rows));
         prop_assert_eq!(got_sessions, sessions(&rows));
         prop_assert_eq!(got_top, top(&rows));
