@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int32Array, StringArray, TimestampMillisecondArray};
 use arrow::record_batch::RecordBatch;
-use kinesql_engine::connector::memory::{MemorySink, MemorySource};
+use kinesql_engine::connector::memory::{MemoryConnector, MemorySink, MemorySource};
 use kinesql_engine::diagnostic::Script;
 use kinesql_engine::runtime::clock::ManualClock;
 use kinesql_engine::{CheckpointOptions, Engine};
@@ -170,6 +170,39 @@ fn keys_that_come_and_go_are_forgotten_and_come_back() {
         assert!(got_sessions == sessions(&rows), "{splits} splits, restarts {restarts:?}");
         assert!(got_top == top(&rows), "{splits} splits, restarts {restarts:?}");
     }
+}
+
+#[test]
+fn what_windows_hold_is_within_the_memory_budget() {
+    let failure = |query: &str, memory_limit: usize| {
+        let source = MemorySource::with_splits(columns(), 1);
+        let text = format!("CREATE STREAM \"OUT\" AS {query}; CREATE SINK \"R\" FROM \"OUT\" WITH (connector = 'memory');");
+        let memory = MemoryConnector::default();
+        let engine = Engine::builder().clock(ManualClock::starting_at(0)).memory_limit(memory_limit);
+        let engine = engine.connectors(|registry| memory.register(registry)).build().expect("an engine");
+        engine.add_source("S", Arc::new(source.clone()), Some(("t", Duration::ZERO))).expect("a time column");
+        for piece in 0..100i64 {
+            let row = |n| (Some(format!("{:04}", piece * 100 + n)), Some(1), piece * 100 + n);
+            source.push(batch(&(0..100).map(row).collect::<Vec<_>>()));
+        }
+        source.finish();
+        wait(async {
+            engine.execute(&Script::new("app.sql", text)).await.expect("right");
+            engine.start().await.expect("started").wait().await.expect_err("too large").to_string()
+        })
+    };
+    let starts_with = |message: String, expected: &str| assert!(message.starts_with(expected), "{message}");
+    let hop = "SELECT STREAM \"k\", COUNT(*) AS \"n\" FROM TABLE(HOP(TABLE \"S\", DESCRIPTOR(ROWTIME), INTERVAL '0.1' SECOND, INTERVAL '1' MINUTE)) \
+               GROUP BY window_start, window_end, \"k\"";
+    // The panes in front ask for more first: what the window holds is held against them.
+    let message = failure(hop, 300_000);
+    assert!(message.contains("exceeds the memory budget of 0.3 MB, of which other operators hold 0.2 MB"), "{message}");
+    let session = "SELECT STREAM \"k\", COUNT(*) AS \"n\" FROM TABLE(SESSION(TABLE \"S\" PARTITION BY \"k\", DESCRIPTOR(ROWTIME), INTERVAL '1' MINUTE)) \
+                   GROUP BY window_start, window_end, \"k\"";
+    starts_with(failure(session, 300_000), "session window needs ");
+    let numbered =
+        "SELECT STREAM \"k\", ROW_NUMBER() OVER (PARTITION BY FLOOR(\"S\".ROWTIME TO HOUR) ORDER BY \"v\") AS rn FROM \"S\"";
+    starts_with(failure(numbered, 100_000), "row number needs ");
 }
 
 proptest! {

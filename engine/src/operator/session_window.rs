@@ -314,7 +314,8 @@ impl SessionWindow {
         let sessions =
             self.sessions.capacity() * size_of::<Option<Session>>() + self.ends.len() * size_of::<(i64, u32, [u32; 4])>();
         let bytes = self.keys.size() + panes.sum::<usize>() + pieces.sum::<usize>() + sessions;
-        self.budget.resize(bytes, || format!("{} open sessions", self.sessions.iter().flatten().count()))
+        let in_panes = || self.panes.values().map(|pane| pane.groups.groups().len()).sum::<usize>();
+        self.budget.resize(bytes, || format!("{} open sessions", self.sessions.iter().flatten().count() + in_panes()))
     }
 
     /// Columns of a saved state: those of a pane, then the times of the first and the last row.
