@@ -59,9 +59,11 @@ fn plan(window: &Window, call: &WindowFunction, props: &ExecutionProps) -> Resul
         let sorts = sorts.map(|sort| format!("{}{}", text(&sort.expr), if sort.asc { "" } else { " DESC" }));
         format!("by {}; order {}", texts_over(&call.params.partition_by, &window.input), sorts.collect::<Vec<_>>().join(", "))
     };
-    let plan = TopNPlan { input: schema.clone(), rowtime, period, partition, order, limit: None, number };
+    let plan = TopNPlan { input: schema.clone(), rowtime, period, partition, order, limit: None, number: number.clone() };
     let indices = (0..width).chain([schema.fields().len()]).collect();
-    let fields = shown.fields().iter().cloned().collect::<Vec<_>>();
+    // Expressions above refer to columns by their place: the name is for EXPLAIN.
+    let named = Arc::new(number.as_ref().clone().with_name("ROW_NUMBER() OVER (…)"));
+    let fields = shown.fields()[..width].iter().cloned().chain([named]).collect::<Vec<_>>();
     let select = OperatorSpec::Select { indices, schema: Arc::new(Schema::new(fields)) };
     Ok(node.then(OperatorSpec::TopN { plan: Box::new(plan), text }).then(select))
 }
