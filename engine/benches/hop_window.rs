@@ -54,7 +54,7 @@ fn plan(slide: i64) -> HopPlan {
     });
     let key: FieldRef = input.field(0).clone().into();
     let results: Vec<FieldRef> = aggregates.iter().map(|aggregate| aggregate.function.field()).collect();
-    let end: FieldRef = SqlType::Timestamp.field(ROWTIME, false).into();
+    let end: FieldRef = SqlType::Timestamp.field(ROWTIME, false);
     let of_row: Arc<dyn PhysicalExpr> = Arc::new(Column::new("start", 2));
     // The bench closes panes by watermarks that are their ends.
     let of_time: Arc<dyn PhysicalExpr> = Arc::new(Column::new(ROWTIME, 0));

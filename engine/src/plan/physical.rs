@@ -410,7 +410,7 @@ fn plan_window(aggregate: &Aggregate, props: &ExecutionProps) -> Result<Operator
     // Start, end and time of one TUMBLE window are one window.
     let tumble = origin(&aggregate.group_expr[place], input).filter(|(table, index)| table.of_rowtime(*index).is_some());
     let shift = |other: usize| match (tumble, origin(&aggregate.group_expr[other], input)) {
-        (Some((table, _)), Some((same, index))) if table == same => table.from_end(index),
+        (Some((table, _)), Some((same, index))) if table == same => table.shift_from_end(index),
         _ => None,
     };
     if let Some((other, _)) = windows.find(|(other, _)| shift(*other).is_none()) {

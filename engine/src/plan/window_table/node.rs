@@ -47,7 +47,7 @@ impl WindowTable {
         let relation = TableReference::bare(name);
         let own = COLUMNS.map(|column| (Some(relation.clone()), SqlType::Timestamp.field(column, false)));
         let of_input = input.schema().iter().map(|(relation, field)| (relation.cloned(), field.clone()));
-        let fields = of_input.chain(own.map(|(relation, field)| (relation, field.into()))).collect();
+        let fields = of_input.chain(own).collect();
         let schema = Arc::new(DFSchema::new_with_metadata(fields, Default::default())?);
         Ok(Self { input: Arc::new(input), call, marks, name: name.to_owned(), schema })
     }
@@ -116,7 +116,7 @@ impl WindowTable {
     }
 
     /// Milliseconds from the end of a window to the part of it that the column at `index` is.
-    pub(in crate::plan) fn from_end(&self, index: usize) -> Option<i64> {
+    pub(in crate::plan) fn shift_from_end(&self, index: usize) -> Option<i64> {
         match (self.part(index)?, self.call.windows) {
             (part, Windows::Regular(spans)) => Some(from_start(part, spans.size) - spans.size),
             (_, Windows::Session(_)) => None,
