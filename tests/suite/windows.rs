@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, Int32Array, StringArray, TimestampMillisecondArray};
+use arrow::array::{ArrayRef, AsArray, Int32Array, StringArray, TimestampMillisecondArray};
+use arrow::datatypes::Int64Type;
 use arrow::record_batch::RecordBatch;
 use kinesql_engine::connector::memory::{MemoryConnector, MemorySink, MemorySource};
 use kinesql_engine::diagnostic::Script;
@@ -203,6 +204,50 @@ fn what_windows_hold_is_within_the_memory_budget() {
     let numbered =
         "SELECT STREAM \"k\", ROW_NUMBER() OVER (PARTITION BY FLOOR(\"S\".ROWTIME TO HOUR) ORDER BY \"v\") AS rn FROM \"S\"";
     starts_with(failure(numbered, 100_000), "row number needs ");
+}
+
+#[test]
+fn every_row_of_every_split_is_either_in_time_or_in_the_stream_of_late_rows() {
+    let memory = MemoryConnector::with_splits(3);
+    let folder = tempfile::tempdir().expect("a folder");
+    const APPLICATION: &str = r#"
+        CREATE SOURCE "S" ("k" VARCHAR(4), "v" INTEGER, "t" TIMESTAMP, WATERMARK FOR "t" AS "t" - INTERVAL '0.05' SECOND)
+          WITH (connector = 'memory', late = 'LATE');
+        CREATE STREAM "COUNTS" AS SELECT STREAM 'in time' AS "what", COUNT(*) AS "n", SUM("v") AS "sum" FROM "S" GROUP BY FLOOR("S".ROWTIME TO DAY)
+          UNION ALL SELECT STREAM 'late', COUNT(*), SUM("v") FROM LATE GROUP BY FLOOR(LATE.ROWTIME TO DAY);
+        CREATE SINK "R" FROM "COUNTS" WITH (connector = 'memory');
+    "#;
+    let start = || async {
+        let never = Duration::from_secs(1_000_000_000);
+        let checkpoints = CheckpointOptions { interval: never, ..CheckpointOptions::new(folder.path()) };
+        let engine = Engine::builder().clock(ManualClock::starting_at(0)).checkpoints(checkpoints);
+        let engine = engine.connectors(|registry| memory.register(registry)).build().expect("an engine");
+        engine.execute(&Script::new("app.sql", APPLICATION)).await.expect("right");
+        engine.start().await.expect("started")
+    };
+    let counts = wait(async {
+        let mut job = start().await;
+        let source = memory.source("S").expect("created");
+        for piece in 0..30 {
+            // A tenth of the rows is 100 ms behind the one before.
+            let row = |n: i64| (None, Some(1), piece * 1_000 + n * 10 - if n % 10 == 9 { 100 } else { 0 });
+            source.push(batch(&(0..100).map(row).collect::<Vec<_>>()));
+            if piece % 7 == 3 {
+                job.checkpoint().await.expect("written");
+                job.abort();
+                job = start().await;
+            }
+        }
+        source.finish();
+        job.wait().await.expect("complete");
+        memory.sink("R").expect("created").batches()
+    });
+    let count = |batch: &RecordBatch, row| {
+        (batch.column(0).as_string::<i32>().value(row).to_owned(), batch.column(1).as_primitive::<Int64Type>().value(row))
+    };
+    let counts: BTreeMap<String, i64> =
+        counts.iter().flat_map(|batch| (0..batch.num_rows()).map(|row| count(batch, row))).collect();
+    assert_eq!(counts, BTreeMap::from([("in time".to_owned(), 2_700), ("late".to_owned(), 300)]));
 }
 
 proptest! {

@@ -67,7 +67,8 @@ pub struct SessionWindow {
     pieces: Vec<Vec<ArrayRef>>,
     /// By the number of a key: its session, as far as the panes that are over know it.
     sessions: Vec<Option<Session>>,
-    /// Ends of sessions with the numbers of their keys; those that have moved meanwhile as well.
+    /// Ends of sessions with the numbers of their keys, also of such as have moved meanwhile; not of those that are known to go
+    /// on in an open pane.
     ends: BinaryHeap<Reverse<(EventTime, u32)>>,
     watermark: EventTime,
     budget: Budget,
@@ -269,10 +270,6 @@ impl SessionWindow {
     /// Makes one state of the states of each session, so that neither they nor closed sessions pile up.
     fn compact(&mut self) -> Result<()> {
         let sessions: Vec<&Session> = self.sessions.iter().flatten().collect();
-        if sessions.is_empty() {
-            self.pieces.clear();
-            return Ok(());
-        }
         let mut accumulators = self.plan.layout.accumulators()?;
         let (states, places) = self.states_of(&sessions)?;
         self.plan.layout.merge(&mut accumulators, &states, &places, sessions.len())?;
@@ -368,7 +365,10 @@ impl Operator for SessionWindow {
         }
         self.close(&mut closed);
         self.emit(&closed, out)?;
-        if self.pieces.len() > PIECES_MAX {
+        // A session without an end here goes on in an open pane.
+        if self.ends.is_empty() && self.panes.is_empty() {
+            self.pieces.clear();
+        } else if self.pieces.len() > PIECES_MAX {
             self.compact()?;
         }
         if !closed.is_empty() {

@@ -46,8 +46,8 @@ pub struct WindowRowsPlan {
     pub spans: Spans,
     /// True if all three columns are the start: an aggregate behind knows the windows.
     pub starts_only: bool,
-    /// Place of ROWTIME in the input.
-    pub rowtime: usize,
+    /// Place of what says which windows a row is in: ROWTIME, or another TIMESTAMP without NULLs.
+    pub time: usize,
     /// Columns of the output: the input's and three more.
     pub schema: SchemaRef,
 }
@@ -85,7 +85,7 @@ impl Operator for WindowRows {
         let spans = self.plan.spans;
         let windows = spans.size / spans.slide;
         if windows == 1 {
-            let starts = times_of(&batch, self.plan.rowtime)?.iter().map(|time| spans.last_start(*time)).collect();
+            let starts = times_of(&batch, self.plan.time)?.iter().map(|time| spans.last_start(*time)).collect();
             out.batch(self.with_windows(&batch, starts)?);
             return Ok(());
         }
@@ -93,7 +93,7 @@ impl Operator for WindowRows {
         for start in (0..batch.num_rows()).step_by(rows) {
             let batch = batch.slice(start, rows.min(batch.num_rows() - start));
             let (mut places, mut starts) = (Vec::new(), Vec::new());
-            for (row, time) in times_of(&batch, self.plan.rowtime)?.iter().enumerate() {
+            for (row, time) in times_of(&batch, self.plan.time)?.iter().enumerate() {
                 let last = spans.last_start(*time);
                 places.extend(std::iter::repeat_n(row as u32, windows as usize));
                 starts.extend((0..windows).rev().map(|back| last.saturating_sub(back * spans.slide)));

@@ -205,6 +205,16 @@ mod tests {
     }
 
     #[test]
+    fn late_rows_are_kept_in_the_order_of_the_watermarks_that_they_came_behind() {
+        let mut assigner = assigner(5).keeping_late_rows();
+        assign(&mut assigner, &[Some(10), Some(4), None, Some(30), Some(24), Some(25), Some(3)]);
+        let [late] = assigner.take_late().try_into().expect("one batch");
+        let column = |place: usize| late.column(place).as_primitive::<TimestampMillisecondType>().values().to_vec();
+        assert_eq!((column(0), column(1)), (vec![4, 24, 3], vec![5, 25, 25]));
+        assert!(assigner.take_late().is_empty());
+    }
+
+    #[test]
     fn ascending_times_are_recognised_up_to_the_far_future() {
         for (times, ascending) in [
             (&[][..], true),

@@ -3,6 +3,7 @@
 //! Below the aggregate every row has one pane, not a window for each hop; so what stands between the windows and the
 //! aggregate can hand their columns on and nothing else.
 
+use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
@@ -18,6 +19,7 @@ use crate::operator::window_rows::Spans;
 use crate::plan::groups::Groups;
 use crate::plan::monotonic::monotonicity;
 use crate::plan::physical::{OperatorSpec, PlanNode, plan_operators, window_key};
+use crate::types::ROWTIME;
 
 /// The operators of `aggregate` and all below it, if it aggregates HOP or SESSION windows.
 pub(in crate::plan) fn plan_windowed(aggregate: &Aggregate, props: &ExecutionProps) -> Option<Result<PlanNode, Diagnostic>> {
@@ -37,7 +39,7 @@ pub(in crate::plan) fn plan_windowed(aggregate: &Aggregate, props: &ExecutionPro
         return Some(Err(problem.hint("Without them it could never emit a row: add them to the GROUP BY.")));
     }
     match table.windows() {
-        Windows::Regular(spans) if spans.slide == spans.size => None,
+        windows if windows.follow_each_other() => None,
         windows => Some(plan(aggregate, table, windows, &parts, props)),
     }
 }
@@ -62,7 +64,7 @@ fn plan(
             let groups = Groups::try_new(aggregate, column, props)?;
             let text = groups.text(&windows_text(windows));
             let place = parts.iter().position(Option::is_some).unwrap_or_default();
-            let of_time = start_of(Spans { size: spans.slide, ..spans });
+            let of_time = start_of(Spans { size: spans.slide, ..spans }, Expr::Column(Column::from_name(ROWTIME)));
             let window = window_key(&aggregate.group_expr[place], &of_time, false, aggregate.input.schema(), props)?;
             let Groups { keys, layout, columns, schema, .. } = groups;
             let panes = WindowPlan { window, keys, layout, columns, schema };
@@ -91,6 +93,7 @@ fn below(plan: &LogicalPlan) -> Option<&WindowTable> {
         LogicalPlan::Filter(filter) => below(&filter.input),
         LogicalPlan::Projection(projection) => below(&projection.input),
         LogicalPlan::SubqueryAlias(alias) => below(&alias.input),
+        LogicalPlan::Join(join) => below(&join.left).or_else(|| below(&join.right)),
         plan => WindowTable::of(plan),
     }
 }
@@ -114,6 +117,12 @@ fn check_plan(plan: &LogicalPlan, windows: Windows) -> Result<(), Diagnostic> {
             check_plan(&projection.input, windows)
         }
         LogicalPlan::SubqueryAlias(alias) => check_plan(&alias.input, windows),
+        LogicalPlan::Join(join) => {
+            let conditions = join.on.iter().flat_map(|(left, right)| [left, right]).chain(&join.filter);
+            conditions.into_iter().try_for_each(|expr| check_expr(expr, plan, windows))?;
+            check_plan(&join.left, windows)?;
+            check_plan(&join.right, windows)
+        }
         _ => Ok(()),
     }
 }

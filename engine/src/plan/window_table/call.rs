@@ -39,10 +39,15 @@ pub(in crate::plan) enum Windows {
 }
 
 impl Windows {
+    /// True if every row is in one window, and windows are in the order of time: those of TUMBLE.
+    pub(in crate::plan) fn follow_each_other(self) -> bool {
+        matches!(self, Windows::Regular(spans) if spans.slide == spans.size)
+    }
+
     /// The function's name.
     pub(in crate::plan) fn name(self) -> &'static str {
         match self {
-            Windows::Regular(spans) if spans.slide == spans.size => "TUMBLE",
+            _ if self.follow_each_other() => "TUMBLE",
             Windows::Regular(_) => "HOP",
             Windows::Session(_) => "SESSION",
         }

@@ -16,7 +16,7 @@ use sqlparser::ast::TableFactor;
 use super::call::{WindowCall, WindowCalls, Windows};
 use crate::diagnostic::Span;
 use crate::operator::window_rows::Spans;
-use crate::plan::monotonic::{is_plain_rowtime, monotonicity};
+use crate::plan::monotonic::{Monotonicity, is_plain_rowtime, monotonicity};
 use crate::types::{ROWTIME, SqlType};
 
 /// The columns of a window, in their order.
@@ -71,15 +71,20 @@ impl WindowTable {
             column(name, *span)?;
         }
         let (name, span) = &call.time;
-        let time = Expr::Column(Column::from(schema.qualified_field(column(name, *span)?)));
-        if !is_plain_rowtime(&monotonicity(&time, input)) {
-            let message = format!(
+        let field = schema.qualified_field(column(name, *span)?);
+        let is_timestamp = *field.1.data_type() == SqlType::Timestamp.data_type();
+        let message = match monotonicity(&Expr::Column(Column::from(field)), input) {
+            time if is_plain_rowtime(&time) => return Ok(()),
+            Monotonicity::Ascending(_) if is_timestamp && call.windows.follow_each_other() => return Ok(()),
+            Monotonicity::Ascending(_) if is_timestamp => {
+                format!("{} takes ROWTIME itself, not \"{name}\", which is computed from it", call.windows.name())
+            }
+            _ => format!(
                 "DESCRIPTOR takes ROWTIME, not \"{name}\": windows follow the time of the stream, which the source's WATERMARK \
                  clause or a query with … AS ROWTIME sets"
-            );
-            return Err(at(*span, message));
-        }
-        Ok(())
+            ),
+        };
+        Err(at(*span, message))
     }
 
     /// The node behind `plan`, if it is a table of windows.
@@ -111,8 +116,20 @@ impl WindowTable {
 
     /// The column at `index` as an expression of ROWTIME, for windows that follow each other.
     pub(in crate::plan) fn of_rowtime(&self, index: usize) -> Option<Expr> {
-        let (part, Windows::Regular(spans)) = (self.part(index)?, self.call.windows) else { return None };
-        (spans.slide == spans.size).then(|| moved(start_of(spans), from_start(part, spans.size)))
+        let (part, Windows::Regular(spans), true) = (self.part(index)?, self.call.windows, self.call.windows.follow_each_other())
+        else {
+            return None;
+        };
+        let time = Expr::Column(Column::from(self.input.schema().qualified_field(self.time()?)));
+        match monotonicity(&time, &self.input) {
+            Monotonicity::Ascending(time) => Some(moved(start_of(spans, time), from_start(part, spans.size))),
+            _ => None,
+        }
+    }
+
+    /// Place of the column in DESCRIPTOR.
+    pub(super) fn time(&self) -> Option<usize> {
+        self.input.schema().fields().iter().position(|field| *field.name() == self.call.time.0)
     }
 
     /// Milliseconds from the end of a window to the part of it that the column at `index` is.
@@ -138,9 +155,9 @@ pub(super) fn from_start(part: Part, size: i64) -> i64 {
     }
 }
 
-/// The start of the last window that ROWTIME is in.
-pub(super) fn start_of(spans: Spans) -> Expr {
-    let time = moved(Expr::Column(Column::from_name(ROWTIME)), -spans.offset);
+/// The start of the last window that `time` is in.
+pub(super) fn start_of(spans: Spans, time: Expr) -> Expr {
+    let time = moved(time, -spans.offset);
     moved(kinesql_udfs::scalar::step::udf().call(vec![time, lit(interval(spans.slide))]), spans.offset)
 }
 
@@ -166,6 +183,10 @@ pub(in crate::plan) fn origin<'a>(expr: &Expr, plan: &'a LogicalPlan) -> Option<
                 LogicalPlan::Filter(filter) => origin(expr, &filter.input),
                 LogicalPlan::SubqueryAlias(alias) => {
                     origin(&Expr::Column(Column::from(alias.input.schema().qualified_field(index))), &alias.input)
+                }
+                // With tables: the rows keep the time of the stream.
+                LogicalPlan::Join(join) => {
+                    origin(expr, if join.left.schema().has_column(column) { &join.left } else { &join.right })
                 }
                 LogicalPlan::Projection(projection) => {
                     // A query that sets ROWTIME anew leaves the windows' time.
@@ -243,10 +264,12 @@ impl UserDefinedLogicalNodeCore for WindowTable {
         }
     }
 
-    /// What is read above, and ROWTIME.
+    /// What is read above, ROWTIME, and what the windows are made of.
     fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
         let fields = self.input.schema().fields();
-        let is_read = |place: &usize| output_columns.contains(place) || fields[*place].name() == ROWTIME;
+        let is_read = |place: &usize| {
+            output_columns.contains(place) || [ROWTIME, &self.call.time.0].contains(&fields[*place].name().as_str())
+        };
         Some(vec![(0..fields.len()).filter(is_read).collect()])
     }
 }

@@ -8,7 +8,6 @@ use crate::diagnostic::Diagnostic;
 use crate::operator::window_rows::{Spans, WindowRowsPlan};
 use crate::plan::expr_text::milliseconds_text;
 use crate::plan::physical::{OperatorSpec, PlanNode, plan_operators, without_metadata};
-use crate::types::ROWTIME;
 
 /// Plans a table of windows over its stream.
 pub(in crate::plan) fn plan_window_table(node: &WindowTable, props: &ExecutionProps) -> Result<PlanNode, Diagnostic> {
@@ -23,16 +22,14 @@ pub(in crate::plan) fn plan_window_table(node: &WindowTable, props: &ExecutionPr
         }
     };
     let input = plan_operators(&node.input, props)?;
-    let rowtime = input.schema().index_of(ROWTIME).map_err(|_| Diagnostic::error("the rows of a window have no ROWTIME"))?;
+    let time = node.time().ok_or_else(|| Diagnostic::error("the rows of a window have no time"))?;
     let schema = without_metadata(datafusion::logical_expr::UserDefinedLogicalNodeCore::schema(node).as_arrow());
     let text = match node.marks {
         true => format!("panes of {}", milliseconds_text(spans.slide)),
         false => windows_text(node.call.windows),
     };
-    Ok(input.then(OperatorSpec::WindowRows {
-        plan: Box::new(WindowRowsPlan { spans, starts_only: node.marks, rowtime, schema }),
-        text,
-    }))
+    Ok(input
+        .then(OperatorSpec::WindowRows { plan: Box::new(WindowRowsPlan { spans, starts_only: node.marks, time, schema }), text }))
 }
 
 /// The windows as EXPLAIN shows them and as checkpoints know them.
