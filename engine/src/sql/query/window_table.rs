@@ -200,7 +200,13 @@ impl<'a> Rewriter<'a> {
             return Err(Box::new(problem.hint("Its windows are the same for all keys: name the keys in GROUP BY.")));
         }
         // Several columns stand in parentheses, as the comma ends the argument.
-        let columns = if columns[0].is_symbol("(") { end + 3..data.end - 1 } else { end + 2..data.end };
+        let columns = match columns {
+            [open, .., close] if open.is_symbol("(") && close.is_symbol(")") => end + 3..data.end - 1,
+            _ => end + 2..data.end,
+        };
+        if columns.is_empty() {
+            return Err(Box::new(Diagnostic::error("PARTITION BY without a column").at(partition.span).hint(form.example)));
+        }
         Ok(Some(columns))
     }
 
