@@ -43,8 +43,8 @@ const RUNS_MAX: usize = 16;
 /// A column of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputColumn {
-    /// The window key.
-    Window,
+    /// The window key, moved by so many units: milliseconds for times.
+    Window(i64),
     /// A group key, by its place among the keys.
     Key(usize),
     /// The result of an aggregate, by its place among the aggregates.
@@ -217,6 +217,7 @@ fn emit_results(plan: &WindowPlan, keys: &mut GroupKeys, window: i64, pane: Pane
         OutputColumn::WindowEnd(shift) => {
             Ok(Arc::new(TimestampMillisecondArray::from_value(end.saturating_add(shift), rows)) as _)
         }
+        OutputColumn::Window(shift) => plan.window.show(window.saturating_add(shift), data_type, rows),
         _ => plan.window.show(window, data_type, rows),
     };
     emit_groups(&plan.columns, &plan.schema, groups, of_window, out)?;

@@ -410,7 +410,7 @@ fn plan_window(aggregate: &Aggregate, props: &ExecutionProps) -> Result<Operator
     // Start, end and time of one TUMBLE window are one window.
     let tumble = origin(&aggregate.group_expr[place], input).filter(|(table, index)| table.of_rowtime(*index).is_some());
     let shift = |other: usize| match (tumble, origin(&aggregate.group_expr[other], input)) {
-        (Some((table, _)), Some((same, index))) if table == same => table.shift_from_end(index),
+        (Some((table, one)), Some((same, other))) if table == same => table.between(one, other),
         _ => None,
     };
     if let Some((other, _)) = windows.find(|(other, _)| shift(*other).is_none()) {
@@ -429,9 +429,7 @@ fn plan_window(aggregate: &Aggregate, props: &ExecutionProps) -> Result<Operator
             .hint("Use STEP or FLOOR of ROWTIME, which give timestamps."));
     }
     let window = window_key(&aggregate.group_expr[place], of_time, descending, input.schema(), props)?;
-    let column = |other: usize| {
-        if other == place { Some(OutputColumn::Window) } else { shift(other).map(OutputColumn::WindowEnd) }
-    };
+    let column = |other: usize| if other == place { Some(0) } else { shift(other) }.map(OutputColumn::Window);
     let groups = Groups::try_new(aggregate, column, props)?;
     let text = groups.text(&text(&aggregate.group_expr[place]));
     let Groups { keys, layout, columns, schema, .. } = groups;

@@ -74,7 +74,7 @@ fn plan(
             check_partition(aggregate, table, parts)?;
             let column = |place: usize| {
                 parts[place].map(|part| match part {
-                    Part::Start => OutputColumn::Window,
+                    Part::Start => OutputColumn::Window(0),
                     Part::End => OutputColumn::WindowEnd(0),
                     Part::Time => OutputColumn::WindowEnd(-1),
                 })

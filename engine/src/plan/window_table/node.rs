@@ -132,11 +132,11 @@ impl WindowTable {
         self.input.schema().fields().iter().position(|field| *field.name() == self.call.time.0)
     }
 
-    /// Milliseconds from the end of a window to the part of it that the column at `index` is.
-    pub(in crate::plan) fn shift_from_end(&self, index: usize) -> Option<i64> {
-        match (self.part(index)?, self.call.windows) {
-            (part, Windows::Regular(spans)) => Some(from_start(part, spans.size) - spans.size),
-            (_, Windows::Session(_)) => None,
+    /// Milliseconds from one part of a window to another, given by the columns' indices.
+    pub(in crate::plan) fn between(&self, one: usize, other: usize) -> Option<i64> {
+        match (self.part(one)?, self.part(other)?, self.call.windows) {
+            (one, other, Windows::Regular(spans)) => Some(from_start(other, spans.size) - from_start(one, spans.size)),
+            (_, _, Windows::Session(_)) => None,
         }
     }
 
