@@ -70,14 +70,18 @@ fn result(start: i64, key: Key, values: &[Option<i32>], end: i64) -> Result {
 
 /// Every row is in the windows that begin at a multiple of the slide, at most a size before it.
 fn hops(rows: &[Keyed]) -> Vec<Result> {
+    hops_of(rows, SLIDE_MS, SIZE_MS)
+}
+
+fn hops_of(rows: &[Keyed], slide: i64, size: i64) -> Vec<Result> {
     let mut groups: BTreeMap<(i64, Key), Vec<Option<i32>>> = BTreeMap::new();
     for row in rows {
-        let last = row.2.div_euclid(SLIDE_MS) * SLIDE_MS;
-        for start in (0..SIZE_MS / SLIDE_MS).map(|back| last - back * SLIDE_MS) {
+        let last = row.2.div_euclid(slide) * slide;
+        for start in (0..size / slide).map(|back| last - back * slide) {
             groups.entry((start, key(row))).or_default().push(row.1);
         }
     }
-    groups.into_iter().map(|((start, key), values)| result(start, key, &values, start + SIZE_MS)).collect()
+    groups.into_iter().map(|((start, key), values)| result(start, key, &values, start + size)).collect()
 }
 
 /// The rows of a key in the order of time, cut where one comes a gap or more after the one before.
@@ -111,6 +115,16 @@ fn top(rows: &[Keyed]) -> Vec<Result> {
 
 /// Runs the application; before every piece in `restarts` the job is killed and started again from its checkpoint.
 async fn run(rows: &[Keyed], cuts: &[usize], splits: usize, restarts: &[usize]) -> [Vec<Result>; 3] {
+    run_application(APPLICATION, rows, cuts, splits, restarts).await
+}
+
+async fn run_application(
+    application: &str,
+    rows: &[Keyed],
+    cuts: &[usize],
+    splits: usize,
+    restarts: &[usize],
+) -> [Vec<Result>; 3] {
     let source = MemorySource::with_splits(columns(), splits);
     let sinks = [("HOPS", MemorySink::default()), ("SESSIONS", MemorySink::default()), ("TOP", MemorySink::default())];
     let folder = tempfile::tempdir().expect("a folder");
@@ -120,7 +134,7 @@ async fn run(rows: &[Keyed], cuts: &[usize], splits: usize, restarts: &[usize]) 
         let engine = Engine::builder().clock(ManualClock::starting_at(0)).checkpoints(checkpoints).build().expect("an engine");
         let delay = Duration::from_millis(DELAY_MS as u64);
         engine.add_source("S", Arc::new(source.clone()), Some(("t", delay))).expect("a time column");
-        engine.execute(&Script::new("app.sql", APPLICATION)).await.expect("right");
+        engine.execute(&Script::new("app.sql", application)).await.expect("right");
         for (stream, sink) in &sinks {
             engine.add_sink(&format!("R {stream}"), stream, Arc::new(sink.clone())).expect("a stream");
         }
@@ -169,6 +183,36 @@ fn keys_that_come_and_go_are_forgotten_and_come_back() {
         let [got_hops, got_sessions, got_top] = wait(run(&rows, &cuts, splits, restarts));
         assert!(got_hops == hops(&rows), "{splits} splits, restarts {restarts:?}");
         assert!(got_sessions == sessions(&rows), "{splits} splits, restarts {restarts:?}");
+        assert!(got_top == top(&rows), "{splits} splits, restarts {restarts:?}");
+    }
+}
+
+#[test]
+fn windows_of_many_panes_are_put_together_from_all_of_them() {
+    // 300 panes per window; some keys have rows in all of them, others in few.
+    let application = APPLICATION.replace("INTERVAL '0.5' SECOND", "INTERVAL '0.01' SECOND");
+    let row = |n: i64| (Some(format!("k{}", if n % 5 == 0 { n % 97 } else { n % 3 })), Some((n % 11) as i32), n * 4 + n % 7);
+    let rows: Vec<Keyed> = (0..3_000).map(row).collect();
+    let cuts: Vec<usize> = (1..30).map(|piece| piece * 100).collect();
+    for (splits, restarts) in [(1, &[][..]), (1, &[8, 9, 21]), (3, &[15])] {
+        let [got, ..] = wait(run_application(&application, &rows, &cuts, splits, restarts));
+        let expected = hops_of(&rows, 10, SIZE_MS);
+        let first = got.iter().zip(&expected).find(|(got, expected)| got != expected);
+        assert!(got == expected, "{splits} splits, restarts {restarts:?}: {first:?}, {} of {}", got.len(), expected.len());
+    }
+}
+
+#[test]
+fn sessions_of_a_minute_are_as_right_as_short_ones() {
+    // 85 gaps long; some keys are there all the time, others now and then.
+    let key = |n: i64| if n % 13 == 0 { n % 41 } else { n % 4 };
+    let row = |n: i64| (Some(format!("k{}", key(n))), Some((n % 11) as i32), n * 30 + n % 7 * 40);
+    let rows: Vec<Keyed> = (0..2_000).map(row).collect();
+    let cuts: Vec<usize> = (1..100).map(|piece| piece * 20).collect();
+    for (splits, restarts) in [(1, &[][..]), (1, &[8, 44, 45, 80]), (2, &[50])] {
+        let [got_hops, got_sessions, got_top] = wait(run(&rows, &cuts, splits, restarts));
+        assert!(got_hops == hops(&rows), "{splits} splits, restarts {restarts:?}");
+        assert_eq!(got_sessions, sessions(&rows), "{splits} splits, restarts {restarts:?}");
         assert!(got_top == top(&rows), "{splits} splits, restarts {restarts:?}");
     }
 }
