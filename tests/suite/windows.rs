@@ -239,9 +239,7 @@ fn what_windows_hold_is_within_the_memory_budget() {
     let starts_with = |message: String, expected: &str| assert!(message.starts_with(expected), "{message}");
     let hop = "SELECT STREAM \"k\", COUNT(*) AS \"n\" FROM TABLE(HOP(TABLE \"S\", DESCRIPTOR(ROWTIME), INTERVAL '0.1' SECOND, INTERVAL '1' MINUTE)) \
                GROUP BY window_start, window_end, \"k\"";
-    // The panes in front ask for more first: what the window holds is held against them.
-    let message = failure(hop, 300_000);
-    assert!(message.contains("exceeds the memory budget of 0.3 MB, of which other operators hold 0.2 MB"), "{message}");
+    starts_with(failure(hop, 300_000), "hopping window needs ");
     let session = "SELECT STREAM \"k\", COUNT(*) AS \"n\" FROM TABLE(SESSION(TABLE \"S\" PARTITION BY \"k\", DESCRIPTOR(ROWTIME), INTERVAL '1' MINUTE)) \
                    GROUP BY window_start, window_end, \"k\"";
     starts_with(failure(session, 300_000), "session window needs ");

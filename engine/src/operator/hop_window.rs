@@ -32,7 +32,7 @@ use crate::checkpoint::OperatorState;
 use crate::error::Result;
 use crate::runtime::clock::EventTime;
 use crate::runtime::error_rows::ErrorReporter;
-use suffixes::{PaneStates, Suffixes};
+use suffixes::{PaneStates, Suffixes, bytes};
 
 /// The plan of hopping windows.
 #[derive(Clone)]
@@ -53,8 +53,8 @@ pub struct HopWindow {
     older: Suffixes,
     /// The panes of `block`.
     newer: Vec<PaneStates>,
-    /// The sum of `newer`.
-    sum: Pane,
+    /// The sum of `newer`: numbers of keys and their states. It is kept as states, as reading empties accumulators.
+    sum: (Vec<usize>, Vec<ArrayRef>),
     /// Bytes of `newer`.
     newer_bytes: usize,
     /// Start of the block that the last pane is in.
@@ -74,7 +74,7 @@ impl HopWindow {
             waiting: BTreeMap::new(),
             older: Suffixes::default(),
             newer: Vec::new(),
-            sum: Pane::try_new(&plan.panes.layout, 0)?,
+            sum: Default::default(),
             newer_bytes: 0,
             block: EventTime::MIN,
             next_end: EventTime::MIN,
@@ -110,15 +110,19 @@ impl HopWindow {
             merged.merge(&self.plan.panes.layout, &mut self.keys, &state)?;
         }
         let (numbers, states) = merged.into_states()?;
-        self.push(PaneStates { start: pane, numbers, states })
+        let layout = &self.plan.panes.layout;
+        let mut sum = Pane::try_new(layout, 0)?;
+        sum.merge_states(layout, &self.keys, &self.sum.0, &self.sum.1)?;
+        sum.merge_states(layout, &self.keys, &as_usize(&numbers), &states)?;
+        let (of_sum, sum) = sum.into_states()?;
+        self.sum = (as_usize(&of_sum), sum);
+        self.push(PaneStates { start: pane, numbers, states });
+        Ok(())
     }
 
-    fn push(&mut self, pane: PaneStates) -> Result<()> {
-        let numbers: Vec<usize> = pane.numbers.iter().map(|number| *number as usize).collect();
-        self.sum.merge_states(&self.plan.panes.layout, &self.keys, &numbers, &pane.states)?;
+    fn push(&mut self, pane: PaneStates) {
         self.newer_bytes += pane.size();
         self.newer.push(pane);
-        Ok(())
     }
 
     /// The newer block becomes the older one. If there is none, time goes on to `block`.
@@ -131,7 +135,7 @@ impl HopWindow {
         }
         let newer = std::mem::take(&mut self.newer);
         self.older = Suffixes::try_new(&self.plan.panes.layout, self.keys.count(), newer)?;
-        self.sum = Pane::try_new(&self.plan.panes.layout, 0)?;
+        self.sum = Default::default();
         self.newer_bytes = 0;
         self.block = self.block.saturating_add(self.plan.spans.size);
         let older = &mut self.older;
@@ -167,11 +171,7 @@ impl HopWindow {
         let mut window = Pane::try_new(layout, 0)?;
         let (numbers, states) = self.older.sums()?;
         window.merge_states(layout, &self.keys, &numbers, &states)?;
-        let (numbers, states) = std::mem::replace(&mut self.sum, Pane::try_new(layout, 0)?).into_states()?;
-        let numbers: Vec<usize> = numbers.into_iter().map(|number| number as usize).collect();
-        window.merge_states(layout, &self.keys, &numbers, &states)?;
-        // Reading has emptied it.
-        self.sum.merge_states(layout, &self.keys, &numbers, &states)?;
+        window.merge_states(layout, &self.keys, &self.sum.0, &self.sum.1)?;
         let groups = window.finish(&mut self.keys)?;
         let rows = groups.2;
         let instant = |shift: i64| Arc::new(TimestampMillisecondArray::from_value(end.saturating_add(shift), rows));
@@ -189,7 +189,7 @@ impl HopWindow {
     fn account(&mut self) -> Result<()> {
         let waiting = || self.waiting.values().flatten();
         let bytes = self.keys.size()
-            + self.sum.size()
+            + bytes(&self.sum.1)
             + self.newer_bytes
             + self.older.size()
             + waiting().map(|(_, batch)| batch.get_array_memory_size()).sum::<usize>();
@@ -214,6 +214,10 @@ impl HopWindow {
         self.keys.intern(keys, saved.num_rows(), &mut numbers)?;
         Ok((numbers.into_iter().map(|number| number as u32).collect(), states.to_vec()))
     }
+}
+
+fn as_usize(numbers: &[u32]) -> Vec<usize> {
+    numbers.iter().map(|number| *number as usize).collect()
 }
 
 impl Operator for HopWindow {
@@ -254,6 +258,10 @@ impl Operator for HopWindow {
         for pane in &self.newer {
             batches.push(self.saved(vec![pane.start; pane.numbers.len()], pane.numbers.clone(), pane.states.clone())?);
         }
+        if !self.sum.0.is_empty() {
+            let numbers: Vec<u32> = self.sum.0.iter().map(|number| *number as u32).collect();
+            batches.push(self.saved(vec![self.block; numbers.len()], numbers, self.sum.1.clone())?);
+        }
         if self.older.len() > 0 {
             let (starts, states) = self.older.saved()?;
             batches.push(self.saved(starts, self.older.numbers().to_vec(), states)?);
@@ -276,8 +284,11 @@ impl Operator for HopWindow {
                 continue;
             }
             let (numbers, states) = self.numbers(&batch)?;
-            if place < inputs.len() + newer {
-                self.push(PaneStates { start: window_of(&batch), numbers, states })?;
+            let place = place - inputs.len();
+            if place < newer {
+                self.push(PaneStates { start: window_of(&batch), numbers, states });
+            } else if newer > 0 && place == newer {
+                self.sum = (as_usize(&numbers), states);
             } else {
                 let starts = batch.column(0).as_primitive::<Int64Type>().values().to_vec();
                 self.older = Suffixes::restored(starts, numbers, states, self.keys.count());

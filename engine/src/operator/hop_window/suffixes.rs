@@ -32,7 +32,8 @@ impl PaneStates {
     }
 }
 
-fn bytes(columns: &[ArrayRef]) -> usize {
+/// Bytes of columns.
+pub(super) fn bytes(columns: &[ArrayRef]) -> usize {
     columns.iter().map(|column| column.get_array_memory_size()).sum()
 }
 
