@@ -73,8 +73,16 @@ const IDLE_TIMEOUT: OptionSpec = OptionSpec {
     help: "After this long without a row a split no longer holds windows open; never unless given.",
 };
 
+const LATE: OptionSpec = OptionSpec {
+    name: "late",
+    kind: OptionKind::Text,
+    required: false,
+    default: None,
+    help: "Name of a stream that gets the rows that come behind the watermark; none unless given.",
+};
+
 /// Options of sources that are streams: a table has no time.
-const STREAM_OPTIONS: &[&OptionSpec] = &[&SOURCE_ROWTIME, &IDLE_TIMEOUT];
+const STREAM_OPTIONS: &[&OptionSpec] = &[&SOURCE_ROWTIME, &IDLE_TIMEOUT, &LATE];
 
 /// What binding needs besides the catalog.
 pub(crate) struct Binder<'a> {
@@ -130,6 +138,7 @@ impl Binder<'_> {
         let Some(entry) = self.catalog.streams.get(&target.value).cloned() else {
             return Err(vec![unknown_stream(&target.value, self.catalog.streams.keys().map(String::as_str)).at(target.span)]);
         };
+        self.check_no_late_stream(target)?;
         if entry.source.is_some() {
             let problem = Diagnostic::error(format!("\"{}\" is a source: pumps cannot insert into it", target.value));
             return Err(vec![problem.at(target.span).hint("Create a stream with CREATE STREAM and insert into that.")]);
@@ -165,20 +174,52 @@ impl Binder<'_> {
         let watermark = binding.is_none_or(|binding| binding.rowtime.is_none()).then_some(statement.watermark.as_ref()).flatten();
         let rowtime = binding.and_then(|binding| binding.rowtime.as_deref());
         let entry = self.bind_source(&name.value, &columns, watermark, rowtime, options, span, STREAM_OPTIONS).await?;
+        let late_span = value_span(options, LATE.name).unwrap_or(name.span);
+        self.check_late_stream(&name.value, &entry).map_err(|problem| vec![problem.at(late_span)])?;
         if replace {
             self.drop_stream(&name.value);
         }
-        let schema = SourceEntry::stream_schema(&entry.columns);
-        self.catalog.streams.insert(name.value.clone(), StreamEntry { schema, source: Some(entry) });
+        self.insert_source(&name.value, entry);
         Ok(format!("source {}", name.value))
     }
 
     /// Adds a source that exists outside the script only.
     pub(crate) async fn add_bound_source(&mut self, name: &str, binding: &SourceBinding) -> Result<(), Problems> {
         let entry = self.bind_source(name, &[], None, binding.rowtime.as_deref(), &binding.options, None, STREAM_OPTIONS).await?;
-        let schema = SourceEntry::stream_schema(&entry.columns);
-        self.catalog.streams.insert(name.to_owned(), StreamEntry { schema, source: Some(entry) });
+        self.check_late_stream(name, &entry).map_err(|problem| vec![problem])?;
+        self.insert_source(name, entry);
         Ok(())
+    }
+
+    /// Adds a source and the stream of its late rows.
+    fn insert_source(&mut self, name: &str, entry: SourceEntry) {
+        let schema = SourceEntry::stream_schema(&entry.columns);
+        if let Some(late) = entry.late.clone() {
+            self.catalog.streams.insert(late, StreamEntry { schema: schema.clone(), source: None });
+        }
+        self.catalog.streams.insert(name.to_owned(), StreamEntry { schema, source: Some(entry) });
+    }
+
+    /// Checks that the name of the late rows is free, unless it was that of the source's late rows before.
+    fn check_late_stream(&self, source: &str, entry: &SourceEntry) -> Result<(), Diagnostic> {
+        let Some(late) = entry.late.as_deref() else { return Ok(()) };
+        let is_taken = self.catalog.streams.contains_key(late) || self.catalog.tables.contains_key(late);
+        if late == source || (is_taken && self.catalog.source_of_late(late) != Some(source)) {
+            let problem = Diagnostic::error(format!("\"{late}\" exists already: it cannot be the late rows of \"{source}\""));
+            return Err(problem.hint("Choose a name of its own for the stream of late rows."));
+        }
+        Ok(())
+    }
+
+    /// The problem of changing the stream `name`, if it is one of late rows.
+    fn check_no_late_stream(&self, name: &Name) -> Result<(), Problems> {
+        match self.catalog.source_of_late(&name.value) {
+            None => Ok(()),
+            Some(source) => {
+                let problem = Diagnostic::error(format!("\"{}\" has the late rows of source \"{source}\"", name.value));
+                Err(vec![problem.at(name.span).hint("Any pump or sink may read it; it comes and goes with its source.")])
+            }
+        }
     }
 
     pub(crate) fn create_sink(&mut self, statement: &CreateSink) -> Result<String, Problems> {
@@ -282,6 +323,7 @@ impl Binder<'_> {
         let DropStatement { kind, name, if_exists } = statement;
         let (word, existed) = match kind {
             ObjectKind::Stream | ObjectKind::Source => {
+                self.check_no_late_stream(name)?;
                 let word = if matches!(kind, ObjectKind::Stream) { "stream" } else { "source" };
                 let is_source = self.catalog.streams.get(&name.value).map(|entry| entry.source.is_some());
                 let existed = is_source == Some(word == "source") && name.value != ERROR_STREAM;
@@ -334,13 +376,17 @@ impl Binder<'_> {
         if self.catalog.tables.contains_key(&name.value) {
             return Err(vec![is_another("table", name)]);
         }
+        self.check_no_late_stream(name)?;
         let taken = self.catalog.streams.contains_key(&name.value);
         if taken && !or_replace { Err(vec![already_exists("stream", name)]) } else { Ok(()) }
     }
 
     /// Drops a stream and, as CREATE OR REPLACE does, what depends on it (kda-sql-reference.md §2.1).
     fn drop_stream(&mut self, name: &str) {
-        self.catalog.streams.remove(name);
+        let dropped = self.catalog.streams.remove(name);
+        if let Some(late) = dropped.and_then(|entry| entry.source?.late) {
+            self.drop_stream(&late);
+        }
         self.catalog.pumps.retain(|pump| pump.target != name && !Catalog::inputs(&pump.plan).iter().any(|input| input == name));
         self.catalog.sinks.retain(|sink| sink.stream != name);
     }
@@ -426,10 +472,13 @@ impl Binder<'_> {
             (None, None, _) => Rowtime::Processing,
         };
         if !matches!(rowtime, Rowtime::Column { .. })
-            && let Some(option) = options.iter().find(|option| option.key == IDLE_TIMEOUT.name)
+            && let Some(option) = options.iter().find(|option| [IDLE_TIMEOUT.name, LATE.name].contains(&option.key.as_str()))
         {
-            let problem = Diagnostic::error("option \"idle_timeout\" needs event time");
-            let problem = place(problem, option.key_span).label("without it windows close by the clock anyway");
+            let problem = Diagnostic::error(format!("option \"{}\" needs event time", option.key));
+            let problem = place(problem, option.key_span).label(match option.key == LATE.name {
+                true => "without it no row is late",
+                false => "without it windows close by the clock anyway",
+            });
             return Err(vec![problem.hint("Add WATERMARK FOR column AS column to the columns.")]);
         }
         if let Rowtime::Column { name: column, .. } = &rowtime {
@@ -447,6 +496,7 @@ impl Binder<'_> {
             columns,
             rowtime,
             idle_timeout: checked.duration("idle_timeout"),
+            late: checked.text(LATE.name).map(str::to_owned),
         })
     }
 

@@ -50,6 +50,8 @@ pub struct SourceEntry {
     pub rowtime: Rowtime,
     /// After this long without a row a split no longer holds the watermark back.
     pub idle_timeout: Option<Duration>,
+    /// The stream of its late rows.
+    pub late: Option<String>,
 }
 
 /// Where a source's ROWTIME comes from, by the column's name.
@@ -143,6 +145,12 @@ impl Catalog {
     /// The columns of every stream.
     pub fn schemas(&self) -> StreamSchemas {
         self.streams.iter().map(|(name, entry)| (name.clone(), entry.schema.clone())).collect()
+    }
+
+    /// The source whose late rows are the stream `name`.
+    pub fn source_of_late(&self, name: &str) -> Option<&str> {
+        let is_late = |entry: &StreamEntry| entry.source.as_ref().is_some_and(|source| source.late.as_deref() == Some(name));
+        self.streams.iter().find(|(_, entry)| is_late(entry)).map(|(source, _)| source.as_str())
     }
 
     /// Streams that `plan` reads.

@@ -333,8 +333,8 @@ impl Engine {
                 _ => return Err(Error::config(format!("source \"{name}\" has no TIMESTAMP column \"{column}\""))),
             },
         };
-        let entry =
-            SourceEntry { connector: CUSTOM.to_owned(), source, format: FormatSpec::Json, columns, rowtime, idle_timeout: None };
+        let (connector, format) = (CUSTOM.to_owned(), FormatSpec::Json);
+        let entry = SourceEntry { connector, source, format, columns, rowtime, idle_timeout: None, late: None };
         let stream = StreamEntry { schema: SourceEntry::stream_schema(&entry.columns), source: Some(entry) };
         self.shared().catalog.streams.insert(name.to_owned(), stream);
         Ok(())

@@ -9,3 +9,4 @@ mod simulation;
 mod sliding;
 mod slt;
 mod tables;
+mod windows;

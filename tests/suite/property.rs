@@ -15,15 +15,15 @@ use kinesql_engine::{CheckpointOptions, Engine};
 use proptest::prelude::*;
 
 /// Key, value, event time in milliseconds.
-type Row = (Option<u8>, Option<i32>, i64);
+pub type Row = (Option<u8>, Option<i32>, i64);
 
 /// Window start, key, COUNT(*), SUM, MIN, MAX, ROWTIME: what the query below gives.
-type Result = (i64, Option<String>, i64, Option<i32>, Option<i32>, Option<i32>, i64);
+pub type Result = (i64, Option<String>, i64, Option<i32>, Option<i32>, Option<i32>, i64);
 
 const WINDOW_MS: i64 = 1_000;
 
 /// Rows may be late by up to this much.
-const DELAY_MS: i64 = 400;
+pub const DELAY_MS: i64 = 400;
 
 const APPLICATION: &str = r#"
     CREATE STREAM "OUT" ("start" TIMESTAMP, "k" VARCHAR(4), "n" BIGINT, "sum" INTEGER, "lo" INTEGER, "hi" INTEGER, "at" TIMESTAMP);
@@ -47,7 +47,7 @@ fn expected(rows: &[Row]) -> Vec<Result> {
     groups.into_iter().map(result).collect()
 }
 
-fn columns() -> Arc<Schema> {
+pub fn columns() -> Arc<Schema> {
     let fields = [("k", SqlType::Varchar(4)), ("v", SqlType::Integer), ("t", SqlType::Timestamp)];
     Arc::new(Schema::new(fields.map(|(name, sql_type)| sql_type.field(name, true)).to_vec()))
 }
@@ -59,7 +59,7 @@ fn batch(rows: &[Row]) -> RecordBatch {
     RecordBatch::try_new(columns(), vec![keys, values, times]).expect("as declared")
 }
 
-fn results(sink: &MemorySink) -> Vec<Result> {
+pub fn results(sink: &MemorySink) -> Vec<Result> {
     let mut results = Vec::new();
     for batch in sink.batches() {
         let time = |column: usize, row| batch.column(column).as_primitive::<TimestampMillisecondType>().value(row);
@@ -109,7 +109,7 @@ async fn run(rows: &[Row], cuts: &[usize], splits: usize, restarts: &[usize]) ->
 }
 
 /// Rows in order of time, shaken by less than the delay; some times are equal, some windows are empty.
-fn rows() -> impl Strategy<Value = Vec<Row>> {
+pub fn rows() -> impl Strategy<Value = Vec<Row>> {
     let row = (
         prop::option::weighted(0.9, 0u8..4),
         prop::option::weighted(0.8, -100i32..100),

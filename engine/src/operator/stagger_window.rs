@@ -146,7 +146,7 @@ impl StaggerWindow {
         let columns = self.plan.columns.iter().map(|column| match column {
             OutputColumn::Key(i) => keys[*i].clone(),
             OutputColumn::Aggregate(i) => results[*i].clone(),
-            OutputColumn::Window | OutputColumn::WindowEnd => ends.clone(),
+            OutputColumn::Window(_) | OutputColumn::WindowEnd(_) => ends.clone(),
         });
         let options = RecordBatchOptions::new().with_row_count(Some(count));
         let batch = RecordBatch::try_new_with_options(self.plan.schema.clone(), columns.collect(), &options)?;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, TimestampMillisecondArray, UInt32Array};
 use arrow::compute::take_arrays;
-use arrow::datatypes::{Int64Type, SchemaRef, TimestampMillisecondType};
+use arrow::datatypes::{DataType, Int64Type, SchemaRef, TimestampMillisecondType};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::physical_expr::PhysicalExpr;
 
@@ -43,14 +43,14 @@ const RUNS_MAX: usize = 16;
 /// A column of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputColumn {
-    /// The window key.
-    Window,
+    /// The window key, moved by so many units: milliseconds for times.
+    Window(i64),
     /// A group key, by its place among the keys.
     Key(usize),
     /// The result of an aggregate, by its place among the aggregates.
     Aggregate(usize),
-    /// The ROWTIME of the result row: the window's end.
-    WindowEnd,
+    /// An instant so many milliseconds from the window's end. The end itself is the ROWTIME of the result row.
+    WindowEnd(i64),
 }
 
 /// The plan of a tumbling window.
@@ -211,21 +211,40 @@ impl TumblingWindow {
 /// Emits the rows of one closed window.
 fn emit_results(plan: &WindowPlan, keys: &mut GroupKeys, window: i64, pane: Pane, out: &mut Output) -> Result<()> {
     let end = plan.window.end_of(pane.instant())?;
-    let (keys, results, rows) = pane.finish(keys)?;
-    let columns = plan.columns.iter().zip(plan.schema.fields()).map(|(column, field)| match column {
-        OutputColumn::Window => plan.window.show(window, field.data_type(), rows),
+    let groups = pane.finish(keys)?;
+    let rows = groups.2;
+    let of_window = |column, data_type: &DataType| match column {
+        OutputColumn::WindowEnd(shift) => {
+            Ok(Arc::new(TimestampMillisecondArray::from_value(end.saturating_add(shift), rows)) as _)
+        }
+        OutputColumn::Window(shift) => plan.window.show(window.saturating_add(shift), data_type, rows),
+        _ => plan.window.show(window, data_type, rows),
+    };
+    emit_groups(&plan.columns, &plan.schema, groups, of_window, out)?;
+    // Whoever needs all rows of a window has them now, however far the watermark has gone meanwhile.
+    out.watermark(end);
+    Ok(())
+}
+
+/// Emits the rows of closed windows: keys, results and how many there are; `of_window` makes the columns of the window.
+pub(super) fn emit_groups(
+    columns: &[OutputColumn],
+    schema: &SchemaRef,
+    (keys, results, rows): (Vec<ArrayRef>, Vec<ArrayRef>, usize),
+    of_window: impl Fn(OutputColumn, &DataType) -> Result<ArrayRef>,
+    out: &mut Output,
+) -> Result<()> {
+    let columns = columns.iter().zip(schema.fields()).map(|(column, field)| match column {
         OutputColumn::Key(i) => Ok(keys[*i].clone()),
         OutputColumn::Aggregate(i) => Ok(results[*i].clone()),
-        OutputColumn::WindowEnd => Ok(Arc::new(TimestampMillisecondArray::from_value(end, rows)) as ArrayRef),
+        window => of_window(*window, field.data_type()),
     });
     let columns = columns.collect::<Result<Vec<_>>>()?;
     let batch =
-        RecordBatch::try_new_with_options(plan.schema.clone(), columns, &RecordBatchOptions::new().with_row_count(Some(rows)))?;
+        RecordBatch::try_new_with_options(schema.clone(), columns, &RecordBatchOptions::new().with_row_count(Some(rows)))?;
     for start in (0..rows).step_by(OUTPUT_ROWS) {
         out.batch(batch.slice(start, OUTPUT_ROWS.min(rows - start)));
     }
-    // Whoever needs all rows of a window has them now, however far the watermark has gone meanwhile.
-    out.watermark(end);
     Ok(())
 }
 
@@ -361,7 +380,7 @@ impl MergeWindows {
     }
 }
 
-fn window_of(state: &RecordBatch) -> i64 {
+pub(super) fn window_of(state: &RecordBatch) -> i64 {
     state.column(0).as_primitive::<Int64Type>().value(0)
 }
 

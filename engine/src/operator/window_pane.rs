@@ -68,6 +68,42 @@ impl PaneLayout {
         }
         Ok(Self { keys: Arc::new(Schema::new(keys)), aggregates, state_schema: Arc::new(Schema::new(fields)) })
     }
+
+    /// Keys and states of a saved pane, a batch of `state_schema`.
+    pub(super) fn columns_of<'a>(&self, state: &'a RecordBatch) -> (&'a [ArrayRef], &'a [ArrayRef]) {
+        state.columns()[2..].split_at(self.keys.fields().len())
+    }
+
+    /// An empty accumulator per aggregate.
+    pub(super) fn accumulators(&self) -> Result<Vec<Box<dyn GroupsAccumulator>>> {
+        self.aggregates.iter().map(AggregateSpec::accumulator).collect()
+    }
+
+    /// Adds states to accumulators that have `groups` groups: the group of each row and the columns of the aggregates.
+    pub(super) fn merge(
+        &self,
+        accumulators: &mut [Box<dyn GroupsAccumulator>],
+        states: &[ArrayRef],
+        places: &[usize],
+        groups: usize,
+    ) -> Result<()> {
+        if places.is_empty() {
+            return Ok(());
+        }
+        let mut next = 0;
+        for (accumulator, aggregate) in accumulators.iter_mut().zip(&self.aggregates) {
+            let width = aggregate.function.state_fields()?.len();
+            accumulator.merge_batch(&states[next..next + width], places, groups)?;
+            next += width;
+        }
+        Ok(())
+    }
+}
+
+/// The states of all groups, the columns of one aggregate behind those of the other; the accumulators are empty afterwards.
+pub(super) fn states_of(accumulators: &mut [Box<dyn GroupsAccumulator>]) -> Result<Vec<ArrayRef>> {
+    let states = accumulators.iter_mut().map(|accumulator| accumulator.state(EmitTo::All));
+    Ok(states.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
 }
 
 /// An open window.
@@ -86,8 +122,7 @@ const NOWHERE: u32 = u32::MAX;
 impl Pane {
     /// The empty window that `instant` is in.
     pub fn try_new(layout: &PaneLayout, instant: EventTime) -> Result<Self> {
-        let accumulators = layout.aggregates.iter().map(AggregateSpec::accumulator).collect::<Result<_>>()?;
-        Ok(Self { places: Vec::new(), groups: Vec::new(), accumulators, instant })
+        Ok(Self { places: Vec::new(), groups: Vec::new(), accumulators: layout.accumulators()?, instant })
     }
 
     /// An instant in the window.
@@ -126,29 +161,38 @@ impl Pane {
         if state.num_rows() == 0 {
             return Ok(());
         }
-        let (mut numbers, mut places) = (Vec::new(), Vec::new());
-        let width = layout.keys.fields().len();
-        let columns = &state.columns()[2..];
-        keys.intern(&columns[..width], state.num_rows(), &mut numbers)?;
-        self.place(keys, &numbers, &mut places);
-        let mut next = width;
-        for (accumulator, aggregate) in self.accumulators.iter_mut().zip(&layout.aggregates) {
-            let width = aggregate.function.state_fields()?.len();
-            accumulator.merge_batch(&columns[next..next + width], &places, self.groups.len())?;
-            next += width;
-        }
-        Ok(())
+        let mut numbers = Vec::new();
+        let (of_keys, states) = layout.columns_of(state);
+        keys.intern(of_keys, state.num_rows(), &mut numbers)?;
+        self.merge_states(layout, keys, &numbers, states)
+    }
+
+    /// Adds the states of accumulators: the numbers of their keys and, per aggregate, its columns.
+    pub fn merge_states(&mut self, layout: &PaneLayout, keys: &GroupKeys, numbers: &[usize], states: &[ArrayRef]) -> Result<()> {
+        let mut places = Vec::new();
+        self.place(keys, numbers, &mut places);
+        layout.merge(&mut self.accumulators, states, &places, self.groups.len())
+    }
+
+    /// The numbers of the keys and the states of the accumulators, group by group.
+    pub fn into_states(mut self) -> Result<(Vec<u32>, Vec<ArrayRef>)> {
+        Ok((self.groups, states_of(&mut self.accumulators)?))
+    }
+
+    /// The place of the group with this number among the groups.
+    pub fn place_of(&self, number: u32) -> Option<usize> {
+        self.places.get(number as usize).filter(|place| **place != NOWHERE).map(|place| *place as usize)
     }
 
     /// The pane as a batch of [`PaneLayout::state_schema`]; the pane is empty afterwards.
     pub fn take_state(self, layout: &PaneLayout, keys: &mut GroupKeys, window: i64) -> Result<RecordBatch> {
-        let Self { groups, mut accumulators, instant, .. } = self;
+        let instant = self.instant;
+        let (groups, states) = self.into_states()?;
         let rows = groups.len();
         keys.ranked()?;
         let keys = keys.take(&UInt32Array::from(groups))?;
-        let states = accumulators.iter_mut().map(|accumulator| accumulator.state(EmitTo::All)).collect::<Result<Vec<_>, _>>()?;
         let constant = |value: i64| -> ArrayRef { Arc::new(Int64Array::from_value(value, rows)) };
-        let columns = [constant(window), constant(instant)].into_iter().chain(keys).chain(states.into_iter().flatten()).collect();
+        let columns = [constant(window), constant(instant)].into_iter().chain(keys).chain(states).collect();
         Ok(RecordBatch::try_new(layout.state_schema.clone(), columns)?)
     }
 

@@ -9,7 +9,6 @@ use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment, WindowFun
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
 use kinesql_udfs::scalar::kda_cast;
 
-use super::join::is_stream_join;
 use super::rowtime::GROUP_ROWTIME;
 use super::window_functions::NTH_VALUE_FROM_LAST;
 use crate::types::{ROWTIME, sql_type_name};
@@ -144,8 +143,8 @@ fn column_text(column: &Column) -> String {
         if plain { name.to_owned() } else { format!("\"{name}\"") }
     };
     match &column.relation {
-        // The time of joined rows is ROWTIME alone.
-        Some(relation) if is_stream_join(relation.table()) => name(&column.name),
+        // The query does not name the relations that its joins and table functions are.
+        Some(relation) if relation.table().starts_with('$') => name(&column.name),
         Some(relation) => format!("{}.{}", name(relation.table()), name(&column.name)),
         None => name(&column.name),
     }

@@ -9,6 +9,7 @@ mod distinct;
 pub mod explain;
 pub(crate) mod explain_error;
 mod expr_text;
+mod groups;
 mod insert;
 mod item_names;
 mod join;
@@ -24,7 +25,9 @@ pub mod session;
 mod sliding;
 mod stagger;
 mod table_function;
+mod top_n;
 pub mod window_functions;
+mod window_table;
 
 pub use physical::{OperatorSpec, PlanNode};
 pub use query::{QueryPlan, StreamSchemas, plan_stream_query};

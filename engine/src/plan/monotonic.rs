@@ -11,6 +11,7 @@ use kinesql_udfs::scalar::kda_cast;
 
 use super::join::StreamJoin;
 use super::table_function::TableFunction;
+use super::window_table::WindowTable;
 use crate::types::ROWTIME;
 
 /// How an expression moves while ROWTIME grows.
@@ -179,6 +180,13 @@ fn of_column(column: &Column, plan: &LogicalPlan) -> Monotonicity {
         LogicalPlan::Extension(_) if StreamJoin::of(plan).is_some_and(|join| join.is_rowtime(column)) => Ascending(rowtime()),
         // A table function hands the rows of its cursor on with their ROWTIME.
         LogicalPlan::Extension(_) if let Some(function) = TableFunction::of(plan) => of_column(column, function.input()),
+        // The rows of a stream with their windows have its ROWTIME; windows that follow each other are steps of it.
+        LogicalPlan::Extension(_) if let Some(table) = WindowTable::of(plan) => {
+            match plan.schema().maybe_index_of_column(column).and_then(|index| table.of_rowtime(index)) {
+                Some(step) => Ascending(step),
+                None => of_column(column, table.input()),
+            }
+        }
         // Rows of a table have no time: of the two sides, only a stream knows the column as monotonic.
         LogicalPlan::Join(join) => {
             of_column(column, if join.left.schema().has_column(column) { &join.left } else { &join.right })

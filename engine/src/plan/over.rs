@@ -44,7 +44,7 @@ const FUNCTIONS: &[(&str, &str)] = &[
 ];
 
 /// The functions, for hints.
-const AVAILABLE: &str = "With OVER there are ANY, AVG, COUNT, EVERY, EXP_AVG, FIRST_VALUE, LAG, LAST_VALUE, MAX, MIN, NTH_VALUE, \
+const AVAILABLE: &str = "With OVER there are ANY, AVG, COUNT, EVERY, EXP_AVG, FIRST_VALUE, LAG, LAST_VALUE, MAX, MIN, NTH_VALUE, ROW_NUMBER, \
                          STDDEV_POP, STDDEV_SAMP, SUM, VAR_POP and VAR_SAMP.";
 
 const FRAMES: &str = "Write RANGE INTERVAL '1' MINUTE PRECEDING or ROWS 10 PRECEDING.";
@@ -106,6 +106,14 @@ impl Resolver {
             && let Some(function) = expressions.iter().find_map(first_over)
         {
             self.refuse_in("GROUP BY", &function);
+        }
+        let functions: Vec<_> = select.projection.iter().flat_map(over_in).collect();
+        if let Some(numbering) =
+            functions.iter().find(|function| function.name.to_string() == "row_number" && functions.len() > 1)
+        {
+            let problem = Diagnostic::error("ROW_NUMBER cannot stand beside another function with OVER").at(span_of(numbering));
+            self.report(problem.hint("Compute the other one in a query in FROM, in parentheses."));
+            return;
         }
         let aggregating = is_aggregating(select);
         let relation = select.from.first().and_then(|table| relation_name(&table.relation));
@@ -239,14 +247,13 @@ impl Functions<'_> {
         let span = span_of(function);
         let problem = |message: String| Diagnostic::error(message).at(span);
         let written = function.name.to_string().to_uppercase().replace("_FROM_LAST", "");
+        if written == "ROW_NUMBER" {
+            return self.row_number(function);
+        }
         let Some((_, planned)) = FUNCTIONS.iter().find(|(name, _)| function.name.to_string() == *name) else {
             return Err(Box::new(problem(format!("{written} cannot have OVER")).hint(AVAILABLE)));
         };
-        let window = match function.over.take() {
-            Some(WindowType::NamedWindow(name)) => self.resolver.lookup(&name, self.windows),
-            Some(WindowType::WindowSpec(window)) => self.resolver.with_base(window, self.windows),
-            None => None,
-        };
+        let window = self.window_of(function);
         // What was wrong with the name has been reported.
         let Some(mut window) = window else { return Ok(()) };
         if let Some(order) = window.order_by.first() {
@@ -281,6 +288,37 @@ impl Functions<'_> {
         window.order_by = vec![OrderByExpr { expr, options: OrderByOptions { asc: None, nulls_first: None }, with_fill: None }];
         function.null_treatment = nulls;
         function.name = ObjectName::from(Ident::with_quote('"', *planned));
+        function.over = Some(WindowType::WindowSpec(window));
+        Ok(())
+    }
+}
+
+impl Functions<'_> {
+    /// The window of `function`, written out; takes it away from the function.
+    fn window_of(&mut self, function: &mut Function) -> Option<WindowSpec> {
+        match function.over.take()? {
+            WindowType::NamedWindow(name) => self.resolver.lookup(&name, self.windows),
+            WindowType::WindowSpec(window) => self.resolver.with_base(window, self.windows),
+        }
+    }
+
+    /// `ROW_NUMBER() OVER (PARTITION BY window ORDER BY …)`: what it is a window of is planned later (`super::top_n`).
+    fn row_number(&mut self, function: &mut Function) -> Resolved<()> {
+        const FORM: &str = "Write ROW_NUMBER() OVER (PARTITION BY WINDOW_START, WINDOW_END ORDER BY n DESC).";
+        let span = span_of(function);
+        let problem = |message: &str| Box::new(Diagnostic::error(message).at(span).hint(FORM));
+        let Some(window) = self.window_of(function) else { return Ok(()) };
+        let has_arguments = matches!(&function.args, FunctionArguments::List(list) if !list.args.is_empty());
+        if has_arguments || function.filter.is_some() || function.null_treatment.is_some() {
+            return Err(problem("ROW_NUMBER has no arguments"));
+        }
+        if window.order_by.is_empty() {
+            return Err(problem("ROW_NUMBER needs ORDER BY in its window"));
+        }
+        if window.window_frame.is_some() {
+            return Err(problem("ROW_NUMBER counts all rows of its partition: it has no frame"));
+        }
+        function.name = ObjectName::from(Ident::with_quote('"', named::ROW_NUMBER));
         function.over = Some(WindowType::WindowSpec(window));
         Ok(())
     }
@@ -455,6 +493,20 @@ fn first_over(expr: &Expr) -> Option<Function> {
             ControlFlow::Break(())
         }
         _ => ControlFlow::Continue(()),
+    });
+    found
+}
+
+/// All functions with OVER in an item of a select list.
+fn over_in(item: &SelectItem) -> Vec<Function> {
+    let mut found = Vec::new();
+    let _ = ast::visit_expressions(item, |expr| {
+        if let Expr::Function(function) = expr
+            && function.over.is_some()
+        {
+            found.push(function.clone());
+        }
+        ControlFlow::<()>::Continue(())
     });
     found
 }

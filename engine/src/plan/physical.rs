@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, DFSchemaRef};
 use datafusion::execution::context::ExecutionProps;
@@ -15,19 +15,23 @@ use datafusion::physical_expr::expressions::BinaryExpr;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
 use super::distinct::plan_distinct;
-use super::expr_text::{text, texts, texts_over};
+use super::expr_text::{text, texts_over};
+use super::groups::Groups;
 use super::join::{StreamJoin, plan_lookup_join, plan_window_join};
 use super::monotonic::{Monotonicity, is_plain_rowtime, monotonicity};
 use super::rowtime::GROUP_ROWTIME;
 use super::sliding::plan_sliding;
 use super::stagger::plan_stagger;
 use super::table_function::{TableFunction, plan_table_function};
+use super::top_n;
+use super::window_table::{WindowTable, origin, plan_window_table, plan_windowed};
 use crate::diagnostic::Diagnostic;
 use crate::operator::Operator;
 use crate::operator::budget::Budget;
 use crate::operator::distinct::{Distinct, DistinctPlan};
 use crate::operator::filter::Filter;
 use crate::operator::group_rank::{GroupRank, GroupRankPlan};
+use crate::operator::hop_window::{HopPlan, HopWindow};
 use crate::operator::insert::Insert;
 use crate::operator::lookup_join::{LookupJoin, LookupPlan};
 use crate::operator::merge::Merge;
@@ -37,13 +41,16 @@ use crate::operator::pair_filter::Side;
 use crate::operator::project::Project;
 use crate::operator::running_aggregate::{RunningAggregate, RunningPlan};
 use crate::operator::select::Select;
+use crate::operator::session_window::{SessionPlan, SessionWindow};
 use crate::operator::sliding_window::{SlidingPlan, SlidingWindow};
 use crate::operator::stagger_window::{StaggerPlan, StaggerWindow};
 use crate::operator::time_order::TimeOrder;
+use crate::operator::top_n::{TopN, TopNPlan};
 use crate::operator::tumbling_window::{Emit, MergeWindows, OutputColumn, TumblingWindow, WindowPlan};
 use crate::operator::window_join::{WindowJoin, WindowJoinPlan};
 use crate::operator::window_key::WindowKey;
-use crate::operator::window_pane::{AggregateSpec, PaneLayout};
+use crate::operator::window_pane::AggregateSpec;
+use crate::operator::window_rows::{WindowRows, WindowRowsPlan};
 use crate::runtime::error_rows::ErrorReporter;
 use crate::types::{ROWTIME, SqlType, sql_type_name};
 
@@ -94,6 +101,10 @@ pub enum OperatorSpec {
     Project { expressions: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaRef, text: String },
     Window { plan: Box<WindowPlan>, emit: Emit, text: String },
     MergeWindows { plan: Box<WindowPlan> },
+    WindowRows { plan: Box<WindowRowsPlan>, text: String },
+    Hop { plan: Box<HopPlan>, text: String },
+    Session { plan: Box<SessionPlan>, text: String },
+    TopN { plan: Box<TopNPlan>, text: String },
     Stagger { plan: Box<StaggerPlan>, text: String },
     Distinct { plan: Box<DistinctPlan>, text: String },
     Model { plan: Box<ModelPlan>, schema: SchemaRef, text: String },
@@ -136,6 +147,18 @@ impl OperatorSpec {
             )?),
             OperatorSpec::MergeWindows { plan } => {
                 Box::new(MergeWindows::try_new(*plan, Budget::new("merge windows", window_hint, pool), reporter.clone())?)
+            }
+            OperatorSpec::WindowRows { plan, .. } => Box::new(WindowRows::new(*plan)),
+            OperatorSpec::Hop { plan, .. } => {
+                Box::new(HopWindow::try_new(*plan, Budget::new("hopping window", window_hint, pool), reporter.clone())?)
+            }
+            OperatorSpec::Session { plan, .. } => {
+                let hint = "Raise --memory-limit, shorten the gap or partition by fewer keys.";
+                Box::new(SessionWindow::try_new(*plan, Budget::new("session window", hint, pool), reporter.clone())?)
+            }
+            OperatorSpec::TopN { plan, .. } => {
+                let hint = "Raise --memory-limit, or ask for fewer rows: WHERE rn <= 10 around the query.";
+                Box::new(TopN::new(*plan, Budget::new("row number", hint, pool), reporter.clone()))
             }
             OperatorSpec::Stagger { plan, .. } => {
                 Box::new(StaggerWindow::try_new(*plan, Budget::new("stagger window", window_hint, pool), reporter.clone())?)
@@ -187,6 +210,10 @@ impl fmt::Display for OperatorSpec {
             OperatorSpec::Window { text, emit: Emit::Results, .. } => write!(f, "tumbling window [{text}]"),
             OperatorSpec::Window { text, emit: Emit::States, .. } => write!(f, "tumbling window, partial [{text}]"),
             OperatorSpec::MergeWindows { .. } => write!(f, "merge windows"),
+            OperatorSpec::WindowRows { text, .. } => write!(f, "windows [{text}]"),
+            OperatorSpec::Hop { text, .. } => write!(f, "hopping window [{text}]"),
+            OperatorSpec::Session { text, .. } => write!(f, "session window [{text}]"),
+            OperatorSpec::TopN { text, .. } => write!(f, "row number [{text}]"),
             OperatorSpec::Stagger { text, .. } => write!(f, "stagger window [{text}]"),
             OperatorSpec::Distinct { text, .. } => write!(f, "distinct [{text}]"),
             OperatorSpec::Model { text, .. } => write!(f, "model [{text}]"),
@@ -217,6 +244,10 @@ impl PlanNode {
                 | OperatorSpec::Model { schema, .. }
                 | OperatorSpec::Insert { schema, .. } => schema.clone(),
                 OperatorSpec::Window { plan, .. } | OperatorSpec::MergeWindows { plan } => plan.schema.clone(),
+                OperatorSpec::WindowRows { plan, .. } => plan.schema.clone(),
+                OperatorSpec::Hop { plan, .. } => plan.panes.schema.clone(),
+                OperatorSpec::Session { plan, .. } => plan.schema.clone(),
+                OperatorSpec::TopN { plan, .. } => plan.output(),
                 OperatorSpec::Stagger { plan, .. } => plan.schema.clone(),
                 OperatorSpec::Distinct { plan, .. } => plan.schema.clone(),
                 OperatorSpec::GroupRank { plan, .. } => plan.output(),
@@ -261,8 +292,10 @@ pub fn plan_operators(plan: &LogicalPlan, props: &ExecutionProps) -> Result<Plan
         LogicalPlan::Join(join) => plan_lookup_join(join, props),
         LogicalPlan::Extension(_) if let Some(join) = StreamJoin::of(plan) => plan_window_join(join, props),
         LogicalPlan::Extension(_) if let Some(function) = TableFunction::of(plan) => plan_table_function(function, props),
+        LogicalPlan::Extension(_) if let Some(table) = WindowTable::of(plan) => plan_window_table(table, props),
         LogicalPlan::Filter(filter) => {
-            let input = plan_operators(&filter.input, props)?;
+            let mut input = plan_operators(&filter.input, props)?;
+            top_n::bound(&mut input, &filter.predicate, &filter.input);
             let predicate = physical(&filter.predicate, filter.input.schema(), props)?;
             Ok(input.then(OperatorSpec::Filter {
                 predicate,
@@ -289,6 +322,9 @@ pub fn plan_operators(plan: &LogicalPlan, props: &ExecutionProps) -> Result<Plan
             })
         }
         LogicalPlan::Aggregate(aggregate) => {
+            if let Some(windowed) = plan_windowed(aggregate, props) {
+                return windowed;
+            }
             let input = plan_operators(&aggregate.input, props)?;
             match plan_stagger(aggregate, props) {
                 Some(stagger) => Ok(input.then(stagger?)),
@@ -340,7 +376,7 @@ fn overridden_rowtime(projection: &datafusion::logical_expr::Projection) -> Opti
 }
 
 /// True if the rows of `plan` are those of a window, which come one window at a time and in no order of time.
-fn is_window_result(plan: &LogicalPlan) -> bool {
+pub(super) fn is_window_result(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Aggregate(_) => true,
         LogicalPlan::Projection(_) | LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) => {
@@ -376,7 +412,13 @@ fn plan_window(aggregate: &Aggregate, props: &ExecutionProps) -> Result<Operator
         )
         .hint("Add a window, such as STEP(s.ROWTIME BY INTERVAL '10' SECOND) or FLOOR(s.ROWTIME TO MINUTE), to the GROUP BY."));
     };
-    if let Some((other, _)) = windows.next() {
+    // Start, end and time of one TUMBLE window are one window.
+    let tumble = origin(&aggregate.group_expr[place], input).filter(|(table, index)| table.of_rowtime(*index).is_some());
+    let shift = |other: usize| match (tumble, origin(&aggregate.group_expr[other], input)) {
+        (Some((table, one)), Some((same, other))) if table == same => table.between(one, other),
+        _ => None,
+    };
+    if let Some((other, _)) = windows.find(|(other, _)| shift(*other).is_none()) {
         let (one, two) = (text(&aggregate.group_expr[place]), text(&aggregate.group_expr[other]));
         return Err(Diagnostic::error(format!("GROUP BY has two expressions of ROWTIME: {one} and {two}"))
             .hint("Only one expression based on ROWTIME is allowed in a GROUP BY."));
@@ -391,43 +433,25 @@ fn plan_window(aggregate: &Aggregate, props: &ExecutionProps) -> Result<Operator
         return Err(Diagnostic::error(format!("a window key of type {field_type} is not supported yet"))
             .hint("Use STEP or FLOOR of ROWTIME, which give timestamps."));
     }
+    let window = window_key(&aggregate.group_expr[place], of_time, descending, input.schema(), props)?;
+    let column = |other: usize| if other == place { Some(0) } else { shift(other) }.map(OutputColumn::Window);
+    let groups = Groups::try_new(aggregate, column, props)?;
+    let text = groups.text(&text(&aggregate.group_expr[place]));
+    let Groups { keys, layout, columns, schema, .. } = groups;
+    Ok(OperatorSpec::Window { plan: Box::new(WindowPlan { window, keys, layout, columns, schema }), emit: Emit::Results, text })
+}
+
+/// The key `expr` over `schema`, which is `of_time` over ROWTIME alone.
+pub(super) fn window_key(
+    expr: &Expr,
+    of_time: &Expr,
+    descending: bool,
+    schema: &DFSchema,
+    props: &ExecutionProps,
+) -> Result<WindowKey, Diagnostic> {
     let internal = |error: datafusion::error::DataFusionError| Diagnostic::error(error.strip_backtrace());
     let time_schema = DFSchema::try_from(WindowKey::time_schema().as_ref().clone()).map_err(internal)?;
-    let window = WindowKey::new(
-        physical(&aggregate.group_expr[place], input.schema(), props)?,
-        physical(of_time, &time_schema, props)?,
-        descending,
-    );
-
-    let mut columns = Vec::new();
-    let (mut keys, mut key_fields) = (Vec::new(), Vec::<FieldRef>::new());
-    for (i, expr) in aggregate.group_expr.iter().enumerate() {
-        if i == place {
-            columns.push(OutputColumn::Window);
-        } else {
-            columns.push(OutputColumn::Key(keys.len()));
-            keys.push(physical(expr, input.schema(), props)?);
-            key_fields.push(aggregate.schema.field(i).clone());
-        }
-    }
-    let mut aggregates = Vec::new();
-    for expr in &aggregate.aggr_expr {
-        if is_group_rowtime(expr) {
-            columns.push(OutputColumn::WindowEnd);
-        } else {
-            columns.push(OutputColumn::Aggregate(aggregates.len()));
-            aggregates.push(plan_aggregate(expr, input.schema(), props)?);
-        }
-    }
-    let window_text = text(&aggregate.group_expr[place]);
-    let other_keys = aggregate.group_expr.iter().enumerate().filter(|(i, _)| *i != place).map(|(_, expr)| expr);
-    let calls = aggregate.aggr_expr.iter().filter(|expr| !is_group_rowtime(expr));
-    let parts = [window_text, texts(other_keys), texts(calls)];
-    let parts = ["", "by ", "computing "].iter().zip(&parts).filter(|(_, part)| !part.is_empty());
-    let text = parts.map(|(word, part)| format!("{word}{part}")).collect::<Vec<_>>().join("; ");
-    let layout = PaneLayout::try_new(key_fields, aggregates).map_err(|error| Diagnostic::error(error.message()))?;
-    let schema = without_metadata(aggregate.schema.as_arrow());
-    Ok(OperatorSpec::Window { plan: Box::new(WindowPlan { window, keys, layout, columns, schema }), emit: Emit::Results, text })
+    Ok(WindowKey::new(physical(expr, schema, props)?, physical(of_time, &time_schema, props)?, descending))
 }
 
 pub(super) fn is_group_rowtime(expr: &Expr) -> bool {
@@ -446,5 +470,12 @@ pub(super) fn plan_aggregate(expr: &Expr, input: &DFSchemaRef, props: &Execution
     // Accumulators get what they are ordered by behind their arguments.
     let order = lowered.aggregate.order_bys().iter().map(|order| order.expr.clone());
     let arguments = lowered.aggregate.expressions().into_iter().chain(order).collect();
-    Ok(AggregateSpec { arguments, function: lowered.aggregate })
+    let function = lowered.aggregate;
+    // Some functions find out only now that they cannot be computed of a type.
+    let tried = match function.groups_accumulator_supported() {
+        true => function.create_groups_accumulator().map(drop),
+        false => function.create_accumulator().map(drop),
+    };
+    tried.map_err(|error| Diagnostic::error(format!("{} cannot be computed: {}", text(expr), error.strip_backtrace())))?;
+    Ok(AggregateSpec { arguments, function })
 }

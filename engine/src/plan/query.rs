@@ -26,6 +26,7 @@ use super::physical::{NO_ROWTIME, OperatorSpec, PlanNode, plan_operators};
 use super::rowtime::{Carrier, make_explicit};
 use super::rules::{aggregate_types, casts, literals, output_types, window_types};
 use super::table_function::{TableFunctionPlanner, TableFunctions, prepare_table_functions};
+use super::window_table::{WindowCalls, WindowTablePlanner, prepare_windows};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::runtime::clock::EventTime;
 use crate::sql::Query;
@@ -76,12 +77,13 @@ pub async fn plan_stream_query(
     let item_spans = item_spans(&query.ast.body);
     let mut explicit = query.ast.clone();
     name_by_text(&mut explicit, &query.item_texts);
+    let windows = prepare_windows(&mut explicit)?;
     let (functions, mut warnings) = prepare_table_functions(&mut explicit)?;
     let joins = prepare_joins(&mut explicit, streams)?;
     warnings.extend(resolve_windows(&mut explicit)?);
     let carrier = make_explicit(&mut explicit, streams);
     let statement = DataFusionStatement::Statement(Box::new(ast::Statement::Query(explicit)));
-    let logical = state_with(state, streams, tables, joins, functions).statement_to_plan(statement).await;
+    let logical = state_with(state, streams, tables, joins, functions, windows).statement_to_plan(statement).await;
     let optimized = logical
         .and_then(literals::apply)
         .and_then(output_types::apply)
@@ -150,6 +152,7 @@ fn state_with(
     tables: ReferenceTables,
     joins: StreamJoins,
     functions: TableFunctions,
+    windows: WindowCalls,
 ) -> SessionState {
     let schema = MemorySchemaProvider::new();
     for (name, table) in tables.into_iter().filter(|(name, _)| !streams.contains_key(name)) {
@@ -169,6 +172,9 @@ fn state_with(
     // Adding one fails in no case.
     if !joins.is_empty() {
         let _ = state.register_relation_planner(Arc::new(JoinPlanner(joins)));
+    }
+    if !windows.is_empty() {
+        let _ = state.register_relation_planner(Arc::new(WindowTablePlanner(windows)));
     }
     if !functions.is_empty() {
         let _ = state.register_relation_planner(Arc::new(TableFunctionPlanner(functions)));

@@ -13,6 +13,7 @@ use datafusion::physical_expr::PhysicalExpr;
 
 use super::expr_text::{self, texts_over};
 use super::physical::{OperatorSpec, PlanNode, physical, plan_aggregate, plan_operators, without_metadata};
+use super::top_n::plan_top_n;
 use super::window_functions as named;
 use crate::diagnostic::Diagnostic;
 use crate::operator::running_aggregate::{RunningFunction, RunningPlan};
@@ -25,6 +26,9 @@ use crate::types::ROWTIME;
 
 /// Plans `window` and what is below it.
 pub(super) fn plan_sliding(window: &Window, props: &ExecutionProps) -> Result<PlanNode, Diagnostic> {
+    if let Some(numbered) = plan_top_n(window, props) {
+        return numbered;
+    }
     let input = plan_operators(&window.input, props)?;
     let mut columns = Columns::of(window.input.schema(), props);
     let width = columns.fields.len();
@@ -162,17 +166,17 @@ fn running_function(call: &WindowFunction, field: FieldRef, columns: &mut Column
 }
 
 /// The columns in front of the windows: the input's, then computed keys and arguments.
-struct Columns<'a> {
+pub(super) struct Columns<'a> {
     input: &'a DFSchemaRef,
     props: &'a ExecutionProps,
-    fields: Vec<FieldRef>,
-    expressions: Vec<Arc<dyn PhysicalExpr>>,
+    pub(super) fields: Vec<FieldRef>,
+    pub(super) expressions: Vec<Arc<dyn PhysicalExpr>>,
     /// The computed ones, behind the input's.
-    computed: Vec<Expr>,
+    pub(super) computed: Vec<Expr>,
 }
 
 impl<'a> Columns<'a> {
-    fn of(input: &'a DFSchemaRef, props: &'a ExecutionProps) -> Self {
+    pub(super) fn of(input: &'a DFSchemaRef, props: &'a ExecutionProps) -> Self {
         let fields = input.as_arrow().fields().to_vec();
         let column = |(i, field): (usize, &FieldRef)| {
             Arc::new(datafusion::physical_expr::expressions::Column::new(field.name(), i)) as Arc<dyn PhysicalExpr>
@@ -181,16 +185,16 @@ impl<'a> Columns<'a> {
         Self { input, props, fields, expressions, computed: Vec::new() }
     }
 
-    fn schema(&self) -> SchemaRef {
+    pub(super) fn schema(&self) -> SchemaRef {
         Arc::new(Schema::new(self.fields.clone()))
     }
 
-    fn places(&mut self, exprs: &[Expr]) -> Result<Vec<usize>, Diagnostic> {
+    pub(super) fn places(&mut self, exprs: &[Expr]) -> Result<Vec<usize>, Diagnostic> {
         exprs.iter().map(|expr| self.place(expr)).collect()
     }
 
     /// The place of an expression's column.
-    fn place(&mut self, expr: &Expr) -> Result<usize, Diagnostic> {
+    pub(super) fn place(&mut self, expr: &Expr) -> Result<usize, Diagnostic> {
         if let Expr::Column(column) = expr
             && let Some(place) = self.input.maybe_index_of_column(column)
         {
@@ -210,7 +214,7 @@ impl<'a> Columns<'a> {
     }
 }
 
-fn unaliased(expr: &Expr) -> &Expr {
+pub(super) fn unaliased(expr: &Expr) -> &Expr {
     match expr {
         Expr::Alias(alias) => unaliased(&alias.expr),
         expr => expr,

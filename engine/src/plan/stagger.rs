@@ -3,19 +3,19 @@
 //! For DataFusion's planner `WINDOWED BY STAGGER (PARTITION BY a, b RANGE INTERVAL '1' MINUTE)` is
 //! `GROUP BY a, b, "$stagger"(INTERVAL '1' MINUTE)`: a group key that is known by its name and never computed.
 
-use arrow::datatypes::{DataType, FieldRef};
+use arrow::datatypes::DataType;
 use datafusion::common::{Result as DataFusionResult, ScalarValue, not_impl_err};
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::{
     Aggregate, ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-use super::physical::{OperatorSpec, is_group_rowtime, physical, plan_aggregate, without_metadata};
+use super::groups::Groups;
+use super::physical::OperatorSpec;
 use crate::diagnostic::Diagnostic;
 use crate::operator::stagger_window::StaggerPlan;
 use crate::operator::tumbling_window::OutputColumn;
-use crate::operator::window_pane::PaneLayout;
-use crate::plan::expr_text::{text, texts};
+use crate::plan::expr_text::text;
 use crate::sql::STAGGER;
 use crate::types::SqlType;
 
@@ -86,31 +86,10 @@ fn plan_with(
     length: i64,
     props: &ExecutionProps,
 ) -> Result<OperatorSpec, Diagnostic> {
-    let input = aggregate.input.schema();
-    let (mut columns, mut keys, mut key_fields) = (Vec::new(), Vec::new(), Vec::<FieldRef>::new());
-    for (i, expr) in aggregate.group_expr.iter().enumerate() {
-        if i == place {
-            columns.push(OutputColumn::WindowEnd);
-        } else {
-            columns.push(OutputColumn::Key(keys.len()));
-            keys.push(physical(expr, input, props)?);
-            key_fields.push(aggregate.schema.field(i).clone());
-        }
-    }
-    let mut aggregates = Vec::new();
-    for expr in &aggregate.aggr_expr {
-        if is_group_rowtime(expr) {
-            columns.push(OutputColumn::WindowEnd);
-        } else {
-            columns.push(OutputColumn::Aggregate(aggregates.len()));
-            aggregates.push(plan_aggregate(expr, input, props)?);
-        }
-    }
-    let keys_text = texts(aggregate.group_expr.iter().enumerate().filter(|(i, _)| *i != place).map(|(_, expr)| expr));
-    let calls_text = texts(aggregate.aggr_expr.iter().filter(|expr| !is_group_rowtime(expr)));
-    let layout = PaneLayout::try_new(key_fields, aggregates).map_err(|error| Diagnostic::error(error.message()))?;
-    let schema = without_metadata(aggregate.schema.as_arrow());
+    let window = |other| (other == place).then_some(OutputColumn::WindowEnd(0));
+    let groups = Groups::try_new(aggregate, window, props)?;
+    let text = groups.text(&text(range));
+    let Groups { keys, layout, columns, schema, .. } = groups;
     let plan = StaggerPlan { length, keys, layout, columns, schema };
-    let text = format!("{}; by {keys_text}; computing {calls_text}", text(range));
     Ok(OperatorSpec::Stagger { plan: Box::new(plan), text })
 }

@@ -25,6 +25,8 @@ pub struct Graph {
     pub stages: Vec<StageSpec>,
     /// The sinks, each read from one stage.
     pub sinks: Vec<SinkEntry>,
+    /// By the stage of a source that of its late rows, if somebody reads them.
+    pub late: BTreeMap<usize, usize>,
     /// What every chain computes, by its id.
     pub definitions: BTreeMap<String, String>,
 }
@@ -80,6 +82,7 @@ struct Builder<'a> {
     catalog: &'a Catalog,
     stages: Vec<StageSpec>,
     by_stream: BTreeMap<String, usize>,
+    late: BTreeMap<usize, usize>,
     needed: BTreeMap<String, Vec<String>>,
     /// Chains that are a side of a join, by their id.
     sides: BTreeMap<String, Side>,
@@ -97,7 +100,8 @@ pub fn build(
         catalog,
         stages: Vec::new(),
         by_stream: BTreeMap::new(),
-        needed: needed_columns(pumps, sinks),
+        late: BTreeMap::new(),
+        needed: needed_columns(catalog, pumps, sinks),
         sides: BTreeMap::new(),
         splits,
     };
@@ -134,13 +138,14 @@ pub fn build(
             definitions.insert(chain.id.clone(), format!("from {}: {}", stage.name, operators.join(" → ")));
         }
     }
-    Ok(Graph { stages: builder.stages, sinks: sinks.to_vec(), definitions })
+    Ok(Graph { stages: builder.stages, sinks: sinks.to_vec(), late: builder.late, definitions })
 }
 
-/// Columns that pumps and sinks read, per source: the others are not decoded.
-fn needed_columns(pumps: &[&PumpEntry], sinks: &[SinkEntry]) -> BTreeMap<String, Vec<String>> {
+/// Columns that pumps and sinks read, per source, also of its late rows: the others are not decoded.
+fn needed_columns(catalog: &Catalog, pumps: &[&PumpEntry], sinks: &[SinkEntry]) -> BTreeMap<String, Vec<String>> {
     let mut needed: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut add = |stream: &str, schema: &SchemaRef| {
+        let stream = catalog.source_of_late(stream).unwrap_or(stream);
         needed.entry(stream.to_owned()).or_default().extend(schema.fields().iter().map(|field| field.name().clone()));
     };
     pumps.iter().for_each(|pump| pump.plan.for_each_scan(&mut add));
@@ -165,6 +170,10 @@ impl Builder<'_> {
         });
         let stage = self.add_stage(stream.to_owned(), source);
         self.by_stream.insert(stream.to_owned(), stage);
+        if let Some(source) = self.catalog.source_of_late(stream) {
+            let source = self.stage_of(source)?;
+            self.late.insert(source, stage);
+        }
         Ok(stage)
     }
 
@@ -178,6 +187,9 @@ impl Builder<'_> {
         match &self.stages[stage].source {
             Some(source) => Ok(SourceEntry::stream_schema(&source.columns)),
             None => {
+                if let Some((source, _)) = self.late.iter().find(|(_, late)| **late == stage) {
+                    return self.stage_schema(*source);
+                }
                 let name = &self.stages[stage].name;
                 let entry =
                     self.catalog.streams.get(name).ok_or_else(|| Error::internal(format!("there is no stream {name}")))?;
@@ -215,6 +227,30 @@ impl Builder<'_> {
                         open.operators.push(OperatorSpec::Window { plan: plan.clone(), emit: Emit::States, text: text.clone() });
                         open = self.merge_point(open, &format!("windows of {pump}"), pump);
                         open.operators.push(OperatorSpec::MergeWindows { plan: plan.clone() });
+                    }
+                    // The panes are tumbling windows, whose states the hopping window puts together.
+                    OperatorSpec::Hop { plan, text } => {
+                        if plan.panes.layout.aggregates.iter().any(AggregateSpec::needs_order) {
+                            open = self.in_time_order(open, &input.schema(), pump)?;
+                        }
+                        let panes = Box::new(plan.panes.clone());
+                        open.operators.push(OperatorSpec::Window { plan: panes, emit: Emit::States, text: text.clone() });
+                        if self.instances(open.stage) > 1 {
+                            open = self.merge_point(open, &format!("panes of {pump}"), pump);
+                        }
+                        open.operators.push(operator.clone());
+                    }
+                    // Sessions of a key need its rows of all splits; sums are then added in the order of ROWTIME.
+                    OperatorSpec::Session { plan, .. } => {
+                        if self.instances(open.stage) > 1 || plan.layout.aggregates.iter().any(AggregateSpec::needs_order) {
+                            open = self.in_time_order(open, &input.schema(), pump)?;
+                        }
+                        open.operators.push(operator.clone());
+                    }
+                    // Which of equal rows is first does not depend on which split is faster.
+                    OperatorSpec::TopN { .. } if self.instances(open.stage) > 1 => {
+                        open = self.in_time_order(open, &input.schema(), pump)?;
+                        open.operators.push(operator.clone());
                     }
                     operator if operator.is_sliding() && open.operators.last().is_some_and(OperatorSpec::is_sliding) => {
                         open.operators.push(operator.clone());

@@ -241,8 +241,9 @@ impl Launch {
         }
         self.graph.stages[place].chains = specs;
         let errors = error_stage.map(|stage| self.edge_to(stage));
+        let late = self.graph.late.get(&place).copied().map(|stage| self.edge_to(stage));
         let (metrics, reports) = (self.metrics.clone(), self.reports.clone());
-        Ok(Stage { task, chains, errors, metrics, reports, watermark: EventTime::MIN })
+        Ok(Stage { task, chains, errors, late, metrics, reports, watermark: EventTime::MIN })
     }
 
     fn edge_to(&mut self, stage: usize) -> EventSender {
@@ -319,6 +320,7 @@ impl Launch {
         let reporter = ErrorReporter::new("", self.options.clock.clone());
         let max_rowtime = position.and_then(|position| position.max_rowtime);
         let rowtime = RowtimeAssigner::new(entry.rowtime_source(&source.columns), schema, reporter.clone(), max_rowtime);
+        let rowtime = if stage.late.is_some() { rowtime.keeping_late_rows() } else { rowtime };
         let (commands, command_receiver) = mpsc::unbounded_channel();
         self.coordinator.sources.insert(stage.task, commands);
         let metrics = self.metrics.sources.iter().find(|metrics| metrics.name == *name).cloned().unwrap_or_default();

@@ -3,8 +3,8 @@
 //! Late is decided row by row in the order of the split: a row is late if its ROWTIME lies behind the greatest one
 //! before it minus the delay. So it does not matter how the rows are cut into batches.
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, TimestampMillisecondArray};
-use arrow::compute::filter_record_batch;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, TimestampMillisecondArray, UInt32Array};
+use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::datatypes::{SchemaRef, TimestampMillisecondType};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use std::sync::Arc;
@@ -37,12 +37,24 @@ pub struct RowtimeAssigner {
     reporter: ErrorReporter,
     /// Greatest ROWTIME so far.
     pub max_rowtime: Option<EventTime>,
+    /// Late rows since they were last taken; None if nobody wants them.
+    late: Option<Vec<RecordBatch>>,
 }
 
 impl RowtimeAssigner {
     /// `schema` is that of the output: the decoded columns, then ROWTIME.
     pub fn new(source: RowtimeSource, schema: SchemaRef, reporter: ErrorReporter, max_rowtime: Option<EventTime>) -> Self {
-        Self { source, schema, reporter, max_rowtime }
+        Self { source, schema, reporter, max_rowtime, late: None }
+    }
+
+    /// Keeps late rows for [`RowtimeAssigner::take_late`].
+    pub fn keeping_late_rows(self) -> Self {
+        Self { late: Some(Vec::new()), ..self }
+    }
+
+    /// The late rows since the last call. Their ROWTIME is the watermark that they came behind.
+    pub fn take_late(&mut self) -> Vec<RecordBatch> {
+        self.late.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// True if the watermark follows a clock, so that windows close without rows.
@@ -95,6 +107,7 @@ impl RowtimeAssigner {
             return self.with_rowtime(batch, column);
         }
         let mut keep = Vec::with_capacity(times.len());
+        let (mut late_rows, mut watermarks) = (Vec::new(), Vec::new());
         for (row, time) in times.iter().enumerate() {
             let watermark = self.watermark();
             keep.push(time.is_some_and(|time| time >= watermark));
@@ -106,9 +119,16 @@ impl RowtimeAssigner {
                 Some(time) if time < watermark => {
                     let late = self.with_rowtime(batch.slice(row, 1), column.slice(row, 1))?;
                     errors.push(self.reporter.late_row(&late, watermark));
+                    late_rows.push(row as u32);
+                    watermarks.push(watermark);
                 }
                 Some(time) => self.max_rowtime = Some(self.max_rowtime.map_or(time, |greatest| greatest.max(time))),
             }
+        }
+        if self.late.is_some() && !late_rows.is_empty() {
+            let rows = take_record_batch(&batch, &UInt32Array::from(late_rows))?;
+            let rows = self.with_rowtime(rows, Arc::new(TimestampMillisecondArray::from(watermarks)))?;
+            self.late.iter_mut().for_each(|late| late.push(rows.clone()));
         }
         let kept = filter_record_batch(&batch, &BooleanArray::from(keep))?;
         let rowtime = kept.column(index).clone();
@@ -182,6 +202,16 @@ mod tests {
             (vec![10, 5, 12], vec!["LATE_ROW", "NULL_VIOLATION"])
         );
         assert_eq!(assigner.watermark(), 7);
+    }
+
+    #[test]
+    fn late_rows_are_kept_in_the_order_of_the_watermarks_that_they_came_behind() {
+        let mut assigner = assigner(5).keeping_late_rows();
+        assign(&mut assigner, &[Some(10), Some(4), None, Some(30), Some(24), Some(25), Some(3)]);
+        let [late] = assigner.take_late().try_into().expect("one batch");
+        let column = |place: usize| late.column(place).as_primitive::<TimestampMillisecondType>().values().to_vec();
+        assert_eq!((column(0), column(1)), (vec![4, 24, 3], vec![5, 25, 25]));
+        assert!(assigner.take_late().is_empty());
     }
 
     #[test]

@@ -162,6 +162,8 @@ impl SourceTask {
         self.metrics.rows.add(batch.num_rows() as u64);
         self.offset = Some(offset);
         self.stage.report_errors(&errors).await?;
+        let late = self.rowtime.take_late();
+        self.stage.send_late(late).await?;
         if batch.num_rows() > 0 {
             self.stage.process(0, Event::Batch(batch)).await?;
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow::record_batch::RecordBatch;
 use tokio::sync::mpsc;
 
 use super::channel::{Closed, Event, EventSender};
@@ -31,6 +32,8 @@ pub struct Stage {
     pub chains: Vec<StageChain>,
     /// The edge to `error_stream`; None if nobody reads it, or if this task is behind it.
     pub errors: Option<EventSender>,
+    /// The edge to the stream of the source's late rows, if somebody reads it.
+    pub late: Option<EventSender>,
     /// Counts errors.
     pub metrics: Arc<Metrics>,
     /// The coordinator.
@@ -62,8 +65,19 @@ impl Stage {
             }
         }
         self.report_errors(&error_rows).await?;
-        if let (Some(errors), false) = (&self.errors, matches!(event, Event::Batch(_))) {
-            errors.send(event).await.map_err(neighbour_gone)?;
+        if !matches!(event, Event::Batch(_)) {
+            for edge in self.errors.iter().chain(&self.late) {
+                edge.send(event.clone()).await.map_err(neighbour_gone)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends late rows to their stream.
+    pub async fn send_late(&mut self, rows: Vec<RecordBatch>) -> Result<()> {
+        let Some(late) = &self.late else { return Ok(()) };
+        for rows in rows {
+            late.send(Event::Batch(rows)).await.map_err(neighbour_gone)?;
         }
         Ok(())
     }
@@ -89,8 +103,8 @@ impl Stage {
         for StageChain { outputs, .. } in &mut self.chains {
             send_to_all(outputs, Event::Barrier(barrier)).await?;
         }
-        if let Some(errors) = &self.errors {
-            errors.send(Event::Barrier(barrier)).await.map_err(neighbour_gone)?;
+        for edge in self.errors.iter().chain(&self.late) {
+            edge.send(Event::Barrier(barrier)).await.map_err(neighbour_gone)?;
         }
         // Without a coordinator the job is being torn down.
         let _ = self.reports.send(Report::Passed(self.task, barrier.epoch, state));

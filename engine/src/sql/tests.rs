@@ -671,6 +671,45 @@ const SOUP: &[&str] = &[
     "LATERAL",
 ];
 
+/// What calls in TABLE(…) are made of.
+const CALL_SOUP: &[&str] = &[
+    "TUMBLE(",
+    "HOP(",
+    "SESSION(",
+    "TUMBLE",
+    "f(CURSOR(",
+    "TABLE s",
+    "TABLE(SELECT STREAM x FROM s)",
+    "TABLE",
+    "DATA => TABLE s",
+    "DATA",
+    "CURSOR(",
+    "PARTITION BY k",
+    "PARTITION BY (k, l)",
+    "PARTITION",
+    "PARTITION BY",
+    "PARTITION BY ()",
+    "DESCRIPTOR(ROWTIME)",
+    "DESCRIPTOR(",
+    "TIMECOL =>",
+    "SIZE =>",
+    "=",
+    ">",
+    "INTERVAL '1' MINUTE",
+    "INTERVAL '1' SECOND",
+    ",",
+    ",",
+    ",",
+    "(",
+    ")",
+    ")",
+    "AS w",
+    "GROUP BY x",
+    "a.b",
+    "'t'",
+    "5",
+];
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(600) })]
 
@@ -701,6 +740,13 @@ proptest! {
     #[test]
     fn queries_of_soup_never_panic(words in prop::collection::vec(prop::sample::select(SOUP), 0..20)) {
         let text = format!("SELECT STREAM a FROM s WHERE {}", words.join(" "));
+        let parsed = parse(&text);
+        prop_assert!(!parsed.statements.is_empty() || !parsed.diagnostics.is_empty());
+    }
+
+    #[test]
+    fn calls_of_soup_never_panic(words in prop::collection::vec(prop::sample::select(CALL_SOUP), 0..16), closed in "[)]{0,3}") {
+        let text = format!("SELECT STREAM a FROM TABLE({}{closed}", words.join(" "));
         let parsed = parse(&text);
         prop_assert!(!parsed.statements.is_empty() || !parsed.diagnostics.is_empty());
     }

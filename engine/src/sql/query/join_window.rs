@@ -36,7 +36,7 @@ impl<'a> Rewriter<'a> {
     }
 
     /// How many tokens from `at` on are `[AS] alias [(columns)]`.
-    fn alias_length(&self, at: usize) -> usize {
+    pub(super) fn alias_length(&self, at: usize) -> usize {
         let word_as = usize::from(self.tokens.get(at).is_some_and(|token| token.is_word("AS")));
         let is_name = match self.tokens.get(at + word_as).map(|token| &token.kind) {
             Some(TokenKind::Quoted(_)) => true,

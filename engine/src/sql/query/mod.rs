@@ -18,6 +18,7 @@
 //! | `1e3` | `CAST('1e3' AS DOUBLE)`: an approximate number even where `1.5` is a DECIMAL |
 //! | `CURRENT_ROW_TIMESTAMP` | `current_row_timestamp()` |
 //! | `TABLE(f(CURSOR(q), 1))` | `(SELECT * FROM (q) AS "$cursor" TABLESAMPLE ("$F"(1)))` |
+//! | `TABLE(TUMBLE(TABLE s, DESCRIPTOR(ROWTIME), i))`, HOP, SESSION | `(SELECT * FROM s AS "$windows" TABLESAMPLE ("$TUMBLE"(…))) AS s` |
 //! | `error_stream` in FROM, any case | `error_stream` |
 //!
 //! What the dialect has and the engine has not is refused by name here, before anything could misread it.
@@ -33,6 +34,7 @@ mod nth_value;
 mod refuse;
 mod rewriter;
 mod table_function;
+mod window_table;
 mod words;
 
 use sqlparser::ast::VisitMut;
@@ -46,6 +48,7 @@ use grammar::parse_tokens;
 pub(crate) use join_window::JOIN_WINDOW;
 use rewriter::Rewriter;
 pub(crate) use table_function::CURSOR;
+pub(crate) use window_table::WINDOWS;
 
 /// Queries that are nested deeper than this are parsed on a large stack.
 const INLINE_DEPTH_MAX: usize = 6;

@@ -68,7 +68,7 @@ impl<'a> Rewriter<'a> {
                 false
             }
             "TABLE" | "STREAM" if called => {
-                if self.table_function(token) {
+                if self.window_table(token) || self.table_function(token) {
                     return true;
                 }
                 let name = self.peek(1).map_or_else(String::new, |name| quote(self.text, name));

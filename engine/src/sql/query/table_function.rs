@@ -109,7 +109,7 @@ impl<'a> Rewriter<'a> {
     }
 
     /// The end of the argument that begins here: the next comma outside parentheses, or `end`.
-    fn argument_end(&self, end: usize) -> usize {
+    pub(super) fn argument_end(&self, end: usize) -> usize {
         let mut depth = 0_usize;
         for (place, token) in self.tokens[..end].iter().enumerate().skip(self.at) {
             match depth {
@@ -123,7 +123,7 @@ impl<'a> Rewriter<'a> {
     }
 
     /// The place behind the parenthesis that closes the one at `open`, or the end of the tokens.
-    fn group_end(&self, open: usize) -> usize {
+    pub(super) fn group_end(&self, open: usize) -> usize {
         let mut depth = 0_usize;
         for (place, token) in self.tokens.iter().enumerate().skip(open) {
             if token.is_symbol("(") {
