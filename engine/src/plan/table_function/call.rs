@@ -9,16 +9,7 @@ use kinesql_udfs::model::hotspots::HotspotsOptions;
 use super::arguments::{Constant, Written};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::operator::model::ModelFunction;
-
-/// The functions, for messages.
-const NAMES: [&str; 6] = [
-    "COUNT_DISTINCT_ITEMS_TUMBLING",
-    "GROUP_RANK",
-    "HOTSPOTS",
-    "RANDOM_CUT_FOREST",
-    "RANDOM_CUT_FOREST_WITH_EXPLANATION",
-    "TOP_K_ITEMS_TUMBLING",
-];
+use crate::sql::OF_CURSOR;
 
 /// Most models that PARTITION BY keeps unless `max_models` says otherwise.
 const MODELS_MAX: i64 = 10_000;
@@ -112,7 +103,7 @@ pub(super) fn meaning_of(written: &Written, warnings: &mut Vec<Diagnostic>) -> R
         }
         other => {
             let problem = Diagnostic::error(format!("table function {other} does not exist")).at(written.span);
-            Err(problem.label(format!("table functions are {}", NAMES.join(", "))).did_you_mean(other, NAMES))
+            Err(problem.label(format!("table functions are {}", OF_CURSOR.join(", "))).did_you_mean(other, OF_CURSOR))
         }
     }
 }

@@ -47,7 +47,7 @@ use finish::Finish;
 use grammar::parse_tokens;
 pub(crate) use join_window::JOIN_WINDOW;
 use rewriter::Rewriter;
-pub(crate) use table_function::CURSOR;
+pub(crate) use table_function::{CURSOR, OF_CURSOR};
 pub(crate) use window_table::WINDOWS;
 
 /// Queries that are nested deeper than this are parsed on a large stack.

@@ -2,7 +2,6 @@
 
 use super::rewriter::Rewriter;
 use crate::diagnostic::Diagnostic;
-use crate::sql::cursor::quote;
 use crate::sql::token::{Token, TokenKind};
 
 impl<'a> Rewriter<'a> {
@@ -71,10 +70,7 @@ impl<'a> Rewriter<'a> {
                 if self.window_table(token) || self.table_function(token) {
                     return true;
                 }
-                let name = self.peek(1).map_or_else(String::new, |name| quote(self.text, name));
-                let span = self.peek(1).map_or(token.span, |name| token.span.union(name.span));
-                let problem = Diagnostic::error(format!("table function {name} has no CURSOR")).at(span);
-                self.report(problem.hint("Write FROM TABLE(function(CURSOR(SELECT STREAM …), arguments))."));
+                self.no_table_function(token);
                 self.skip_group();
                 true
             }

@@ -18,6 +18,16 @@ use crate::sql::token::{Token, TokenKind};
 /// Name of the derived table that is a cursor.
 pub(crate) const CURSOR: &str = "$cursor";
 
+/// The functions of a cursor.
+pub(crate) const OF_CURSOR: [&str; 6] = [
+    "COUNT_DISTINCT_ITEMS_TUMBLING",
+    "GROUP_RANK",
+    "HOTSPOTS",
+    "RANDOM_CUT_FOREST",
+    "RANDOM_CUT_FOREST_WITH_EXPLANATION",
+    "TOP_K_ITEMS_TUMBLING",
+];
+
 impl<'a> Rewriter<'a> {
     /// Rewrites the call behind `table`, the word TABLE or STREAM just read; false if it is none with a cursor.
     pub(super) fn table_function(&mut self, table: &'a Token) -> bool {
@@ -62,6 +72,22 @@ impl<'a> Rewriter<'a> {
             }
         }
         true
+    }
+
+    /// Reports a call behind `table` that has no cursor, or is of no function.
+    pub(super) fn no_table_function(&mut self, table: &Token) {
+        let Some(token) = self.peek(1) else { return };
+        let (name, span) = (quote(self.text, token), table.span.union(token.span));
+        let is_known = token.word().is_some_and(|word| OF_CURSOR.contains(&word));
+        let problem = match is_known {
+            true => Diagnostic::error(format!("table function {name} has no CURSOR")),
+            false => Diagnostic::error(format!("table function {name} does not exist")),
+        };
+        let hint = match is_known {
+            true => "Write FROM TABLE(function(CURSOR(SELECT STREAM …), arguments)).".to_owned(),
+            false => format!("There are TUMBLE, HOP and SESSION of a TABLE; of a CURSOR {}.", OF_CURSOR.join(", ")),
+        };
+        self.report(problem.at(span).hint(hint));
     }
 
     /// The arguments behind the cursor, up to `end`; names become functions of one argument.

@@ -1386,12 +1386,12 @@ hint: Rows are in the order of their ROWTIME already.
     check(
         "SELECT STREAM a FROM STREAM(f(1))",
         r#"
-error: table function "f" has no CURSOR
+error: table function "f" does not exist
  --> app.sql:1:22
   |
 1 | SELECT STREAM a FROM STREAM(f(1))
   |                      ^^^^^^^^
-hint: Write FROM TABLE(function(CURSOR(SELECT STREAM …), arguments)).
+hint: There are TUMBLE, HOP and SESSION of a TABLE; of a CURSOR COUNT_DISTINCT_ITEMS_TUMBLING, GROUP_RANK, HOTSPOTS, RANDOM_CUT_FOREST, RANDOM_CUT_FOREST_WITH_EXPLANATION, TOP_K_ITEMS_TUMBLING.
 "#,
     );
     check(
