@@ -13,8 +13,8 @@ use datafusion::logical_expr::function::AccumulatorArgs;
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
 use sqlparser::ast::{
     ExcludeSelectItem, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident,
-    ObjectName, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TableWithJoins, Visit,
-    VisitMut, Visitor, VisitorMut,
+    ObjectName, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableAliasColumnDef, TableFactor,
+    TableWithJoins, Visit, VisitMut, Visitor, VisitorMut,
 };
 use std::ops::ControlFlow;
 
@@ -172,11 +172,27 @@ fn in_factors(table: &mut TableWithJoins, streams: &StreamSchemas, visit: &mut d
         match factor {
             TableFactor::NestedJoin { table_with_joins, .. } => in_factors(table_with_joins, streams, visit),
             TableFactor::Derived { subquery, .. } => {
-                make_explicit(subquery, streams);
+                let carrier = make_explicit(subquery, streams);
+                let is_added = carrier == Carrier::Added && reads_stream(factor, streams);
+                name_rowtime(factor, is_added);
                 visit(factor);
             }
-            factor => visit(factor),
+            factor => {
+                let is_stream = reads_stream(factor, streams);
+                name_rowtime(factor, is_stream);
+                visit(factor);
+            }
         }
+    }
+}
+
+/// ROWTIME keeps its name behind those of `AS l(r)` if the user does not see it as a column of the relation.
+fn name_rowtime(factor: &mut TableFactor, is_last: bool) {
+    if let TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } = factor
+        && is_last
+        && !alias.columns.is_empty()
+    {
+        alias.columns.push(TableAliasColumnDef { name: Ident::with_quote('"', ROWTIME), data_type: None });
     }
 }
 
