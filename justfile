@@ -30,3 +30,7 @@ bench *args:
 # Microbenchmarks of the formats and the window operator.
 microbench:
     cargo bench --workspace --bench json_decode --bench json_encode
+
+# RANDOM_CUT_FOREST beside the service's recorded scores of the Numenta Anomaly Benchmark, from a copy of github.com/numenta/NAB.
+anomaly-quality nab_dir *seeds:
+    cargo run --release -p kinesql-udfs --example anomaly_quality -- {{nab_dir}} {{seeds}}

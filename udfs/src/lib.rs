@@ -13,6 +13,7 @@ pub mod aggregate;
 pub mod model;
 pub mod scalar;
 pub mod sql_type;
+pub mod window;
 
 use std::sync::Arc;
 
@@ -27,6 +28,9 @@ pub fn register_all(session: &SessionContext) -> Result<()> {
     }
     for function in aggregate::all() {
         session.register_udaf(function.as_ref().clone());
+    }
+    for function in window::all() {
+        session.register_udwf(function.as_ref().clone());
     }
     Ok(())
 }
