@@ -1,10 +1,11 @@
-//! Benchmarks: kinesql beside DataFusion and DuckDB on the same files, printed as ratios.
+//! Benchmarks: kinesql beside DataFusion, DuckDB and krcf on the same input, printed as ratios.
 //!
 //! `just bench` builds and runs all of them; `kinesql-benches files` and so on run one. Whole processes are compared by
 //! rows per CPU-second (user and system time of the process, all threads): that is what a machine costs, and it varies
 //! less than elapsed time on a busy machine. The engines take turns, and every figure is the median of its runs with the
 //! lowest and the highest beside it.
 
+mod anomaly;
 mod batch;
 mod files;
 mod memory;
@@ -55,21 +56,30 @@ enum What {
     },
     /// Time to the first result row, and memory.
     Startup,
+    /// RANDOM_CUT_FOREST beside the krcf crate.
+    Anomaly,
     /// One DataFusion batch query; the other benchmarks start it as a process of its own.
     #[command(hide = true)]
     Batch { workload: files::Workload, input: PathBuf, output: PathBuf, partitions: usize },
+    /// RANDOM_CUT_FOREST over a file of rows; the comparison starts it as a process of its own.
+    #[command(hide = true)]
+    Forest { file: PathBuf, columns: usize, shingle_size: usize, threads: usize },
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
     match &args.what {
         Some(What::Batch { workload, input, output, partitions }) => return batch::run(*workload, input, output, *partitions),
+        Some(What::Forest { file, columns, shingle_size, threads }) => {
+            return anomaly::score(file, *columns, *shingle_size, *threads);
+        }
         Some(What::Files) => files::run(&args)?,
         Some(What::Memory { tickers }) => memory::run(&args, *tickers)?,
         Some(What::Startup) => startup::run(&args)?,
+        Some(What::Anomaly) => anomaly::run(&args)?,
         // Each in a process of its own: the peak memory of a child includes that of the process that started it.
         None => {
-            for part in ["files", "memory", "startup"] {
+            for part in ["files", "memory", "startup", "anomaly"] {
                 let program = std::env::current_exe()?;
                 let status = Command::new(program).arg(part).args(std::env::args_os().skip(1)).status()?;
                 if !status.success() {

@@ -5,6 +5,11 @@
 pub struct Runs(Vec<f64>);
 
 impl Runs {
+    /// None yet.
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
     /// Adds a run.
     pub fn add(&mut self, figure: f64) {
         self.0.push(figure);

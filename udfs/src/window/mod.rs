@@ -13,13 +13,13 @@ pub fn all() -> Vec<Arc<WindowUDF>> {
     vec![random_cut_forest(), random_cut_forest_with_explanation(), hotspots()]
 }
 
-/// `random_cut_forest(columns, numberOfTrees, subSampleSize, timeDecay, shingleSize, seed) OVER (…)`: ANOMALY_SCORE.
+/// `random_cut_forest(columns, numberOfTrees, subSampleSize, timeDecay, shingleSize, seed, scoring) OVER (…)`: ANOMALY_SCORE.
 pub fn random_cut_forest() -> Arc<WindowUDF> {
     function(Models::Forest)
 }
 
-/// `random_cut_forest_with_explanation(columns, numberOfTrees, subSampleSize, timeDecay, shingleSize, withDirectionality, seed)
-/// OVER (…)`: a struct of ANOMALY_SCORE and ANOMALY_EXPLANATION.
+/// `random_cut_forest_with_explanation(columns, numberOfTrees, subSampleSize, timeDecay, shingleSize, withDirectionality, seed,
+/// scoring) OVER (…)`: a struct of ANOMALY_SCORE and ANOMALY_EXPLANATION.
 pub fn random_cut_forest_with_explanation() -> Arc<WindowUDF> {
     function(Models::ForestWithExplanation)
 }

@@ -4,7 +4,7 @@
 //! SELECT t, random_cut_forest(named_struct('cpu', cpu, 'io', io), 100, 256) OVER (PARTITION BY host ORDER BY t) FROM metrics
 //! ```
 //!
-//! Input:  a number, or a struct whose fields are the columns; constants, as in a call of the table function; a seed.
+//! Input:  a number, or a struct whose fields are the columns; constants, as in a call of the table function; a seed and a scoring.
 //! Output: a row's value of the model's column, or a struct if the model has two.
 //! State:  one model for each partition, which sees its rows in the order of ORDER BY. The frame plays no part.
 //! NULL:   a row with NULL in a column gives NULL, and leaves no trace.
@@ -24,7 +24,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Literal;
 
 use crate::model::Model;
-use crate::model::forest::{Explanation, ForestOptions, RandomCutForest};
+use crate::model::forest::{Explanation, ForestOptions, RandomCutForest, Scoring};
 use crate::model::hotspots::{Hotspots, HotspotsOptions};
 
 /// Which models a function has.
@@ -49,12 +49,12 @@ impl Models {
         let options = match self {
             Self::Hotspots => return Ok(Box::new(Hotspots::try_new(HotspotsOptions::try_from_arguments(constants)?, schema)?)),
             Self::Forest => {
-                let (constants, seed) = with_seed(constants, 4)?;
-                ForestOptions { seed, ..ForestOptions::try_from_arguments(constants)? }
+                let (constants, seed, scoring) = with_options(constants, 4)?;
+                ForestOptions { seed, scoring, ..ForestOptions::try_from_arguments(constants)? }
             }
             Self::ForestWithExplanation => {
-                let (constants, seed) = with_seed(constants, 5)?;
-                ForestOptions { seed, ..ForestOptions::try_from_explanation_arguments(constants)? }
+                let (constants, seed, scoring) = with_options(constants, 5)?;
+                ForestOptions { seed, scoring, ..ForestOptions::try_from_explanation_arguments(constants)? }
             }
         };
         Ok(Box::new(RandomCutForest::try_new(options, schema)?))
@@ -74,15 +74,31 @@ impl Models {
     }
 }
 
-/// The seed, which may stand behind `count` other constants.
-fn with_seed(constants: &[ScalarValue], count: usize) -> Result<(&[ScalarValue], u64)> {
-    match constants {
-        [others @ .., seed] if others.len() == count => match seed {
-            ScalarValue::Int64(Some(seed @ 0..)) => Ok((others, *seed as u64)),
-            other => plan_err!("seed is {other}, it must be an integer of at least 0"),
-        },
-        _ => Ok((constants, ForestOptions::default().seed)),
+/// The seed and the scoring, which may stand behind `count` other constants.
+fn with_options(constants: &[ScalarValue], count: usize) -> Result<(&[ScalarValue], u64, Scoring)> {
+    let (others, options) = constants.split_at(constants.len().min(count));
+    let seed = match options.first() {
+        None => ForestOptions::default().seed,
+        Some(ScalarValue::Int64(Some(seed @ 0..))) => *seed as u64,
+        Some(other) => return plan_err!("seed is {other}, it must be an integer of at least 0"),
+    };
+    let scoring = match options.get(1) {
+        None => Scoring::default(),
+        Some(value) => {
+            let named = value.try_as_str().flatten().and_then(|text| Scoring::NAMES.into_iter().find(|(name, _)| *name == text));
+            let Some((_, scoring)) = named else {
+                return plan_err!(
+                    "scoring is {value}, it must be {}",
+                    Scoring::NAMES.map(|(name, _)| format!("'{name}'")).join(" or ")
+                );
+            };
+            scoring
+        }
+    };
+    if let Some(more) = options.get(2) {
+        return plan_err!("{more} stands behind scoring, which is the last argument");
     }
+    Ok((others, seed, scoring))
 }
 
 /// A function of a model.
@@ -156,9 +172,10 @@ impl WindowUDFImpl for ModelFunction {
         static FOREST: LazyLock<Documentation> = LazyLock::new(|| {
             forest(
                 "How unlike the rows before it each row is: 0 to log2(subSampleSize).",
-                "random_cut_forest(columns, numberOfTrees, subSampleSize, timeDecay, shingleSize, seed)",
+                "random_cut_forest(columns, numberOfTrees, subSampleSize, timeDecay, shingleSize, seed, scoring)",
             )
             .with_argument("seed", "Seed of the random numbers, at least 0; default 1.")
+            .with_argument("scoring", "'service' (default), or 'library', which scores repeated values lower.")
             .with_sql_example(
                 "```sql\nSELECT t, random_cut_forest(named_struct('cpu', cpu, 'io', io)) OVER (PARTITION BY host ORDER BY t) \
                  FROM metrics\n```",
@@ -170,10 +187,11 @@ impl WindowUDFImpl for ModelFunction {
                 "The score of random_cut_forest, and which columns it comes from, as a struct of ANOMALY_SCORE and \
                  ANOMALY_EXPLANATION.",
                 "random_cut_forest_with_explanation(columns, numberOfTrees, subSampleSize, timeDecay, shingleSize, \
-                 withDirectionality, seed)",
+                 withDirectionality, seed, scoring)",
             )
             .with_argument("withDirectionality", "Whether columns are too high or too low; default false.")
             .with_argument("seed", "Seed of the random numbers, at least 0; default 1.")
+            .with_argument("scoring", "'service' (default), or 'library', which scores repeated values lower.")
             .build()
         });
         static HOTSPOTS: LazyLock<Documentation> = LazyLock::new(|| {

@@ -3,8 +3,9 @@
 use arrow::compute::SortOptions;
 use datafusion::common::ScalarValue;
 use datafusion::error::DataFusionError;
-use kinesql_udfs::model::forest::ForestOptions;
+use kinesql_udfs::model::forest::{ForestOptions, Scoring};
 use kinesql_udfs::model::hotspots::HotspotsOptions;
+use sqlparser::ast::Ident;
 
 use super::arguments::{Constant, Written};
 use crate::diagnostic::{Diagnostic, Span};
@@ -121,9 +122,21 @@ fn forest(written: &Written, mut options: ForestOptions) -> Result<Meaning, Diag
             };
             options.seed = *seed as u64;
         }
+        if name.value == "SCORING" {
+            options.scoring = scoring(name, value)?;
+        }
     }
-    let partition = partition(written, &["SEED"])?;
+    let partition = partition(written, &["SEED", "SCORING"])?;
     Ok(Meaning::Function(Call::Model { function: ModelFunction::Forest(options), partition, span: written.span }))
+}
+
+fn scoring(name: &Ident, value: &Constant) -> Result<Scoring, Diagnostic> {
+    let found = match value {
+        Constant::Scalar(ScalarValue::Utf8(Some(text))) => Scoring::NAMES.into_iter().find(|(known, _)| text == known),
+        _ => None,
+    };
+    let known = Scoring::NAMES.map(|(known, _)| format!("'{known}'")).join(" or ");
+    found.map(|(_, scoring)| scoring).ok_or_else(|| Diagnostic::error(format!("scoring must be {known}")).at(name.span))
 }
 
 /// PARTITION BY and its options; `others` are options that were read before.

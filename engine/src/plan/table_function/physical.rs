@@ -1,7 +1,7 @@
 //! Table functions as operators.
 
 use datafusion::execution::context::ExecutionProps;
-use kinesql_udfs::model::forest::Explanation;
+use kinesql_udfs::model::forest::{Explanation, Scoring};
 
 use super::node::{Function, TableFunction};
 use crate::diagnostic::Diagnostic;
@@ -41,6 +41,9 @@ fn model_text(plan: &ModelPlan) -> String {
             );
             if options.explanation == Explanation::Directionality {
                 text += ", TRUE";
+            }
+            if options.scoring != Scoring::default() {
+                text += &format!(", scoring => '{}'", options.scoring.name());
             }
             text + &format!(", seed => {})", options.seed)
         }

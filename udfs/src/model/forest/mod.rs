@@ -1,7 +1,7 @@
 //! RANDOM_CUT_FOREST: how unlike the rows before it each row is (kda-sql-reference.md §5.11, §5.12).
 //!
 //! Input:  batches of one relation with 1 – 30 numeric columns; other columns play no part.
-//! Output: for each row ANOMALY_SCORE DOUBLE, 0 – log2(subSampleSize), and ANOMALY_EXPLANATION VARCHAR if asked for. Each
+//! Output: for each row ANOMALY_SCORE DOUBLE, 0 – log2(subSampleSize), [`Scoring`] says by which formula, and ANOMALY_EXPLANATION VARCHAR if asked for. Each
 //!         row is scored by the trees as they are and learned afterwards.
 //! NULL:   a row with NULL, NaN or an infinite value in a numeric column scores NULL and is not learned.
 //! State:  the trees and the last shingleSize - 1 rows.
@@ -33,7 +33,7 @@ use datafusion::common::Result;
 use self::boxes::larger;
 use self::explanation::{Attribution, ExplanationText};
 use self::member::Member;
-pub use self::options::{Explanation, ForestOptions};
+pub use self::options::{Explanation, ForestOptions, Scoring};
 use self::points::Shingles;
 use self::walk::{Points, Scratch, Tables};
 use super::Model;
@@ -44,7 +44,7 @@ const BLOCK_ROWS: usize = 1024;
 const BLOCK_NUMBERS: usize = 1 << 20;
 
 /// Trees whose scores are added up before those of other trees: sums do not depend on the number of threads.
-const GROUP_TREES: usize = 8;
+const GROUP_TREES: usize = 5;
 
 /// Work for which a second thread is not started: rows times trees.
 const SMALL_WORK: usize = 20_000;
@@ -79,7 +79,7 @@ impl RandomCutForest {
         Ok(Self {
             members: (0..options.trees as u64).map(member).collect(),
             shingles: Shingles::new(columns.len(), shingle_size),
-            tables: Arc::new(Tables::new(sample_size)),
+            tables: Arc::new(Tables::new(sample_size, options.scoring)),
             points: 0,
             text,
             columns,
@@ -93,7 +93,7 @@ impl RandomCutForest {
         if self.text.is_some() { 2 + 2 * self.columns.len() } else { 1 }
     }
 
-    /// Appends the numbers of each row: means over the trees times log2(subSampleSize).
+    /// Appends the numbers of each row: means over the trees times the scale, log2(subSampleSize).
     fn show(&mut self, rows: &[f64], results: &mut Vec<f64>) {
         let width = self.width();
         let incomplete = self.shingles.extend(rows);
@@ -109,7 +109,7 @@ impl RandomCutForest {
             for other in others.chunks_exact(count * width) {
                 sums.iter_mut().zip(other).for_each(|(sum, value)| *sum += value);
             }
-            let scale = self.tables.log2(self.options.sample_size as usize) / self.members.len() as f64;
+            let scale = self.tables.scale / self.members.len() as f64;
             results.extend(sums.iter().map(|sum| sum * scale));
             self.points += count as u64;
         }

@@ -19,6 +19,29 @@ pub enum Explanation {
     Directionality,
 }
 
+/// Which published formula scores a row that equals rows of a sample. All other rows score the same in both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scoring {
+    /// The original service's, recovered from its recorded scores: `'service'`.
+    #[default]
+    Service,
+    /// The open-source library's of the same authors, which scores repeated values lower: `'library'`.
+    Library,
+}
+
+impl Scoring {
+    /// The names of all.
+    pub const NAMES: [(&'static str, Self); 2] = [("service", Self::Service), ("library", Self::Library)];
+
+    /// Its name in SQL.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Service => "service",
+            Self::Library => "library",
+        }
+    }
+}
+
 /// How a forest is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForestOptions {
@@ -32,6 +55,8 @@ pub struct ForestOptions {
     pub shingle_size: i64,
     /// The explanation.
     pub explanation: Explanation,
+    /// The formula.
+    pub scoring: Scoring,
     /// Seed of the random numbers: equal seeds and rows give equal scores. The service has none.
     pub seed: u64,
     /// Most threads that work on a batch, at least 1. Plays no part in the scores.
@@ -46,6 +71,7 @@ impl Default for ForestOptions {
             time_decay: 100_000,
             shingle_size: 1,
             explanation: Explanation::None,
+            scoring: Scoring::Service,
             seed: 1,
             threads: 1,
         }

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Float64Type, Schema};
 use arrow::record_batch::RecordBatch;
 use datafusion::common::Result;
 
-use super::{Explanation, ForestOptions, RandomCutForest};
+use super::{Explanation, ForestOptions, RandomCutForest, Scoring};
 use crate::model::Model;
 use crate::model::random::Random;
 
@@ -69,6 +69,26 @@ fn two_values_score_by_their_number_in_any_order() {
         let scores = scores(&mut forest::<1>(ForestOptions { seed, trees: 30, ..Default::default() }), &rows);
         assert!(close(scores[256], 0.9744863200629312), "{}", scores[256]);
     }
+}
+
+#[test]
+fn the_librarys_scoring_differs_for_repeated_values_alone() {
+    let of = |scoring, rows: &[[f64; 1]]| {
+        let options = ForestOptions { scoring, trees: 30, ..Default::default() };
+        scores(&mut forest::<1>(options), rows)
+    };
+    // One leaf: (1 - 256 / 512) / log2(257), times log2(257).
+    let constant = of(Scoring::Library, &[[7.25]; 300]);
+    assert!(constant[..256].iter().all(|score| *score == 0.0) && constant[256..].iter().all(|score| close(*score, 0.5)));
+    // Two leaves below the root.
+    let mut rows: Vec<[f64; 1]> = (0..256).map(|row| [if row < 148 { 20.0 } else { 80.0 }]).collect();
+    rows.push([20.0]);
+    let expected = (1.0 - 148.0 / 512.0) / (1.0 + 149f64.log2()) * 257f64.log2();
+    assert!(close(of(Scoring::Library, &rows)[256], expected));
+    // A value that no sample holds: the same but for the scale.
+    rows[256] = [50.5];
+    let (service, library) = (of(Scoring::Service, &rows)[256], of(Scoring::Library, &rows)[256]);
+    assert!(close(library / service, 257f64.log2() / 8.0), "{library} {service}");
 }
 
 #[test]

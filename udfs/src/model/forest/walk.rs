@@ -9,37 +9,66 @@
 //!                                                S = p / (k + 1) + (1 - p) S, and stop where p = 0
 //! ```
 //!
+//! That is the service's scoring. The open-source library of the same authors has other values where the point equals the leaf,
+//! see [`Tables`].
+//!
 //! Boxes are nested: a value above a box is above every smaller one on the way. So each dimension has one direction in a
 //! tree, and what it adds is one signed number, positive for too high.
 
 use std::array;
 
 use super::boxes::{LANES, excess, growth};
+use super::options::Scoring;
 use super::tree::{NONE, Node, Tree, index, is_leaf};
 
 /// Rows that go down a tree at the same time: each step waits for memory, eight steps wait together.
 const DESCENTS: usize = 8;
 
-/// 1 / k and log2(k) for k up to the largest sample.
+/// Values that depend on whole numbers up to the size n of a sample, looked up on the way.
+///
+/// ```text
+///             a point equal to a leaf of mass m at depth t     the same, t = 0    times
+/// service     1 / (t + log2 m)                                 1 / (1 + m)        log2 n
+/// library     (1 - m / 2n) / (t + log2(m + 1))                 the same           log2(n + 1)
+/// ```
 #[derive(Debug)]
 pub(super) struct Tables {
+    /// 1 / k.
     inverse: Vec<f64>,
-    log2: Vec<f64>,
+    /// By mass: the numerator of a leaf that equals the point, and what is added to its depth.
+    leaf: Vec<(f64, f64)>,
+    /// By mass: the score of a tree that is one leaf, equal to the point.
+    only_leaf: Vec<f64>,
+    /// What the mean over the trees is multiplied by.
+    pub(super) scale: f64,
 }
 
 impl Tables {
-    pub(super) fn new(sample_size: usize) -> Self {
+    pub(super) fn new(sample_size: usize, scoring: Scoring) -> Self {
+        let n = sample_size as f64;
+        let leaf = |mass: usize| match (scoring, mass as f64) {
+            (Scoring::Service, m) => (1.0, libm::log2(m)),
+            (Scoring::Library, m) => (1.0 - m / (2.0 * n), libm::log2(m + 1.0)),
+        };
+        let only_leaf = |mass: usize| match scoring {
+            Scoring::Service => 1.0 / (1 + mass) as f64,
+            Scoring::Library => leaf(mass).0 / leaf(mass).1,
+        };
         let upto = 0..=sample_size + 1;
-        Self { inverse: upto.clone().map(|k| 1.0 / k as f64).collect(), log2: upto.map(|k| libm::log2(k as f64)).collect() }
-    }
-
-    pub(super) fn log2(&self, k: usize) -> f64 {
-        self.log2[k]
+        Self {
+            inverse: upto.clone().map(|k| 1.0 / k as f64).collect(),
+            leaf: upto.clone().map(leaf).collect(),
+            only_leaf: upto.map(only_leaf).collect(),
+            scale: match scoring {
+                Scoring::Service => libm::log2(n),
+                Scoring::Library => libm::log2(n + 1.0),
+            },
+        }
     }
 
     /// Bytes held.
     pub(super) fn size(&self) -> usize {
-        (self.inverse.capacity() + self.log2.capacity()) * size_of::<f64>()
+        (self.inverse.capacity() + self.only_leaf.capacity()) * size_of::<f64>() + self.leaf.capacity() * size_of::<(f64, f64)>()
     }
 }
 
@@ -101,8 +130,11 @@ pub(super) fn score(
     let at = tree.point(leaf);
     if point[0] == at[0] && point[..at.len()] == *at {
         let mass = usize::from(tree.leaves[leaf].mass);
-        let score = if depth == 0 { 1.0 / (1 + mass) as f64 } else { 1.0 / (depth as f64 + tables.log2[mass]) };
-        return (score, true);
+        if depth == 0 {
+            return (tables.only_leaf[mass], true);
+        }
+        let (numerator, more) = tables.leaf[mass];
+        return (numerator / (depth as f64 + more), true);
     }
     let mut score = tables.inverse[depth + 1];
     let mut node: Node = tree.leaves[leaf].parent;

@@ -1,5 +1,6 @@
 //! Single trees: the mean of their scores against an exact expectation, also after many insertions and deletions.
 
+use crate::model::forest::Scoring;
 use crate::model::forest::tree::Tree;
 use crate::model::forest::walk::{self, Points, Tables};
 use crate::model::random::Random;
@@ -102,7 +103,7 @@ fn grow(points: &[Vec<f32>], churned: bool, random: &mut Random) -> Tree {
 
 /// Mean of the score and the square of its standard error.
 fn mean(points: &[Vec<f32>], queries: &[Vec<f32>], churned: bool, seed: u64) -> Vec<(f64, f64)> {
-    let tables = Tables::new(points.len() + 1);
+    let tables = Tables::new(points.len() + 1, Scoring::Service);
     let mut sums = vec![(0.0, 0.0); queries.len()];
     for lane in 0..TREES {
         let mut random = Random::seeded(seed, lane);
