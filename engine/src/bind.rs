@@ -393,7 +393,7 @@ impl Binder<'_> {
 
     /// `more_options`: those of the engine, besides the connector's own, that make sense here.
     #[allow(clippy::too_many_arguments, reason = "each is one part of the statement")]
-    async fn bind_source(
+    pub(crate) async fn bind_source(
         &self,
         name: &str,
         declared: &[&SourceColumn],

@@ -20,7 +20,7 @@ use object_store::ObjectStore;
 use tokio::sync::mpsc;
 
 use crate::bind::{Binder, declared_columns};
-use crate::catalog::{Catalog, Object, PumpEntry, SinkEntry, SourceBinding, StreamEntry};
+use crate::catalog::{Catalog, Object, PumpEntry, SinkEntry, SourceBinding, SourceEntry, StreamEntry};
 use crate::checkpoint::store::CheckpointStore;
 use crate::connector::conflicts::check_paths;
 use crate::connector::memory::ChannelSink;
@@ -392,6 +392,14 @@ impl Engine {
         state: &'a datafusion::execution::SessionState,
     ) -> Binder<'a> {
         Binder { catalog, state, connectors: &self.inner.connectors, bindings, clock: &self.inner.clock, warnings: Vec::new() }
+    }
+
+    /// A source bound by itself, with inferred columns; the catalog stays as it is.
+    pub(crate) async fn bind_apart(&self, name: &str, options: &[OptionEntry]) -> Result<SourceEntry> {
+        let (mut catalog, bindings) = (Catalog::default(), BTreeMap::new());
+        let state = self.inner.session.state();
+        let binder = self.binder(&mut catalog, &bindings, &state);
+        binder.bind_source(name, &[], None, None, options, None, &[]).await.map_err(Error::sql)
     }
 
     /// The catalog and all sinks, those from outside the script included.

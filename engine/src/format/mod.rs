@@ -6,6 +6,7 @@
 mod cells;
 mod column;
 pub mod csv;
+mod discover;
 mod infer;
 pub mod json;
 mod number;
@@ -19,6 +20,7 @@ use arrow::record_batch::RecordBatch;
 
 use crate::error::{Error, Result};
 
+pub use discover::{DiscoveredColumn, discover_columns};
 pub use infer::infer_schema;
 
 /// A format with its options.
