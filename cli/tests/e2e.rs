@@ -467,16 +467,18 @@ fn an_imported_application_is_one_script() {
 #[test]
 fn a_discovered_source_can_be_created_as_it_is_proposed() {
     let folder = Folder::new();
-    folder
-        .write("ticks.jsonl", "{\"TICKER\":\"AMZN\",\"quote\":{\"price\":1.5,\"n\":7},\"at\":\"2024-01-01T00:00:00Z\"}\noops\n");
+    folder.write(
+        "ticks.jsonl",
+        "{\"TICKER\":\"AMZN\",\"quote\":{\"price\":1.5,\"n\":7},\"seen\":\"2024-01-01T00:00:00Z\"}\noops\n",
+    );
     let output = folder.kinesql(&["discover", "ticks.jsonl", "--name", "ticks"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let statement = text(&output.stdout);
     assert_eq!(
         statement,
-        "-- \"at\" looks like a time: declare it TIMESTAMP to compute with it.\n\
+        "-- \"seen\" looks like a time: declare it TIMESTAMP to compute with it.\n\
          CREATE SOURCE \"ticks\" (\n    \"TICKER\" VARCHAR(4),\n    \"quote_price\" DOUBLE PATH '$.quote.price',\n    \
-         \"quote_n\" INTEGER PATH '$.quote.n',\n    \"at\" VARCHAR(64))\n  \
+         \"quote_n\" INTEGER PATH '$.quote.n',\n    \"seen\" VARCHAR(64))\n  \
          WITH (connector = 'file', path = 'ticks.jsonl', format = 'json');\n"
     );
     let shown = text(&output.stderr);
@@ -484,4 +486,30 @@ fn a_discovered_source_can_be_created_as_it_is_proposed() {
     folder.write("app.sql", format!("{statement}SELECT STREAM \"quote_n\" + 1 AS \"n\" FROM \"ticks\";"));
     let output = folder.kinesql(&["run", "app.sql", "--quiet"]);
     assert_eq!(text(&output.stdout), "{\"n\":8}\n", "{}", text(&output.stderr));
+}
+
+#[test]
+fn elements_of_an_array_become_rows() {
+    let folder = Folder::new();
+    folder.write(
+        "orders.jsonl",
+        "{\"id\":1,\"items\":[{\"sku\":\"a\",\"n\":2},{\"sku\":\"b\",\"n\":3}]}\n{\"id\":2,\"items\":[]}\n",
+    );
+    folder.write(
+        "app.sql",
+        "CREATE SOURCE orders (\"id\" INTEGER, \"sku\" VARCHAR(4) PATH '$.items[0:].sku', \"n\" INTEGER PATH '$.items[0:].n')\n\
+         WITH (connector = 'file', path = 'orders.jsonl');\n\
+         SELECT STREAM \"id\", \"sku\", \"n\" FROM orders;",
+    );
+    let expected = "{\"id\":1,\"sku\":\"a\",\"n\":2}\n{\"id\":1,\"sku\":\"b\",\"n\":3}\n{\"id\":2,\"sku\":null,\"n\":null}\n";
+    let output = folder.kinesql(&["run", "app.sql", "--quiet"]);
+    assert_eq!(text(&output.stdout), expected, "{}", text(&output.stderr));
+    folder.write(
+        "app.sql",
+        "CREATE SOURCE items (\"sku\" VARCHAR(4), \"n\" INTEGER, \"id\" INTEGER PATH '$.items[0:].id')\n\
+         WITH (connector = 'file', path = 'orders.jsonl', json.row_path = '$.items[0:]');\n\
+         SELECT STREAM SUM(\"n\") AS \"n\" FROM items GROUP BY FLOOR(items.ROWTIME TO YEAR);",
+    );
+    let output = folder.kinesql(&["run", "app.sql", "--quiet"]);
+    assert_eq!(text(&output.stdout), "{\"n\":5}\n", "{}", text(&output.stderr));
 }

@@ -325,12 +325,12 @@ mod tests {
 
     #[test]
     fn members_of_objects_become_columns_two_levels_deep() {
-        let sample = r#"{"a": 1, "at": "2024-01-01T00:00:00Z", "o": {"x": 1.5, "p": {"y": true, "q": {"z": 1}}}, "l": [1, 2]}"#;
+        let sample = r#"{"a": 1, "seen": "2024-01-01T00:00:00Z", "o": {"x": 1.5, "p": {"y": true, "q": {"z": 1}}}, "l": [1, 2]}"#;
         assert_eq!(
             found(FormatSpec::Json, sample),
             [
                 "a INTEGER at $.a",
-                "at VARCHAR(64) at $.at, a time",
+                "seen VARCHAR(64) at $.seen, a time",
                 "o_x DOUBLE at $.o.x",
                 "o_p_y BOOLEAN at $.o.p.y",
                 "o_p_q VARCHAR(16) at $.o.p.q",

@@ -128,7 +128,7 @@ pub trait Encoder: Send {
 /// Fails with [`crate::ErrorKind::Config`] if a column's path or type, or an option, cannot be used.
 pub fn decoder(spec: &FormatSpec, columns: Vec<DecodeColumn>) -> Result<Box<dyn Decoder>> {
     match spec {
-        FormatSpec::Json => Ok(Box::new(json::JsonDecoder::try_new(columns)?)),
+        FormatSpec::Json => json::decoder(columns),
         FormatSpec::Csv(options) => Ok(Box::new(csv::CsvDecoder::try_new(columns, options.clone())?)),
         FormatSpec::Parquet | FormatSpec::Table => {
             Err(Error::config(format!("{} cannot be read as a stream of records: it is a format of sinks", spec.name())))
