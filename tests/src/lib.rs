@@ -2,3 +2,4 @@
 
 pub mod driver;
 pub mod fragile;
+pub mod service;
