@@ -154,7 +154,7 @@ fn read_answers(answers: &[Vec<Record>], check: bool, metadata: &SchemaRef, deco
 
 async fn read_file(path: &str, decoder: &mut dyn Decoder) -> Result<usize> {
     let source = bind(&FileSourceFactory, &[("path", path)]);
-    let context = SourceContext { clock: SystemClock::shared(), format: FormatSpec::Json };
+    let context = SourceContext::new(SystemClock::shared(), FormatSpec::Json);
     let mut reader = source.open("0/1", None, &context).await?;
     let mut rows = 0;
     loop {

@@ -127,7 +127,7 @@ fn bind(stream: &str, endpoint: &str, options: &[(&str, &str)]) -> Arc<dyn Sourc
 }
 
 fn context() -> SourceContext {
-    SourceContext { clock: SystemClock::shared(), format: FormatSpec::Json }
+    SourceContext::new(SystemClock::shared(), FormatSpec::Json)
 }
 
 /// A job: each lane is read by a task of its own, as in the engine.
@@ -260,7 +260,8 @@ async fn records_come_with_metadata_and_progress_is_shown() {
     let sequence = put.send().await.expect("a record is put").sequence_number;
     let source = bind("source-metadata", &server.endpoint, TRIM_HORIZON);
     assert_eq!(source.sample(100, &context()).await.expect("a sample"), b"{\"a\":1}\n");
-    let mut reader = source.open("0/1", None, &context()).await.expect("a lane");
+    let context = SourceContext { metadata: source.metadata(), ..context() };
+    let mut reader = source.open("0/1", None, &context).await.expect("a lane");
     let records = loop {
         if let Read::Records(records) = reader.next().await.expect("reading") {
             break records;
