@@ -34,7 +34,7 @@ impl Engine {
             return Err(Error::config("the source delivers rows: its columns are known")
                 .with_hint(format!("CREATE SOURCE \"{name}\" WITH (…) needs no columns.")));
         }
-        let context = SourceContext { clock: self.clock().clone(), format: format.clone() };
+        let context = SourceContext::new(self.clock().clone(), format.clone());
         let mut sample = source.sample(SAMPLE_BYTES, &context).await?;
         // The sample may end within a record: that is no record that does not fit.
         if let Some(end) = memchr::memrchr(b'\n', &sample).filter(|end| memchr::memchr(b'\n', &sample[..*end]).is_some()) {
