@@ -1,5 +1,8 @@
 //! All whole-engine tests, in one binary: one link, one place to look.
 
+mod arrival;
+mod bad_input;
+mod batch_sql;
 mod conformance;
 mod errors;
 mod faults;
@@ -9,5 +12,6 @@ mod property;
 mod simulation;
 mod sliding;
 mod slt;
+mod stream;
 mod tables;
 mod windows;
