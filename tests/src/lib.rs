@@ -4,3 +4,4 @@ pub mod conformance;
 pub mod driver;
 pub mod evaluate;
 pub mod fragile;
+pub mod service;

@@ -9,6 +9,7 @@ mod faults;
 mod join_property;
 mod plans;
 mod property;
+mod seams;
 mod simulation;
 mod sliding;
 mod slt;

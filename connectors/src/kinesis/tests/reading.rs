@@ -6,8 +6,7 @@ use std::io::Write as _;
 use kinesql_engine::connector::Source as _;
 
 use super::harness::{Job, START, bind, job, restart, service, try_bind};
-use crate::kinesis::kpl::hash_key;
-use crate::kinesis::kpl::testing::aggregate;
+use crate::kinesis::kpl::testing::{aggregate, hash_key};
 
 const TRIM_HORIZON: &[(&str, &str)] = &[("scan.start", "trim_horizon")];
 
@@ -282,8 +281,7 @@ async fn a_sample_holds_recent_records_and_disturbs_nobody() {
     service.put("a", b"{\"x\":1}");
     service.put("b", &aggregate(&[("b", None, b"{\"x\":2}"), ("a", None, b"{\"x\":3}")]));
     let source = bind(&service, &[]);
-    let context =
-        kinesql_engine::connector::SourceContext { clock: clock.clone(), format: kinesql_engine::format::FormatSpec::Json };
+    let context = kinesql_engine::connector::SourceContext::new(clock.clone(), kinesql_engine::format::FormatSpec::Json);
     let sample = source.sample(1 << 20, &context).await.expect("a sample");
     assert_eq!(String::from_utf8_lossy(&sample), "{\"x\":1}\n{\"x\":2}\n{\"x\":3}\n");
     assert_eq!(service.count("RegisterStreamConsumer") + service.count("SubscribeToShard"), 0);
