@@ -54,7 +54,7 @@ fn a_window_larger_than_the_memory_budget_fails_and_says_which() {
     check(failure(distinct, 100_000), &["distinct", "time order"]);
     let join =
         "SELECT STREAM a.\"v\" FROM \"S\" OVER (RANGE INTERVAL '1' HOUR PRECEDING) AS a JOIN \"U\" AS b ON a.\"v\" = b.\"v\"";
-    check(failure(join, 100_000), &["join of streams", "time order"]);
+    check(failure(join, 100_000), &["window join", "time order"]);
 }
 
 #[test]
