@@ -1,5 +1,6 @@
 //! All whole-engine tests, in one binary: one link, one place to look.
 
+mod anomaly;
 mod errors;
 mod faults;
 mod join_property;

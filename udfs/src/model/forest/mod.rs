@@ -1,8 +1,8 @@
 //! RANDOM_CUT_FOREST: how unlike the rows before it each row is (kda-sql-reference.md §5.11, §5.12).
 //!
 //! Input:  batches of one relation with 1 – 30 numeric columns; other columns play no part.
-//! Output: for each row ANOMALY_SCORE DOUBLE, 0 – log2(subSampleSize), [`Scoring`] says by which formula, and ANOMALY_EXPLANATION VARCHAR if asked for. Each
-//!         row is scored by the trees as they are and learned afterwards.
+//! Output: for each row ANOMALY_SCORE DOUBLE, 0 – log2(subSampleSize), [`Scoring`] says by which formula, and
+//!         ANOMALY_EXPLANATION VARCHAR if asked for. Each row is scored by the trees as they are and learned afterwards.
 //! NULL:   a row with NULL, NaN or an infinite value in a numeric column scores NULL and is not learned.
 //! State:  the trees and the last shingleSize - 1 rows.
 //! Same:   scores depend on the seed and the rows alone, not on batches, threads or restarts.
