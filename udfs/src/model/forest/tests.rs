@@ -128,6 +128,18 @@ fn batches_threads_and_restarts_do_not_change_a_bit() {
 }
 
 #[test]
+fn one_column_scores_the_same_in_stretches_of_any_length() {
+    let rows: Vec<[f64; 1]> = noisy_rows(1500, 13).into_iter().map(|[a, _]| [a]).collect();
+    let options = || ForestOptions { trees: 10, sample_size: 100, time_decay: 20_000, ..Default::default() };
+    let expected = scores(&mut forest::<1>(options()), &rows);
+    for size in [1, 5, 47, 48, 300] {
+        let mut model = forest::<1>(options());
+        let got: Vec<f64> = rows.chunks(size).flat_map(|rows| scores(&mut model, rows)).collect();
+        assert!(got == expected, "{size}");
+    }
+}
+
+#[test]
 fn the_work_of_large_batches_is_shared_without_changing_a_bit() {
     let rows = noisy_rows(1500, 6);
     let options = |threads| ForestOptions { threads, trees: 33, ..Default::default() };
