@@ -1,5 +1,6 @@
 //! All whole-engine tests, in one binary: one link, one place to look.
 
+mod anomaly;
 mod arrival;
 mod bad_input;
 mod batch_sql;
