@@ -55,6 +55,12 @@ impl Lane {
     fn apply(&mut self, command: Command) {
         match command {
             Command::Add(shard, position) => {
+                self.offset.parked.remove(&shard.id);
+                // One that was parked stands where it was.
+                let position = match self.offset.shards.remove(&shard.id) {
+                    Some(own) => position.or_further(own),
+                    None => position,
+                };
                 self.offset.shards.insert(shard.id.clone(), position);
                 self.waiting.insert(shard.id.clone(), shard);
             }
@@ -64,9 +70,16 @@ impl Lane {
                 let reader = ShardReader::new(Arc::clone(&self.context), &shard, position, self.sender.clone());
                 self.reading.insert(id, self.tasks.spawn(reader.run()));
             }
+            Command::Park(id) => {
+                self.stop(&id);
+                if self.offset.shards.contains_key(&id) {
+                    self.offset.parked.insert(id);
+                }
+            }
             Command::Remove(id) => {
                 self.stop(&id);
                 self.offset.shards.remove(&id);
+                self.offset.parked.remove(&id);
             }
             Command::Skip(id) => {
                 self.stop(&id);
@@ -75,6 +88,7 @@ impl Lane {
             }
             Command::Forget(id) => {
                 self.offset.shards.remove(&id);
+                self.offset.parked.remove(&id);
                 self.offset.finished.remove(&id);
             }
         }
@@ -104,7 +118,8 @@ impl Lane {
             Event::Records(mut records, position, permit) => {
                 drop(permit);
                 self.move_to(shard, position);
-                if records.bytes.is_empty() && records.rejected.is_empty() {
+                let is_empty = records.envelopes.as_ref().is_none_or(|envelopes| envelopes.ends.is_empty());
+                if is_empty && records.rejected.is_empty() {
                     return Ok(None);
                 }
                 records.offset = self.offset.to_offset();

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringBuilder, TimestampMillisecondBuilder};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use arrow::record_batch::RecordBatch;
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use aws_sdk_kinesis::types::Record;
 use bytes::Bytes;
 use kinesql_engine::connector::Envelopes;
@@ -36,6 +36,8 @@ pub(crate) enum PayloadFormat {
     Json,
     /// Delimited text.
     Csv(Framing),
+    /// Anything: a record is told apart by its end alone.
+    Raw,
 }
 
 impl PayloadFormat {
@@ -48,6 +50,7 @@ impl PayloadFormat {
                     .with_hint("Leave csv.header out; columns are taken by their order."))
             }
             FormatSpec::Csv(_) => Framing::of(format).map(PayloadFormat::Csv),
+            FormatSpec::Raw => Ok(PayloadFormat::Raw),
             other => Framing::of(other).map(PayloadFormat::Csv),
         }
     }
@@ -73,7 +76,7 @@ pub(crate) struct Piece {
     pub(crate) rejected: Vec<Rejected>,
     /// When the service received the last record.
     pub(crate) arrival_time: Option<EventTime>,
-    /// What the service says of each record, if anybody reads it.
+    /// Where each record ends, and what the service says of it, as far as anybody reads that.
     pub(crate) envelopes: Option<Envelopes>,
     /// Sequence number of the first record.
     pub(crate) first: Arc<str>,
@@ -186,6 +189,10 @@ impl Unpacker {
             let message = format!("record {sequence} is longer than {} bytes", self.record_bytes_max);
             return build.reject(payload, sequence, RejectReason::TooLarge, message);
         }
+        if self.format == PayloadFormat::Raw {
+            build.bytes.extend_from_slice(payload);
+            return build.envelope(record, partition_key, &self.shard);
+        }
         let payload = payload.strip_suffix(b"\n").unwrap_or(payload);
         if payload.is_empty() {
             return;
@@ -194,6 +201,7 @@ impl Unpacker {
         build.bytes.extend_from_slice(payload);
         build.bytes.push(b'\n');
         match self.format {
+            PayloadFormat::Raw => {}
             PayloadFormat::Json => join_documents(&mut build.bytes[start..]),
             PayloadFormat::Csv(framing) => {
                 if !framing.is_whole(&build.bytes[start..]) {
@@ -328,13 +336,10 @@ impl Build {
     fn finish(&mut self, position: Position) -> Result<Piece> {
         let next = Self { arrival_time: self.arrival_time, ..Self::new(&self.metadata) };
         let Self { bytes, rejected, arrival_time, first, ends, metadata, mut columns } = std::mem::replace(self, next);
-        let envelopes = match metadata.fields().is_empty() {
-            true => None,
-            false => {
-                let columns = columns.iter_mut().map(Metadata::finish).collect();
-                Some(Envelopes { ends, columns: RecordBatch::try_new(metadata, columns)? })
-            }
-        };
+        let columns = columns.iter_mut().map(Metadata::finish).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(ends.len()));
+        let columns = RecordBatch::try_new_with_options(metadata, columns, &options)?;
+        let envelopes = Some(Envelopes { ends, columns });
         let first = first.unwrap_or_else(|| "".into());
         Ok(Piece { bytes: bytes.into(), rejected, arrival_time, envelopes, first, position })
     }
@@ -343,4 +348,27 @@ impl Build {
 /// When the service received a record.
 pub(crate) fn arrival_time(record: &Record) -> Option<EventTime> {
     record.approximate_arrival_timestamp.as_ref()?.to_millis().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_kinesis::primitives::Blob;
+
+    use super::*;
+
+    #[test]
+    fn raw_records_are_kept_as_they_are_and_told_apart_by_their_ends() {
+        let record = |sequence: &str, data: &str| {
+            let record = Record::builder().sequence_number(sequence).data(Blob::new(data)).partition_key("k");
+            record.build().expect("complete")
+        };
+        let metadata = Arc::new(Schema::empty());
+        let mut unpacker = Unpacker::new(PayloadFormat::Raw, "shardId-000000000000".into(), None, 100, metadata);
+        let records = [record("1", "two\nlines\n"), record("2", ""), record("3", "\"open")];
+        let pieces = unpacker.unpack(&records, &Position::TrimHorizon).expect("pieces");
+        let [piece] = pieces.as_slice() else { panic!("{pieces:?}") };
+        assert_eq!(piece.bytes, "two\nlines\n\"open");
+        assert_eq!(piece.envelopes.as_ref().expect("ends").ends, [10, 10, 15]);
+        assert!(piece.rejected.is_empty());
+    }
 }
