@@ -71,7 +71,10 @@ async fn work(source: Arc<dyn Source>, mut stopped: watch::Receiver<bool>, done:
         tokio::select! {
             piece = lane.next() => match piece.expect("reading") {
                 Read::Records(records) => {
-                    read.extend(String::from_utf8_lossy(&records.bytes).lines().map(str::to_owned));
+                    let ends = records.envelopes.iter().flat_map(|envelopes| envelopes.ends.iter().map(|end| *end as usize));
+                    let starts = std::iter::once(0).chain(ends.clone());
+                    let texts = starts.zip(ends).map(|(start, end)| &records.bytes[start..end]);
+                    read.extend(texts.map(|text| String::from_utf8_lossy(text).into_owned()));
                     offset = Some(records.offset);
                 }
                 Read::Parts { open, offset: place } => {

@@ -46,6 +46,7 @@ impl Fleet {
             worker: Some(name.into()),
             duration: Duration::from_secs(10),
             renew_interval: Duration::from_secs(1),
+            endpoint: None,
         };
         let leases = Arc::new(Leases::with_table(options, Arc::clone(&self.table) as Arc<dyn LeaseTable>));
         let source = bind(&self.service, &[("scan.start", "trim_horizon")]).with_assignment(Arc::clone(&leases) as _);
@@ -253,6 +254,7 @@ async fn without_checkpoints_there_are_no_leases() {
             worker: None,
             duration: Duration::from_secs(10),
             renew_interval: Duration::from_secs(1),
+            endpoint: None,
         },
         Arc::new(MemoryTable::default()),
     );
