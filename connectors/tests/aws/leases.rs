@@ -33,8 +33,9 @@ impl Worker {
             ("lease", "dynamodb"),
             ("lease.table", table),
             ("lease.worker", name),
-            ("lease.duration", "3s"),
-            ("lease.renew_interval", "500ms"),
+            // Long enough for a machine that is busy with other tests.
+            ("lease.duration", "15s"),
+            ("lease.renew_interval", "1s"),
             ("lease.endpoint", endpoints.1),
         ];
         let source = bind(stream, endpoints.0, &options);
