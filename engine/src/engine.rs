@@ -606,7 +606,7 @@ fn query_sink(plan: PlanNode, rows: mpsc::Sender<RecordBatch>) -> SinkEntry {
         stream: String::new(),
         plan,
         connector: "query".to_owned(),
-        sink: Arc::new(ChannelSink(rows)),
+        sink: Arc::new(ChannelSink::new(rows)),
     }
 }
 
