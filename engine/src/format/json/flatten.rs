@@ -54,6 +54,11 @@ pub fn decoder(columns: Vec<DecodeColumn>) -> Result<Box<dyn Decoder>> {
             continue;
         };
         let (of, within) = (of.to_owned(), format!("${within}"));
+        if Path::split_at_elements(&within).is_some() {
+            let path = column.path.as_deref().unwrap_or_default();
+            return Err(Error::config(format!("the JSON path \"{path}\" asks for rows of an array within an array"))
+                .with_hint("End the path with the second [0:] to get that array as JSON text."));
+        }
         match &array {
             Some((other, name)) if *other != of => {
                 return Err(Error::config(format!(
@@ -230,8 +235,8 @@ mod tests {
             [
                 "1|1",
                 "4|4",
-                "Parse@76: the record is not JSON: expected ident at character 2",
-                "Coercion@29: column \"$.list[0:].x\": '?' is not a number",
+                "Parse@74: the record is not JSON: it does not start with {",
+                "Coercion@28: column \"$.list[0:].x\": '?' cannot be read as INTEGER",
             ]
         );
     }
