@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | `file` | [`file::FileSourceFactory`] | [`file::FileSinkFactory`] |
 //! | `generator` | [`generator::GeneratorSourceFactory`] | |
+//! | `s3`, `gcs`, `azure` | [`storage::StorageSourceFactory`] | [`storage::StorageSinkFactory`] |
 //! | `stdin` | [`stdin::StdinSourceFactory`] | |
 //! | `stdout` | | [`stdout::StdoutSinkFactory`] |
 
@@ -17,14 +18,20 @@ mod blocking;
 pub mod conformance;
 pub mod file;
 pub mod generator;
+mod parquet;
 pub mod stdin;
 pub mod stdout;
+pub mod storage;
 
 /// Registers every connector of this crate: the only list of them.
 pub fn register_all(registry: &mut ConnectorRegistry) {
     registry.register_source(Arc::new(file::FileSourceFactory));
     registry.register_source(Arc::new(generator::GeneratorSourceFactory));
     registry.register_source(Arc::new(stdin::StdinSourceFactory));
+    for service in [storage::Service::S3, storage::Service::Gcs, storage::Service::Azure] {
+        registry.register_source(Arc::new(storage::StorageSourceFactory(service)));
+        registry.register_sink(Arc::new(storage::StorageSinkFactory(service)));
+    }
     registry.register_sink(Arc::new(file::FileSinkFactory));
     registry.register_sink(Arc::new(stdout::StdoutSinkFactory));
 }

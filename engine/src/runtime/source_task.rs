@@ -134,6 +134,8 @@ impl SourceTask {
                 let mut rejected = records.rejected;
                 let batch = match &mut self.decoder {
                     RowDecoder::Bytes(decoder) => decoder.decode(&records.bytes, &mut rejected)?,
+                    // Rows that the source itself refused.
+                    RowDecoder::Batches(_, schema) if records.bytes.is_empty() => RecordBatch::new_empty(schema.clone()),
                     RowDecoder::Batches(..) => return Err(Error::internal("a source of rows delivered bytes")),
                 };
                 self.metrics.rejected.add(rejected.len() as u64);
