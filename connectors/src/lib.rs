@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | `file` | [`file::FileSourceFactory`] | [`file::FileSinkFactory`] |
 //! | `generator` | [`generator::GeneratorSourceFactory`] | |
+//! | `kinesis` | [`kinesis::KinesisSourceFactory`] | |
 //! | `s3`, `gcs`, `azure` | [`storage::StorageSourceFactory`] | [`storage::StorageSinkFactory`] |
 //! | `stdin` | [`stdin::StdinSourceFactory`] | |
 //! | `stdout` | | [`stdout::StdoutSinkFactory`] |
@@ -18,6 +19,7 @@ mod blocking;
 pub mod conformance;
 pub mod file;
 pub mod generator;
+pub mod kinesis;
 mod parquet;
 pub mod stdin;
 pub mod stdout;
@@ -27,6 +29,7 @@ pub mod storage;
 pub fn register_all(registry: &mut ConnectorRegistry) {
     registry.register_source(Arc::new(file::FileSourceFactory));
     registry.register_source(Arc::new(generator::GeneratorSourceFactory));
+    registry.register_source(Arc::new(kinesis::KinesisSourceFactory));
     registry.register_source(Arc::new(stdin::StdinSourceFactory));
     for service in [storage::Service::S3, storage::Service::Gcs, storage::Service::Azure] {
         registry.register_source(Arc::new(storage::StorageSourceFactory(service)));
