@@ -45,6 +45,7 @@ impl Framing {
         match self {
             Framing::Lines => true,
             Framing::Csv { delimiter } => CsvEnds::new(bytes, delimiter).last().is_none_or(|end| !end.quoted),
+            Framing::Documents => bytes[cut_documents(bytes, bytes.len()).whole..].trim_ascii().is_empty(),
         }
     }
 

@@ -184,3 +184,100 @@ async fn objects_of_a_delivery_stream_are_a_source() {
         assert_eq!(numbers, (0..1_500).collect::<Vec<_>>(), "{name}");
     }
 }
+
+/// What a reader of the bucket sees below a prefix of its own; the run is left out of names.
+#[cfg(feature = "testing")]
+struct Folder<'a> {
+    bucket: &'a Bucket,
+    prefix: String,
+    options: &'static [(&'static str, &'static str)],
+}
+
+#[cfg(feature = "testing")]
+impl kinesql_connectors::conformance::SinkHarness for Folder<'_> {
+    fn sink(&self) -> Arc<dyn kinesql_engine::connector::Sink> {
+        use kinesql_engine::connector::{OptionEntry, Options, SinkDefinition, SinkFactory as _};
+        let factory = kinesql_connectors::storage::StorageSinkFactory(kinesql_connectors::storage::Service::S3);
+        let path = format!("s3://{}/{}", self.bucket.name, self.prefix);
+        let mut entries = vec![OptionEntry::new("path", path), OptionEntry::new("endpoint", &self.bucket.endpoint)];
+        entries.push(OptionEntry::new("region", "us-east-1"));
+        entries.extend(self.options.iter().map(|(key, value)| OptionEntry::new(*key, *value)));
+        let options = Options::check("s3", &factory.options().iter().collect::<Vec<_>>(), &entries, None).expect("valid");
+        let schema = numbers(0..0).schema();
+        let definition = SinkDefinition { name: "out".to_owned(), stream: "S".to_owned(), schema, format: None };
+        factory.create(&definition, &options).expect("a sink")
+    }
+
+    fn output(&self) -> std::collections::BTreeMap<String, Vec<u8>> {
+        let objects = tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(async {
+                let listed: Vec<_> =
+                    self.bucket.store.list(Some(&Path::from(self.prefix.as_str()))).try_collect().await.expect("listed");
+                let mut objects = Vec::new();
+                for meta in listed.into_iter().filter(|meta| !meta.location.as_ref().contains("_kinesql")) {
+                    let bytes = self.bucket.store.get(&meta.location).await.expect("there").bytes().await.expect("read");
+                    objects.push((meta.location.to_string(), bytes.to_vec()));
+                }
+                objects
+            })
+        });
+        let named = objects.into_iter().map(|(key, bytes)| {
+            let key = &key[self.prefix.len()..];
+            let (folder, name) = key.rsplit_once("out-").expect("a name of the sink");
+            (format!("{folder}{}", name.split_once('-').expect("a run").1), bytes)
+        });
+        named.collect()
+    }
+}
+
+#[cfg(feature = "testing")]
+fn numbers(range: std::ops::Range<i64>) -> RecordBatch {
+    let fields = vec![SqlType::BigInt.field("n", true), SqlType::BigInt.field("even", true)];
+    let column = |values: Vec<i64>| Arc::new(Int64Array::from(values)) as ArrayRef;
+    let columns = vec![column(range.clone().collect()), column(range.map(|n| n % 2).collect())];
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("a batch")
+}
+
+/// Crashes after every call of a checkpoint, with real multipart uploads.
+#[cfg(feature = "testing")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sink_conforms() {
+    for (name, server) in all() {
+        let bucket = Bucket::new(server, "conformance").await;
+        let epochs = [numbers(0..3), numbers(3..4), numbers(4..4), numbers(4..9)];
+        for options in [
+            &[("prefix", "all/"), ("buffer_interval", "0s")][..],
+            &[("partition_by", "even"), ("buffer_interval", "900s"), ("max_partitions", "1")],
+        ] {
+            let count = std::cell::Cell::new(0);
+            let make = || {
+                count.set(count.get() + 1);
+                Folder { bucket: &bucket, prefix: format!("{}-{}/", options[0].0, count.get()), options }
+            };
+            kinesql_connectors::conformance::check_sink(make, &epochs).await;
+        }
+        println!("{name} conforms");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_becomes_objects_and_is_read_again() {
+    for (name, server) in all() {
+        let bucket = Bucket::new(server, "written").await;
+        let memory = MemoryConnector::default();
+        let engine = engine(&memory);
+        // Text of more than two parts of an upload.
+        let sql = format!(
+            "CREATE SOURCE T WITH (connector = 'generator', kind = 'ticks', rows = 200000);
+            CREATE SINK O FROM T WITH ({}, prefix = 'ticks/', buffer_size = '20mb', compression = 'zstd');",
+            bucket.options("out/")
+        );
+        execute(&engine, sql).await.expect(name);
+        engine.start().await.expect("started").wait().await.expect("complete");
+        let objects = bucket.objects().await;
+        assert!(objects.iter().all(|(key, _)| key.starts_with("out/ticks/O-") && key.ends_with(".jsonl.zst")), "{name}");
+        let sql = format!("CREATE TABLE T (N INTEGER) WITH ({}); ", bucket.options("out/ticks/"));
+        execute(&engine, sql.replace("TABLE T (N INTEGER)", "TABLE B (TICKER_SYMBOL VARCHAR(10))")).await.expect(name);
+        assert!(engine.objects().iter().any(|object| object.detail == "s3, 200000 rows"), "{name}: {:?}", engine.objects());
+    }
+}

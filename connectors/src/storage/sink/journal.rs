@@ -1,10 +1,11 @@
 //! What outlives a crash besides the checkpoint: notes about uploads, and rows that wait for their object.
 //!
 //! Both are small objects under `_kinesql/SINK-RUN/` below the sink's path; readers of data lakes leave names out that begin
-//! with `_`.
+//! with `_`. RUN counts the jobs that began anew: each has keys of its own, so that nothing is ever overwritten.
 //!
 //! | Object | Holds | Written | Deleted |
 //! | --- | --- | --- | --- |
+//! | `run.json` | nothing: it claims the run | when a job starts without a checkpoint | never |
 //! | `epoch-0000000007.json` | the uploads of epoch 7 | before they are sent | ten epochs later |
 //! | `rows-0000000007.arrow`, `errors-…` | rows that epoch 7 has and no object yet | in its prepare | ten epochs after the last object of them |
 //! | `closed-0000000007.json` | the uploads of the rows that a stopped job still had | when it ends | by the next run |
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use futures::TryStreamExt as _;
 use kinesql_engine::checkpoint::Epoch;
 use kinesql_engine::{Error, Result};
+use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::uploads::{self, Upload};
@@ -56,6 +58,21 @@ impl Journal {
         Self { place, folder }
     }
 
+    /// Claims the next run of a sink; several processes get different ones.
+    pub(super) async fn claim(place: &Place, sink: &str) -> Result<String> {
+        let prefix = format!("{}_kinesql", place.root);
+        let listed = place.store().await?.objects.list_with_delimiter(Some(&parse(&prefix)?)).await;
+        let listed = listed.map_err(|error| store_error(place.service, Call::List, &place.url_of(&prefix), error))?;
+        let number = |folder: &Path| folder.filename()?.strip_prefix(sink)?.strip_prefix('-')?.parse::<u64>().ok();
+        let mut run = listed.common_prefixes.iter().filter_map(number).max().unwrap_or(0);
+        loop {
+            run += 1;
+            if uploads::create(place, &format!("{prefix}/{sink}-{run:04}/run.json")).await? {
+                return Ok(format!("{run:04}"));
+            }
+        }
+    }
+
     fn epoch_key(&self, epoch: Epoch) -> String {
         format!("{}epoch-{epoch:010}.json", self.folder)
     }
@@ -77,7 +94,7 @@ impl Journal {
         let mut found = Found::default();
         for meta in listed {
             let name = meta.location.filename().unwrap_or_default();
-            let number = |prefix: &str| name.strip_prefix(prefix)?.strip_suffix(".json")?.parse().ok();
+            let number = |prefix: &str| name.strip_prefix(prefix)?.strip_suffix(".json")?.parse::<Epoch>().ok();
             found.epochs.extend(number("epoch-"));
             found.closed.extend(number("closed-"));
         }

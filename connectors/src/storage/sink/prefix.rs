@@ -293,7 +293,9 @@ fn write_time(items: &[TimeItem], time: EventTime, out: &mut String) {
         match item {
             TimeItem::Text(text) => out.push_str(text),
             // Patterns are known ones, and writing to a string cannot fail.
-            TimeItem::Field(field) => drop(write!(out, "{}", time.format(field))),
+            TimeItem::Field(field) => {
+                let _ = write!(out, "{}", time.format(field));
+            }
         }
     }
 }
@@ -311,7 +313,8 @@ fn escape(text: &str, out: &mut String) {
         // A part of a key cannot be "." or "..".
         let dots = text == "." || text == "..";
         if special || dots {
-            drop(write!(out, "%{:02X}", character as u32));
+            // Writing to a string cannot fail.
+            let _ = write!(out, "%{:02X}", character as u32);
         } else {
             out.push(character);
         }

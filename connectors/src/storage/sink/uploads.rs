@@ -12,7 +12,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use kinesql_engine::{Error, ErrorKind, Result};
 use object_store::multipart::PartId;
 use object_store::path::Path;
-use object_store::{GetOptions, ObjectStoreExt as _};
+use object_store::{GetOptions, ObjectStoreExt as _, PutMode};
 use serde::{Deserialize, Serialize};
 
 use crate::blocking::unblock;
@@ -134,6 +134,16 @@ pub(super) async fn put(place: &Place, key: &str, bytes: Bytes) -> Result<()> {
     put.map(drop).map_err(|error| store_error(place.service, Call::Put, &place.url_of(key), error))
 }
 
+/// Writes a small object that nobody else has; false if it is there already.
+pub(super) async fn create(place: &Place, key: &str) -> Result<bool> {
+    let put = place.store().await?.objects.put_opts(&parse(key)?, Bytes::from_static(b"{}").into(), PutMode::Create.into()).await;
+    match put {
+        Ok(_) => Ok(true),
+        Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(false),
+        Err(error) => Err(store_error(place.service, Call::Put, &place.url_of(key), error)),
+    }
+}
+
 /// Reads a small object.
 pub(super) async fn get(place: &Place, key: &str) -> Result<Bytes> {
     let failed = |error| {
@@ -153,10 +163,10 @@ async fn exists(store: &Store, path: &Path) -> bool {
 
 /// True if the store does not know the upload.
 fn is_gone(error: &object_store::Error) -> bool {
-    // Within an answer of status 200 as well, hence the code.
+    // S3 may say so within an answer of status 200, hence the code; the other texts are of stores in tests.
+    let said = chain(error);
     matches!(error, object_store::Error::NotFound { .. })
-        || chain(error).contains("NoSuchUpload")
-        || chain(error).contains("No multipart upload")
+        || ["NoSuchUpload", "MultipartUpload not found"].iter().any(|code| said.contains(code))
 }
 
 /// The path of a key in a local folder.

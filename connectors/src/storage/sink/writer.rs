@@ -38,6 +38,7 @@ use super::encode::{Compression, ObjectFormat, Rows};
 use super::journal::{Journal, KEPT_EPOCHS};
 use super::uploads::{self, Upload};
 use crate::blocking::unblock;
+use crate::storage::place::Place;
 
 /// All buffers together; past it the largest becomes an object early.
 const BUFFERED_BYTES_MAX: usize = 256 << 20;
@@ -48,7 +49,7 @@ const OBJECTS_AT_ONCE: usize = 8;
 /// What a checkpoint keeps.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct State {
-    /// Tells the keys of one job from those of others: when it first started.
+    /// Tells the keys of one job from those of others.
     run: String,
     epoch: Epoch,
     next_id: u64,
@@ -132,16 +133,12 @@ struct Inner {
 
 impl ObjectWriter {
     pub(super) async fn open(settings: Arc<Settings>, state: Option<&SinkState>, context: &SinkContext) -> Result<Self> {
-        // A wrong bucket or missing permissions are found out now, as far as they can be.
-        settings.place.store().await?;
         let state: State = match state {
             Some(SinkState(state)) => serde_json::from_value(state.clone()).map_err(|error| {
                 Error::state(format!("the checkpoint holds no state of a sink to '{}'", settings.place.url)).with_cause(error)
             })?,
-            None => {
-                let started = chrono::DateTime::from_timestamp_millis(context.clock.now()).unwrap_or_default();
-                State { run: started.format("%Y%m%dT%H%M%S%3f").to_string(), ..State::default() }
-            }
+            // A wrong bucket or missing permissions to write are found out here, before anything is read.
+            None => State { run: Journal::claim(&settings.place, &settings.name).await?, ..State::default() },
         };
         let journal = Journal::new(Arc::clone(&settings.place), &settings.name, &state.run);
         let error_format = ObjectFormat { spec: FormatSpec::Json, compression: Compression::None, schema: error_schema() };
@@ -209,7 +206,7 @@ impl Inner {
             ))
             .with_hint(format!("A restart may be from one of the last {KEPT_EPOCHS} checkpoints.")));
         }
-        self.each(state.prepared).await?;
+        complete_all(&place, state.prepared).await?;
         // What an earlier run wrote as it ended counts if it ended with this checkpoint.
         let closing = if found.closed.contains(&state.epoch) { Some(journal.closed(state.epoch).await?) } else { None };
         for epoch in found.closed.into_iter().filter(|epoch| *epoch > state.epoch) {
@@ -227,7 +224,7 @@ impl Inner {
         self.notes = found.epochs.into_iter().filter(|epoch| *epoch <= state.epoch).collect();
         self.retired = state.retired;
         if let Some(closing) = closing {
-            self.each(closing.clone()).await?;
+            complete_all(&place, closing.clone()).await?;
             self.closed = Some(state.epoch);
             self.sequence = closing.len();
             self.noted = closing;
@@ -253,13 +250,6 @@ impl Inner {
 
     fn rows(&self, errors: bool) -> Result<Rows> {
         Rows::new(Arc::clone(if errors { &self.error_format } else { &self.settings.format }))
-    }
-
-    /// Completes uploads.
-    async fn each(&self, uploads: Vec<Upload>) -> Result<()> {
-        let place = &self.settings.place;
-        let completed = uploads.into_iter().map(|upload| async move { uploads::complete(place, &upload).await });
-        futures::stream::iter(completed).buffer_unordered(OBJECTS_AT_ONCE).try_collect().await
     }
 
     async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
@@ -358,7 +348,11 @@ impl Inner {
             settings.objects.fetch_add(1, Ordering::Relaxed);
             objects.push((key, bytes));
         }
-        let begun = objects.iter().map(|(key, _)| uploads::begin(&place, key));
+        let keys: Vec<String> = objects.iter().map(|(key, _)| key.clone()).collect();
+        let begun = keys.into_iter().map(|key| {
+            let place = Arc::clone(&place);
+            async move { uploads::begin(&place, &key).await }
+        });
         let begun: Vec<Upload> = futures::stream::iter(begun).buffered(OBJECTS_AT_ONCE).try_collect().await?;
         if let Some(journal) = &self.journal {
             self.noted.extend(begun.iter().cloned());
@@ -368,13 +362,13 @@ impl Inner {
             }
         }
         let sent = begun.into_iter().zip(objects).map(|(mut upload, (_, bytes))| {
-            let place = &place;
-            async move { uploads::send(place, &mut upload, bytes).await.map(|()| upload) }
+            let place = Arc::clone(&place);
+            async move { uploads::send(&place, &mut upload, bytes).await.map(|()| upload) }
         });
         let sent: Vec<Upload> = futures::stream::iter(sent).buffered(OBJECTS_AT_ONCE).try_collect().await?;
         match self.journal {
             Some(_) => self.sent.extend(sent),
-            None => self.each(sent).await?,
+            None => complete_all(&place, sent).await?,
         }
         Ok(())
     }
@@ -432,7 +426,8 @@ impl Inner {
         let Some(journal) = self.journal.clone() else { return Ok(()) };
         let committed = self.prepared.iter().take_while(|(prepared, _)| *prepared <= epoch).count();
         let uploads = self.prepared.drain(..committed).map(|(_, upload)| upload).collect();
-        self.each(uploads).await?;
+        let place = Arc::clone(&self.settings.place);
+        complete_all(&place, uploads).await?;
         if let Some(closed) = self.closed.take_if(|closed| *closed < epoch) {
             journal.forget_closed(closed).await?;
         }
@@ -459,7 +454,8 @@ impl Inner {
             // From here on the objects count, whatever happens.
             let sent = std::mem::take(&mut self.sent);
             journal.close(self.epoch, &sent).await?;
-            self.each(sent).await?;
+            let place = Arc::clone(&self.settings.place);
+            complete_all(&place, sent).await?;
         }
         Ok(())
     }
@@ -491,6 +487,15 @@ impl SinkWriter for ObjectWriter {
     fn bytes_written(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
+}
+
+/// Completes uploads.
+async fn complete_all(place: &Arc<Place>, uploads: Vec<Upload>) -> Result<()> {
+    let completed = uploads.into_iter().map(|upload| {
+        let place = Arc::clone(place);
+        async move { uploads::complete(&place, &upload).await }
+    });
+    futures::stream::iter(completed).buffer_unordered(OBJECTS_AT_ONCE).try_collect().await
 }
 
 /// The record that Firehose writes of a row that failed, in its error prefix.

@@ -279,7 +279,7 @@ impl Source for StorageSource {
             None => Progress { floor: self.start_after.clone(), ..Progress::default() },
         };
         let options = ReadOptions {
-            format: self.object_format(&context.format)?,
+            format: self.object_format(if self.format == FormatSpec::Parquet { &self.format } else { &context.format })?,
             poll_interval: self.follow.then_some(self.poll_interval),
             late_window: self.late_window,
             start_time: self.start_time,
