@@ -44,7 +44,7 @@ pub(super) async fn read(entry: &SourceEntry, schema: &SchemaRef, clock: &Arc<dy
 
 async fn read_once(entry: &SourceEntry, schema: &SchemaRef, clock: &Arc<dyn Clock>) -> Result<Contents> {
     let mut contents = Contents { batches: Vec::new(), version: None, refused: 0, first_refused: None };
-    let context = SourceContext { clock: clock.clone(), format: entry.format.clone() };
+    let context = SourceContext::new(clock.clone(), entry.format.clone());
     for split in entry.source.splits(1).await? {
         let mut reader = entry.source.open(&split, None, &context).await?;
         let mut decoder = match entry.source.payload() {

@@ -64,7 +64,7 @@ impl Job {
         lanes: usize,
         offsets: &BTreeMap<String, Offset>,
     ) -> Self {
-        let context = SourceContext { clock: Arc::clone(clock) as Arc<dyn Clock>, format: FormatSpec::Json };
+        let context = SourceContext::new(Arc::clone(clock) as Arc<dyn Clock>, FormatSpec::Json);
         let mut readers = Vec::new();
         for index in 0..lanes {
             let split = format!("{index}/{lanes}");

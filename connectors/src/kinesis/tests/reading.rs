@@ -282,8 +282,7 @@ async fn a_sample_holds_recent_records_and_disturbs_nobody() {
     service.put("a", b"{\"x\":1}");
     service.put("b", &aggregate(&[("b", None, b"{\"x\":2}"), ("a", None, b"{\"x\":3}")]));
     let source = bind(&service, &[]);
-    let context =
-        kinesql_engine::connector::SourceContext { clock: clock.clone(), format: kinesql_engine::format::FormatSpec::Json };
+    let context = kinesql_engine::connector::SourceContext::new(clock.clone(), kinesql_engine::format::FormatSpec::Json);
     let sample = source.sample(1 << 20, &context).await.expect("a sample");
     assert_eq!(String::from_utf8_lossy(&sample), "{\"x\":1}\n{\"x\":2}\n{\"x\":3}\n");
     assert_eq!(service.count("RegisterStreamConsumer") + service.count("SubscribeToShard"), 0);

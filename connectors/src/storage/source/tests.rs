@@ -85,7 +85,7 @@ async fn followed_objects_come_as_they_appear_also_late_ones() {
     let source = source(&store, "in/", FormatSpec::Json, &[("follow", "true"), ("poll_interval", "10s")]).expect("a source");
     assert!(!source.is_bounded());
     let clock = ManualClock::starting_at(0);
-    let context = SourceContext { clock: clock.clone(), format: FormatSpec::Json };
+    let context = SourceContext::new(clock.clone(), FormatSpec::Json);
     let mut reader = source.open("0/1", None, &context).await.expect("open");
     async fn next(reader: &mut Box<dyn SplitReader>) -> (String, Offset) {
         match reader.next().await.expect("reading") {
