@@ -3,6 +3,7 @@
 //! | Connector | Source | Sink |
 //! | --- | --- | --- |
 //! | `file` | [`file::FileSourceFactory`] | [`file::FileSinkFactory`] |
+//! | `firehose` | [`firehose::FirehoseSourceFactory`] | |
 //! | `generator` | [`generator::GeneratorSourceFactory`] | |
 //! | `kinesis` | [`kinesis::KinesisSourceFactory`] | |
 //! | `s3`, `gcs`, `azure` | [`storage::StorageSourceFactory`] | [`storage::StorageSinkFactory`] |
@@ -18,6 +19,7 @@ mod blocking;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 pub mod file;
+pub mod firehose;
 pub mod generator;
 pub mod kinesis;
 mod parquet;
@@ -28,6 +30,7 @@ pub mod storage;
 /// Registers every connector of this crate: the only list of them.
 pub fn register_all(registry: &mut ConnectorRegistry) {
     registry.register_source(Arc::new(file::FileSourceFactory));
+    registry.register_source(Arc::new(firehose::FirehoseSourceFactory));
     registry.register_source(Arc::new(generator::GeneratorSourceFactory));
     registry.register_source(Arc::new(kinesis::KinesisSourceFactory));
     registry.register_source(Arc::new(stdin::StdinSourceFactory));

@@ -149,7 +149,7 @@ impl ParquetRows {
         let nullable: Vec<_> = self.schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
         let all = RecordBatch::try_new(Arc::new(Schema::new(nullable)), columns)?;
         let batch = if rejected.is_empty() { all } else { filter_record_batch(&all, &BooleanArray::new(kept.finish(), None))? };
-        Ok(Some(Rows { batch: batch.with_schema(self.schema.clone())?, rejected, start }))
+        Ok(Some(Rows { batch: RecordBatch::try_new(self.schema.clone(), batch.columns().to_vec())?, rejected, start }))
     }
 }
 

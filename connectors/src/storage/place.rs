@@ -150,6 +150,11 @@ impl Place {
         self.root.is_empty() || self.root.ends_with('/')
     }
 
+    /// The key of what is called `name` below the place.
+    pub(super) fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.root)
+    }
+
     /// A key for messages.
     pub(super) fn url_of(&self, key: &str) -> String {
         format!("{}{key}", self.base)

@@ -8,7 +8,7 @@
 //! | `run.json` | nothing: it claims the run | when a job starts without a checkpoint | never |
 //! | `epoch-0000000007.json` | the uploads of epoch 7 | before they are sent | ten epochs later |
 //! | `rows-0000000007.arrow`, `errors-…` | rows that epoch 7 has and no object yet | in its prepare | ten epochs after the last object of them |
-//! | `closed-0000000007.json` | the uploads of the rows that a stopped job still had | when it ends | by the next run |
+//! | `closed-0000000007.json` | the uploads of the rows that a stopped job still had | when it ends | ten epochs later |
 
 use std::sync::Arc;
 
@@ -54,20 +54,20 @@ pub(super) struct Found {
 
 impl Journal {
     pub(super) fn new(place: Arc<Place>, sink: &str, run: &str) -> Self {
-        let folder = format!("{}_kinesql/{sink}-{run}/", place.root);
+        let folder = format!("_kinesql/{sink}-{run}/");
         Self { place, folder }
     }
 
     /// Claims the next run of a sink; several processes get different ones.
     pub(super) async fn claim(place: &Place, sink: &str) -> Result<String> {
-        let prefix = format!("{}_kinesql", place.root);
-        let listed = place.store().await?.objects.list_with_delimiter(Some(&parse(&prefix)?)).await;
-        let listed = listed.map_err(|error| store_error(place.service, Call::List, &place.url_of(&prefix), error))?;
+        let all = place.key("_kinesql");
+        let listed = place.store().await?.objects.list_with_delimiter(Some(&parse(&all)?)).await;
+        let listed = listed.map_err(|error| store_error(place.service, Call::List, &place.url_of(&all), error))?;
         let number = |folder: &Path| folder.filename()?.strip_prefix(sink)?.strip_prefix('-')?.parse::<u64>().ok();
         let mut run = listed.common_prefixes.iter().filter_map(number).max().unwrap_or(0);
         loop {
             run += 1;
-            if uploads::create(place, &format!("{prefix}/{sink}-{run:04}/run.json")).await? {
+            if uploads::create(place, &format!("_kinesql/{sink}-{run:04}/run.json")).await? {
                 return Ok(format!("{run:04}"));
             }
         }
@@ -87,9 +87,10 @@ impl Journal {
     }
 
     pub(super) async fn find(&self) -> Result<Found> {
-        let prefix = parse(self.folder.trim_end_matches('/'))?;
+        let folder = self.place.key(self.folder.trim_end_matches('/'));
+        let prefix = parse(&folder)?;
         let listed = self.place.store().await?.objects.list(Some(&prefix)).try_collect::<Vec<_>>().await;
-        let url = self.place.url_of(&self.folder);
+        let url = self.place.url_of(&folder);
         let listed = listed.map_err(|error| store_error(self.place.service, Call::List, &url, error))?;
         let mut found = Found::default();
         for meta in listed {
@@ -129,8 +130,9 @@ impl Journal {
 
     async fn read(&self, key: &str) -> Result<Vec<Upload>> {
         let bytes = uploads::get(&self.place, key).await?;
-        let entry: Entry = serde_json::from_slice(&bytes)
-            .map_err(|error| Error::state(format!("'{}' is damaged", self.place.url_of(key))).with_cause(error))?;
+        let entry: Entry = serde_json::from_slice(&bytes).map_err(|error| {
+            Error::state(format!("'{}' is damaged", self.place.url_of(&self.place.key(key)))).with_cause(error)
+        })?;
         Ok(entry.uploads)
     }
 
@@ -154,7 +156,7 @@ impl Journal {
     /// The rows that were kept, batch by batch.
     pub(super) async fn kept(&self, key: &str) -> Result<Vec<RecordBatch>> {
         let bytes = uploads::get(&self.place, key).await?;
-        let damaged = |error| Error::state(format!("'{}' is damaged", self.place.url_of(key))).with_cause(error);
+        let damaged = |error| Error::state(format!("'{}' is damaged", self.place.url_of(&self.place.key(key)))).with_cause(error);
         StreamReader::try_new(std::io::Cursor::new(bytes), None).and_then(Iterator::collect).map_err(damaged)
     }
 

@@ -1,6 +1,7 @@
 //! Objects that nobody sees until they are completed: multipart uploads, or hidden files in a local folder.
 //!
-//! An upload is known by its key and an id, which outlive the process: another one can complete or abort it.
+//! An upload is known by its name and an id, which outlive the process: another one can complete or abort it. All names here are
+//! without the path of the sink.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -29,8 +30,8 @@ const PARTS_AT_ONCE: usize = 4;
 /// An object that was begun.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Upload {
-    /// Its key.
-    pub(super) key: String,
+    /// Its key, without the path of the sink.
+    pub(super) name: String,
     /// The store's own id of the upload; empty in a local folder.
     pub(super) id: String,
     /// What was sent, if all of it was.
@@ -38,50 +39,50 @@ pub(super) struct Upload {
     pub(super) parts: Vec<String>,
 }
 
-/// Begins an upload of `key`.
-pub(super) async fn begin(place: &Place, key: &str) -> Result<Upload> {
+/// Begins an upload.
+pub(super) async fn begin(place: &Place, name: &str) -> Result<Upload> {
     let id = match &place.store().await?.parts {
         Some(parts) => {
-            let id = parts.create_multipart(&parse(key)?).await;
-            id.map_err(|error| store_error(place.service, Call::Put, &place.url_of(key), error))?
+            let id = parts.create_multipart(&path(place, name)?).await;
+            id.map_err(|error| store_error(place.service, Call::Put, &url(place, name), error))?
         }
         None => String::new(),
     };
-    Ok(Upload { key: key.to_owned(), id, parts: Vec::new() })
+    Ok(Upload { name: name.to_owned(), id, parts: Vec::new() })
 }
 
 /// Sends all of an object; it can be completed then, but is not.
 pub(super) async fn send(place: &Place, upload: &mut Upload, bytes: Bytes) -> Result<()> {
-    let path = parse(&upload.key)?;
+    let key = path(place, &upload.name)?;
     let Some(store) = &place.store().await?.parts else {
-        let staged = staged(&upload.key);
+        let staged = staged(&place.key(&upload.name));
         return unblock(move || write_synced(&staged, &bytes)).await;
     };
     let parts: Vec<Bytes> =
         (0..bytes.len()).step_by(PART_BYTES).map(|at| bytes.slice(at..bytes.len().min(at + PART_BYTES))).collect();
     let sent = parts.into_iter().enumerate().map(|(place, part)| {
-        let (store, path, id) = (Arc::clone(store), path.clone(), upload.id.clone());
-        async move { store.put_part(&path, &id, place, part.into()).await.map(|part| part.content_id) }
+        let (store, key, id) = (Arc::clone(store), key.clone(), upload.id.clone());
+        async move { store.put_part(&key, &id, place, part.into()).await.map(|part| part.content_id) }
     });
     let sent: Vec<String> = futures::stream::iter(sent)
         .buffered(PARTS_AT_ONCE)
         .try_collect()
         .await
-        .map_err(|error| store_error(place.service, Call::Put, &place.url_of(&upload.key), error))?;
+        .map_err(|error| store_error(place.service, Call::Put, &url(place, &upload.name), error))?;
     upload.parts = sent;
     Ok(())
 }
 
 /// Makes an object visible; again is harmless.
 pub(super) async fn complete(place: &Place, upload: &Upload) -> Result<()> {
-    let url = place.url_of(&upload.key);
+    let url = url(place, &upload.name);
     let store = place.store().await?;
     let lost = || {
         Error::state(format!("cannot complete '{url}': its upload is gone"))
             .with_hint("Something aborted it, such as a lifecycle rule of the bucket for incomplete uploads: give it more days.")
     };
     let Some(parts) = &store.parts else {
-        let (staged, target) = (staged(&upload.key), local(&upload.key));
+        let (staged, target) = (staged(&place.key(&upload.name)), local(&place.key(&upload.name)));
         let renamed = unblock(move || match fs::rename(&staged, &target) {
             Ok(()) => sync_folder(&target).map(|()| true).map_err(|error| local_error(&target, error)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(target.exists()),
@@ -89,76 +90,91 @@ pub(super) async fn complete(place: &Place, upload: &Upload) -> Result<()> {
         });
         return if renamed.await? { Ok(()) } else { Err(lost()) };
     };
-    let path = parse(&upload.key)?;
+    let key = path(place, &upload.name)?;
     let ids = upload.parts.iter().map(|part| PartId { content_id: part.clone() }).collect();
-    let Err(error) = parts.complete_multipart(&path, &upload.id, ids).await else { return Ok(()) };
+    let Err(error) = parts.complete_multipart(&key, &upload.id, ids).await else { return Ok(()) };
     // The answer of an earlier call may have been lost: then the upload is gone because the object is there.
     if is_gone(&error) {
-        return if exists(store, &path).await { Ok(()) } else { Err(lost().with_cause(error)) };
+        return if exists(store, &key).await { Ok(()) } else { Err(lost().with_cause(error)) };
     }
     Err(store_error(place.service, Call::Put, &url, error))
 }
 
 /// Undoes an upload, whether it was completed or not.
 pub(super) async fn undo(place: &Place, upload: &Upload) -> Result<()> {
-    let url = place.url_of(&upload.key);
+    let url = url(place, &upload.name);
     let store = place.store().await?;
-    let path = parse(&upload.key)?;
+    let key = path(place, &upload.name)?;
     match &store.parts {
         None => {
-            let staged = staged(&upload.key);
+            let staged = staged(&place.key(&upload.name));
             unblock(move || remove(&staged)).await?;
         }
         Some(parts) => {
-            if let Err(error) = parts.abort_multipart(&path, &upload.id).await
+            if let Err(error) = parts.abort_multipart(&key, &upload.id).await
                 && !is_gone(&error)
             {
                 return Err(store_error(place.service, Call::Abort, &url, error));
             }
         }
     }
-    delete(place, &upload.key).await
+    delete(place, &upload.name).await
 }
 
 /// Deletes an object, if it is there.
-pub(super) async fn delete(place: &Place, key: &str) -> Result<()> {
-    match place.store().await?.objects.delete(&parse(key)?).await {
+pub(super) async fn delete(place: &Place, name: &str) -> Result<()> {
+    match place.store().await?.objects.delete(&path(place, name)?).await {
         Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-        Err(error) => Err(store_error(place.service, Call::Delete, &place.url_of(key), error)),
+        Err(error) => Err(store_error(place.service, Call::Delete, &url(place, name), error)),
     }
 }
 
 /// Writes a small object, visible at once.
-pub(super) async fn put(place: &Place, key: &str, bytes: Bytes) -> Result<()> {
-    let put = place.store().await?.objects.put(&parse(key)?, bytes.into()).await;
-    put.map(drop).map_err(|error| store_error(place.service, Call::Put, &place.url_of(key), error))
+pub(super) async fn put(place: &Place, name: &str, bytes: Bytes) -> Result<()> {
+    let put = place.store().await?.objects.put(&path(place, name)?, bytes.into()).await;
+    put.map(drop).map_err(|error| store_error(place.service, Call::Put, &url(place, name), error))
 }
 
 /// Writes a small object that nobody else has; false if it is there already.
-pub(super) async fn create(place: &Place, key: &str) -> Result<bool> {
-    let put = place.store().await?.objects.put_opts(&parse(key)?, Bytes::from_static(b"{}").into(), PutMode::Create.into()).await;
+pub(super) async fn create(place: &Place, name: &str) -> Result<bool> {
+    let put = place
+        .store()
+        .await?
+        .objects
+        .put_opts(&path(place, name)?, Bytes::from_static(b"{}").into(), PutMode::Create.into())
+        .await;
     match put {
         Ok(_) => Ok(true),
         Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(false),
-        Err(error) => Err(store_error(place.service, Call::Put, &place.url_of(key), error)),
+        Err(error) => Err(store_error(place.service, Call::Put, &url(place, name), error)),
     }
 }
 
 /// Reads a small object.
-pub(super) async fn get(place: &Place, key: &str) -> Result<Bytes> {
+pub(super) async fn get(place: &Place, name: &str) -> Result<Bytes> {
     let failed = |error| {
-        let error = store_error(place.service, Call::Get, &place.url_of(key), error);
+        let error = store_error(place.service, Call::Get, &url(place, name), error);
         match error.kind() {
             ErrorKind::Config => Error::state(error.message().to_owned()).with_cause(error),
             _ => error,
         }
     };
-    let answer = place.store().await?.objects.get(&parse(key)?).await.map_err(failed)?;
+    let answer = place.store().await?.objects.get(&path(place, name)?).await.map_err(failed)?;
     answer.bytes().await.map_err(failed)
 }
 
-async fn exists(store: &Store, path: &Path) -> bool {
-    store.objects.get_opts(path, GetOptions { head: true, ..GetOptions::default() }).await.is_ok()
+/// The key of `name`.
+fn path(place: &Place, name: &str) -> Result<Path> {
+    parse(&place.key(name))
+}
+
+/// `name` for messages.
+fn url(place: &Place, name: &str) -> String {
+    place.url_of(&place.key(name))
+}
+
+async fn exists(store: &Store, key: &Path) -> bool {
+    store.objects.get_opts(key, GetOptions { head: true, ..GetOptions::default() }).await.is_ok()
 }
 
 /// True if the store does not know the upload.

@@ -125,8 +125,8 @@ struct Inner {
     retired: Vec<(Epoch, String)>,
     /// Epochs with notes.
     notes: Vec<Epoch>,
-    /// The epoch after which an earlier run ended.
-    closed: Option<Epoch>,
+    /// Epochs after which earlier runs ended.
+    closed: Vec<Epoch>,
     failed: Option<Error>,
     bytes: Arc<AtomicU64>,
 }
@@ -158,7 +158,7 @@ impl ObjectWriter {
             kept: Vec::new(),
             retired: Vec::new(),
             notes: Vec::new(),
-            closed: None,
+            closed: Vec::new(),
             failed: None,
             bytes: Arc::default(),
             settings,
@@ -209,12 +209,13 @@ impl Inner {
         complete_all(&place, state.prepared).await?;
         // What an earlier run wrote as it ended counts if it ended with this checkpoint.
         let closing = if found.closed.contains(&state.epoch) { Some(journal.closed(state.epoch).await?) } else { None };
-        for epoch in found.closed.into_iter().filter(|epoch| *epoch > state.epoch) {
+        for epoch in found.closed.iter().copied().filter(|epoch| *epoch > state.epoch) {
             journal.forget_closed(epoch).await?;
         }
+        self.closed = found.closed.into_iter().filter(|epoch| *epoch <= state.epoch).collect();
         for epoch in found.epochs.iter().copied().filter(|epoch| *epoch > state.epoch) {
             for upload in journal.uploads(epoch).await? {
-                let counts = closing.iter().flatten().any(|closing| closing.key == upload.key && closing.id == upload.id);
+                let counts = closing.iter().flatten().any(|closing| closing.name == upload.name && closing.id == upload.id);
                 if !counts {
                     uploads::undo(&place, &upload).await?;
                 }
@@ -225,7 +226,6 @@ impl Inner {
         self.retired = state.retired;
         if let Some(closing) = closing {
             complete_all(&place, closing.clone()).await?;
-            self.closed = Some(state.epoch);
             self.sequence = closing.len();
             self.noted = closing;
             journal.note(state.epoch + 1, &self.noted).await?;
@@ -340,7 +340,7 @@ impl Inner {
             let (settings, run, epoch) = (&self.settings, &self.run, self.epoch + 1);
             let extension = if buffer.errors { self.error_format.extension() } else { settings.format.extension() };
             let name = format!("{}-{run}-{epoch:010}-{:04}{extension}", settings.name, self.sequence);
-            let key = format!("{}{}{name}", place.root, buffer.prefix);
+            let key = format!("{}{name}", buffer.prefix);
             self.sequence += 1;
             let bytes = unblock(move || buffer.rows.finish(&name)).await?;
             self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
@@ -428,10 +428,10 @@ impl Inner {
         let uploads = self.prepared.drain(..committed).map(|(_, upload)| upload).collect();
         let place = Arc::clone(&self.settings.place);
         complete_all(&place, uploads).await?;
-        if let Some(closed) = self.closed.take_if(|closed| *closed < epoch) {
+        let old = epoch.saturating_sub(KEPT_EPOCHS);
+        for closed in self.closed.extract_if(.., |closed| *closed <= old).collect::<Vec<_>>() {
             journal.forget_closed(closed).await?;
         }
-        let old = epoch.saturating_sub(KEPT_EPOCHS);
         for note in self.notes.extract_if(.., |note| *note <= old).collect::<Vec<_>>() {
             journal.forget(note).await?;
         }
