@@ -18,6 +18,8 @@ pub mod aws;
 mod blocking;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
+#[cfg(test)]
+mod documentation;
 pub mod file;
 pub mod firehose;
 pub mod generator;

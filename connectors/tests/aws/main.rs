@@ -4,6 +4,7 @@
 //! tests say so and do nothing, except in CI, where that is a failure.
 
 mod firehose_source;
+mod kinesis_source;
 mod s3;
 mod servers;
 
