@@ -37,9 +37,10 @@ impl Call {
 pub(super) fn store_error(service: Service, call: Call, url: &str, error: StoreError) -> Error {
     let name = call.name(service);
     let said = chain(&error);
+    let short = answer_of(&said).unwrap_or_else(|| said.clone());
     let about = |kind, what: &str| Error::new(kind, format!("{name} of '{url}': {what}"));
     let failed = match &error {
-        StoreError::NotFound { .. } if said.contains("NoSuchBucket") => {
+        _ if said.contains("NoSuchBucket") => {
             about(ErrorKind::Config, "there is no such bucket").with_hint("Check its name, the region and the endpoint.")
         }
         StoreError::NotFound { .. } => about(ErrorKind::Config, "there is no such object")
@@ -47,15 +48,24 @@ pub(super) fn store_error(service: Service, call: Call, url: &str, error: StoreE
         StoreError::PermissionDenied { .. } => about(ErrorKind::Config, "access denied")
             .with_hint(format!("Allow the action {name} on it for these credentials, and check that they are of this account.")),
         StoreError::Unauthenticated { .. } => {
-            about(ErrorKind::Config, &said).with_hint("Check the profile and the region, or sign in again.")
+            about(ErrorKind::Config, &short).with_hint("Check the profile and the region, or sign in again.")
         }
         StoreError::Precondition { .. } | StoreError::AlreadyExists { .. } => about(ErrorKind::State, "the object has changed"),
         _ if said.contains("incorrectly configured region") => {
             about(ErrorKind::Config, "the bucket is in another region").with_hint("Add region = '…' to the options.")
         }
-        _ => about(ErrorKind::Unavailable, &said).with_hint("Check the endpoint, the region and the network."),
+        _ => about(ErrorKind::Unavailable, &short).with_hint("Check the endpoint, the region and the network."),
     };
     failed.with_cause(error)
+}
+
+/// The code and the message of an answer of S3 in XML, if there is one in the text.
+fn answer_of(said: &str) -> Option<String> {
+    let element = |name: &str| {
+        let (_, rest) = said.split_once(&format!("<{name}>"))?;
+        Some(rest.split_once(&format!("</{name}>"))?.0)
+    };
+    Some(format!("{}: {}", element("Code")?, element("Message")?))
 }
 
 /// An error and its causes in one line, each said once.

@@ -268,7 +268,7 @@ async fn a_stream_becomes_objects_and_is_read_again() {
         let engine = engine(&memory);
         // Text of more than two parts of an upload.
         let sql = format!(
-            "CREATE SOURCE T WITH (connector = 'generator', kind = 'ticks', rows = 200000);
+            "CREATE SOURCE T WITH (connector = 'generator', kind = 'ticks', rate = 0, rows = 200000);
             CREATE SINK O FROM T WITH ({}, prefix = 'ticks/', buffer_size = '20mb', compression = 'zstd');",
             bucket.options("out/")
         );

@@ -73,7 +73,17 @@ pub(super) async fn send(place: &Place, upload: &mut Upload, bytes: Bytes) -> Re
     Ok(())
 }
 
-/// Makes an object visible; again is harmless.
+/// [`complete`] of an upload that may have been completed by an earlier run.
+pub(super) async fn complete_again(place: &Place, upload: &Upload) -> Result<()> {
+    let store = place.store().await?;
+    // Names are never used twice: an object that is there is this one.
+    if store.parts.is_some() && exists(store, &path(place, &upload.name)?).await {
+        return Ok(());
+    }
+    complete(place, upload).await
+}
+
+/// Makes an object visible.
 pub(super) async fn complete(place: &Place, upload: &Upload) -> Result<()> {
     let url = url(place, &upload.name);
     let store = place.store().await?;

@@ -206,7 +206,7 @@ impl Inner {
             ))
             .with_hint(format!("A restart may be from one of the last {KEPT_EPOCHS} checkpoints.")));
         }
-        complete_all(&place, state.prepared).await?;
+        complete_all(&place, state.prepared, true).await?;
         // What an earlier run wrote as it ended counts if it ended with this checkpoint.
         let closing = if found.closed.contains(&state.epoch) { Some(journal.closed(state.epoch).await?) } else { None };
         for epoch in found.closed.iter().copied().filter(|epoch| *epoch > state.epoch) {
@@ -225,7 +225,7 @@ impl Inner {
         self.notes = found.epochs.into_iter().filter(|epoch| *epoch <= state.epoch).collect();
         self.retired = state.retired;
         if let Some(closing) = closing {
-            complete_all(&place, closing.clone()).await?;
+            complete_all(&place, closing.clone(), true).await?;
             self.sequence = closing.len();
             self.noted = closing;
             journal.note(state.epoch + 1, &self.noted).await?;
@@ -368,7 +368,7 @@ impl Inner {
         let sent: Vec<Upload> = futures::stream::iter(sent).buffered(OBJECTS_AT_ONCE).try_collect().await?;
         match self.journal {
             Some(_) => self.sent.extend(sent),
-            None => complete_all(&place, sent).await?,
+            None => complete_all(&place, sent, false).await?,
         }
         Ok(())
     }
@@ -427,7 +427,7 @@ impl Inner {
         let committed = self.prepared.iter().take_while(|(prepared, _)| *prepared <= epoch).count();
         let uploads = self.prepared.drain(..committed).map(|(_, upload)| upload).collect();
         let place = Arc::clone(&self.settings.place);
-        complete_all(&place, uploads).await?;
+        complete_all(&place, uploads, false).await?;
         let old = epoch.saturating_sub(KEPT_EPOCHS);
         for closed in self.closed.extract_if(.., |closed| *closed <= old).collect::<Vec<_>>() {
             journal.forget_closed(closed).await?;
@@ -455,7 +455,7 @@ impl Inner {
             let sent = std::mem::take(&mut self.sent);
             journal.close(self.epoch, &sent).await?;
             let place = Arc::clone(&self.settings.place);
-            complete_all(&place, sent).await?;
+            complete_all(&place, sent, false).await?;
         }
         Ok(())
     }
@@ -489,12 +489,15 @@ impl SinkWriter for ObjectWriter {
     }
 }
 
-/// Completes uploads.
-async fn complete_all(place: &Arc<Place>, uploads: Vec<Upload>) -> Result<()> {
-    let completed = uploads.into_iter().map(|upload| {
-        let place = Arc::clone(place);
-        async move { uploads::complete(&place, &upload).await }
-    });
+/// Completes uploads; `again` if an earlier run may have done so.
+async fn complete_all(place: &Arc<Place>, uploads: Vec<Upload>, again: bool) -> Result<()> {
+    let completed =
+        uploads.into_iter().map(|upload| {
+            let place = Arc::clone(place);
+            async move {
+                if again { uploads::complete_again(&place, &upload).await } else { uploads::complete(&place, &upload).await }
+            }
+        });
     futures::stream::iter(completed).buffer_unordered(OBJECTS_AT_ONCE).try_collect().await
 }
 
