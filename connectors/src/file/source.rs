@@ -81,7 +81,7 @@ impl SourceFactory for FileSourceFactory {
     }
 
     fn formats(&self) -> &'static [&'static str] {
-        &["json", "csv", "parquet"]
+        &["json", "csv", "raw", "parquet"]
     }
 
     fn create(&self, definition: &SourceDefinition, options: &Options) -> Result<Arc<dyn Source>> {

@@ -244,7 +244,11 @@ async fn write_checkpoint(plan: &CheckpointPlan, epoch: Epoch, states: impl Iter
         sources: BTreeMap::new(),
         sinks: BTreeMap::new(),
         states: BTreeMap::new(),
-        tables: plan.tables.iter().filter_map(|table| Some((table.name().to_owned(), table.contents().version.clone()?))).collect(),
+        tables: plan
+            .tables
+            .iter()
+            .filter_map(|table| Some((table.name().to_owned(), table.contents().version.clone()?)))
+            .collect(),
     };
     for state in states {
         for (name, operator) in &state.operators {

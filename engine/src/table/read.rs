@@ -54,11 +54,12 @@ async fn read_once(entry: &SourceEntry, schema: &SchemaRef, clock: &Arc<dyn Cloc
         loop {
             match reader.next().await? {
                 Read::Records(mut records) => {
+                    let mut refused = std::mem::take(&mut records.rejected);
                     if let Some(decoder) = &mut decoder {
-                        contents.batches.push(decoder.decode(&records.bytes, &mut records.rejected)?);
+                        contents.batches.push(records.decode(decoder.as_mut(), None, &mut refused)?);
                     }
-                    contents.refused += records.rejected.len();
-                    if let (None, Some(first)) = (&contents.first_refused, records.rejected.first()) {
+                    contents.refused += refused.len();
+                    if let (None, Some(first)) = (&contents.first_refused, refused.first()) {
                         let place = records.position + first.position;
                         contents.first_refused = Some(format!("{}, byte {place}: {}", records.origin, first.message));
                     }

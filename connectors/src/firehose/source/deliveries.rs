@@ -8,9 +8,11 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arrow::datatypes::Schema;
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use async_trait::async_trait;
 use bytes::Bytes;
-use kinesql_engine::connector::{ConnectorMetric, Offset, Read, Records, SplitReader};
+use kinesql_engine::connector::{ConnectorMetric, Envelopes, Offset, Read, Records, SplitReader};
 use kinesql_engine::format::Rejected;
 use kinesql_engine::runtime::clock::EventTime;
 use kinesql_engine::{Error, Result};
@@ -57,6 +59,8 @@ pub(super) struct Delivery {
     pub(super) arrival: EventTime,
     /// Records, each with a line break.
     pub(super) bytes: Bytes,
+    /// Where each of them ends.
+    pub(super) ends: Vec<u32>,
     pub(super) rejected: Vec<Rejected>,
 }
 
@@ -291,11 +295,14 @@ impl SplitReader for DeliveryReader {
             }
         };
         self.handed = Some(sequence);
-        let Delivery { id, arrival, bytes, rejected } = delivery;
+        let Delivery { id, arrival, bytes, ends, rejected } = delivery;
+        let rows = RecordBatchOptions::new().with_row_count(Some(ends.len()));
+        let columns = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &rows)?;
+        let envelopes = Some(Envelopes { ends, columns });
         let origin: Arc<str> = format!("delivery {id}").into();
         let offset = self.deliveries.offset(sequence);
         let arrival_time = Some(arrival);
-        Ok(Read::Records(Records { bytes, origin, position: 0, rejected, arrival_time, part: None, envelopes: None, offset }))
+        Ok(Read::Records(Records { bytes, origin, position: 0, rejected, arrival_time, part: None, envelopes, offset }))
     }
 
     async fn close(&mut self) -> Result<()> {

@@ -267,7 +267,7 @@ fn parse(body: &[u8], header_id: Option<&str>, max_record_bytes: usize, now: Eve
     if header_id.is_some_and(|header| header != id) {
         return Err(bad(format!("the request ids of header and body differ: '{id}'")));
     }
-    let (mut bytes, mut rejected) = (Vec::with_capacity(body.len() * 3 / 4), Vec::new());
+    let (mut bytes, mut ends, mut rejected) = (Vec::with_capacity(body.len() * 3 / 4), Vec::new(), Vec::new());
     for (number, record) in records.iter().enumerate() {
         let start = bytes.len();
         if STANDARD.decode_vec(record.data.as_bytes(), &mut bytes).is_err() {
@@ -279,9 +279,12 @@ fn parse(body: &[u8], header_id: Option<&str>, max_record_bytes: usize, now: Eve
             let raw = bytes[start..start + length.min(REJECTED_RAW_MAX)].to_vec();
             rejected.push(Rejected { raw, position: start as u64, reason: RejectReason::TooLarge, message });
             bytes.truncate(start);
-        } else if length > 0 && bytes.last() != Some(&b'\n') {
-            bytes.push(b'\n');
+        } else if length > 0 {
+            if bytes.last() != Some(&b'\n') {
+                bytes.push(b'\n');
+            }
+            ends.push(bytes.len() as u32);
         }
     }
-    Ok(Delivery { id, arrival: timestamp.unwrap_or(now), bytes: Bytes::from(bytes), rejected })
+    Ok(Delivery { id, arrival: timestamp.unwrap_or(now), bytes: Bytes::from(bytes), ends, rejected })
 }

@@ -192,7 +192,8 @@ impl FirehoseSource {
             spool: text(&SPOOL).map(|folder| (folder.into(), spool_bytes)),
             ack_timeout: options.duration(ACK_TIMEOUT.name).unwrap_or(Duration::from_secs(150)),
             remember: options.integer(REMEMBER.name).unwrap_or(2_000) as usize,
-            max_request_bytes: size(&MAX_REQUEST_BYTES)?,
+            // Ends of records are counted in 32 bits.
+            max_request_bytes: size(&MAX_REQUEST_BYTES)?.min(u32::MAX as usize / 2),
             max_record_bytes: size(&MAX_RECORD_BYTES)?,
             open: Mutex::new(None),
         })

@@ -31,6 +31,8 @@ pub(super) struct Spool {
 struct Head {
     id: String,
     arrival: EventTime,
+    /// Where each record ends, from the second line on.
+    ends: Vec<u32>,
     /// Records that were too large: their first bytes in base64, and what is wrong.
     refused: Vec<(String, String)>,
 }
@@ -95,7 +97,7 @@ impl Spool {
             use base64::Engine as _;
             let encode = |raw: &[u8]| base64::engine::general_purpose::STANDARD.encode(raw);
             let refused = delivery.rejected.iter().map(|record| (encode(&record.raw), record.message.clone())).collect();
-            let head = Head { id: delivery.id.clone(), arrival: delivery.arrival, refused };
+            let head = Head { id: delivery.id.clone(), arrival: delivery.arrival, ends: delivery.ends.clone(), refused };
             let mut content =
                 serde_json::to_vec(&head).map_err(|error| Error::internal("a delivery is no JSON").with_cause(error))?;
             content.push(b'\n');
@@ -128,7 +130,7 @@ impl Spool {
                 Rejected { raw, position: 0, reason: RejectReason::TooLarge, message }
             });
             let (rejected, bytes) = (rejected.collect(), Bytes::from(content).slice(start..));
-            Ok(Delivery { id: head.id, arrival: head.arrival, bytes, rejected })
+            Ok(Delivery { id: head.id, arrival: head.arrival, bytes, ends: head.ends, rejected })
         })
         .await
     }

@@ -39,6 +39,8 @@ pub(super) struct Body {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BodyOptions {
     pub(super) framing: Framing,
+    /// The records may be documents without line breaks: JSON.
+    pub(super) may_be_documents: bool,
     /// The first record holds names.
     pub(super) header: bool,
     pub(super) max_record_bytes: usize,
@@ -61,9 +63,9 @@ impl Body {
         position: u64,
         documents: Option<bool>,
     ) -> Self {
-        let BodyOptions { framing, header, max_record_bytes } = options;
+        let BodyOptions { framing, may_be_documents, header, max_record_bytes } = options;
         let framing = if documents == Some(true) { Framing::Documents } else { framing };
-        let known = framing != Framing::Lines || documents.is_some();
+        let known = !may_be_documents || documents.is_some();
         let mut body = Self {
             chunks,
             inflate: None,

@@ -117,7 +117,7 @@ impl SourceFactory for StorageSourceFactory {
     }
 
     fn formats(&self) -> &'static [&'static str] {
-        &["json", "csv", "parquet"]
+        &["json", "csv", "raw", "parquet"]
     }
 
     fn create(&self, definition: &SourceDefinition, options: &Options) -> Result<Arc<dyn Source>> {
@@ -192,7 +192,13 @@ impl StorageSource {
             return Ok(ObjectFormat::Parquet(schema.ok_or_else(|| Error::internal("Parquet was read before it was looked at"))?));
         }
         let header = matches!(format, FormatSpec::Csv(CsvOptions { header: true, .. }));
-        Ok(ObjectFormat::Records(BodyOptions { framing: Framing::of(format)?, header, max_record_bytes: self.max_record_bytes }))
+        let may_be_documents = *format == FormatSpec::Json;
+        Ok(ObjectFormat::Records(BodyOptions {
+            may_be_documents,
+            framing: Framing::of(format)?,
+            header,
+            max_record_bytes: self.max_record_bytes,
+        }))
     }
 
     /// The first object with its bytes; None if there is none.
