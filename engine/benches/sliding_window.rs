@@ -1,7 +1,6 @@
 //! AVG, MIN, MAX and COUNT over sliding windows by key: rows per second on one core.
 //!
-//! Ticks come in order, so many per millisecond; what is measured includes numbering the keys. Bytes per row that is held are
-//! printed.
+//! Ticks come in order, so many per millisecond; what is measured includes numbering the keys.
 
 use std::sync::Arc;
 
@@ -78,10 +77,6 @@ fn slide(c: &mut Criterion) {
                 }
             });
         });
-        // Of rows in order, so many are in a frame by time.
-        if let Frame::Range(ms) = frame {
-            println!("{:.0} bytes per row held", pool.reserved() as f64 / (ms * per_millisecond).min(row) as f64);
-        }
     };
     for keys in [100, 1_000, 100_000] {
         for per_millisecond in [1, 10] {
