@@ -12,6 +12,7 @@ use datafusion::prelude::SessionContext;
 
 mod any_pattern;
 mod char_to;
+mod compare_periods;
 mod differences;
 mod floor_to;
 mod kda_cast;
