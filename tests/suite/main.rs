@@ -1,10 +1,12 @@
 //! All whole-engine tests, in one binary: one link, one place to look.
 
+mod conformance;
 mod errors;
 mod faults;
 mod join_property;
 mod plans;
 mod property;
+mod seams;
 mod simulation;
 mod sliding;
 mod slt;

@@ -15,6 +15,7 @@ mod insert;
 mod item_names;
 mod join;
 pub mod monotonic;
+mod named_cast;
 pub(crate) mod names;
 mod operators;
 mod over;

@@ -15,7 +15,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, DataFusionError, Diagnostic, Result, ScalarValue, Span};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, cast};
-use kinesql_udfs::scalar::{interval_scale, kda_cast, nonzero};
+use kinesql_udfs::scalar::{interval_scale, kda_cast, nonzero, trim};
 use sqlparser::ast::BinaryOperator;
 
 use crate::types::{SqlType, sql_type_name};
@@ -120,7 +120,7 @@ fn kind(expr: &Expr, schema: &DFSchema) -> Option<Kind> {
 pub(super) fn comparable(left: Expr, right: Expr, schema: &DFSchema) -> Result<(Expr, Expr)> {
     let (Some(one), Some(other)) = (kind(&left, schema), kind(&right, schema)) else { return Ok((left, right)) };
     if one == other {
-        return Ok((left, right));
+        return if one == Kind::Text { padded(left, right, schema) } else { Ok((left, right)) };
     }
     match (one, other) {
         (time, Kind::Text) if let (true, Some(read)) = (time.is_time(), as_time(&right, time)?) => return Ok((left, read)),
@@ -131,6 +131,17 @@ pub(super) fn comparable(left: Expr, right: Expr, schema: &DFSchema) -> Result<(
     }
     let [one, other] = [field_name(&left, schema)?, field_name(&right, schema)?];
     Err(error_at(format!("cannot compare {one} with {other}"), "Convert one of them: CAST(… AS …).", &[&left, &right]))
+}
+
+/// CHAR is compared as if both sides were padded to one length: blanks at the end do not count (§1.9).
+fn padded(left: Expr, right: Expr, schema: &DFSchema) -> Result<(Expr, Expr)> {
+    let is_char =
+        |expr: &Expr| Ok::<_, DataFusionError>(matches!(SqlType::of_field(&*expr.to_field(schema)?.1), Some(SqlType::Char(_))));
+    if !is_char(&left)? && !is_char(&right)? {
+        return Ok((left, right));
+    }
+    let cut = |expr: Expr| trim::trailing_udf().call(vec![expr]);
+    Ok((cut(left), cut(right)))
 }
 
 /// A character literal as the time that it is compared with; an error if it is none.

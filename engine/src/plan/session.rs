@@ -30,6 +30,7 @@ pub fn session_context(memory_limit: usize) -> crate::Result<SessionContext> {
     kinesql_udfs::register_all(&context)?;
     context.register_udaf(super::rowtime::group_rowtime().as_ref().clone());
     context.register_udf(super::stagger::marker());
+    context.register_udf(super::named_cast::marker());
     super::window_functions::window_functions().for_each(|function| context.register_udwf(function));
     Ok(context)
 }
@@ -84,6 +85,9 @@ mod tests {
             })
             .collect();
         assert!(clashes.is_empty(), "{clashes:?}");
+        for (name, function) in state.scalar_functions() {
+            assert!(state.scalar_functions()[function.name()] == *function, "{name} is another {}", function.name());
+        }
         let aggregates = state.aggregate_functions();
         for (function, alias) in
             aggregates.values().flat_map(|function| function.aliases().iter().map(move |alias| (function, alias)))

@@ -8,6 +8,7 @@ pub mod coalesce;
 pub mod compare_periods;
 mod date_pattern;
 mod decimal;
+pub mod decimal_divide;
 mod fast_regex;
 pub mod fast_regex_log_parse;
 pub mod fixed_column_log_parse;
@@ -88,6 +89,7 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
         interval_cast::interval_udf(),
         interval_scale::multiply_udf(),
         interval_scale::divide_udf(),
+        decimal_divide::udf(),
         kda_extract::udf(),
         monotonic::udf(),
         abs::udf(),

@@ -10,6 +10,7 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 use kinesql_udfs::scalar::kda_cast;
 
+use crate::plan::named_cast::unnamed;
 use crate::types::SqlType;
 
 /// Applies the rule; run it before type coercion, whose casts are not the query's.
@@ -33,7 +34,10 @@ pub fn apply(plan: LogicalPlan) -> Result<LogicalPlan> {
                     }
                     _ => Ok(Transformed::no(Expr::Cast(Cast { expr, field }))),
                 },
-                expr => Ok(Transformed::no(expr)),
+                expr => Ok(match unnamed(expr) {
+                    Ok(cast) => Transformed::yes(cast),
+                    Err(expr) => Transformed::no(expr),
+                }),
             })?;
             Ok(rewritten.update_data(|expr| name.restore(expr)))
         })?;

@@ -43,9 +43,17 @@ fn check(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             Transformed::yes(Expr::Between(Between { expr: Box::new(tested), negated, low: Box::new(low), high: Box::new(high) }))
         }
         Expr::InList(InList { expr, list, negated }) => {
-            let list = list.into_iter().map(|item| Ok(comparable(expr.as_ref().clone(), item, schema)?.1));
-            let list = list.collect::<Result<_>>()?;
-            Transformed::yes(Expr::InList(InList { expr, list, negated }))
+            let mut tested = expr.clone();
+            let mut items = Vec::with_capacity(list.len());
+            for item in list {
+                let (one, other) = comparable(expr.as_ref().clone(), item, schema)?;
+                // All items are compared with what one of them makes of it: CHAR without its blanks.
+                if one != *expr {
+                    *tested = one;
+                }
+                items.push(other);
+            }
+            Transformed::yes(Expr::InList(InList { expr: tested, list: items, negated }))
         }
         // The planner makes these itself, without asking for operators.
         Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::IsDistinctFrom | Operator::IsNotDistinctFrom), right }) => {
@@ -53,9 +61,14 @@ fn check(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             Transformed::yes(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right))))
         }
         Expr::Case(mut case) => {
-            if let Some(base) = &case.expr {
+            if let Some(base) = &mut case.expr {
+                let written = base.clone();
                 for (when, _) in &mut case.when_then_expr {
-                    **when = comparable(base.as_ref().clone(), std::mem::take(when.as_mut()), schema)?.1;
+                    let (one, other) = comparable(written.as_ref().clone(), std::mem::take(when.as_mut()), schema)?;
+                    if one != *written {
+                        **base = one;
+                    }
+                    **when = other;
                 }
             }
             check_results(&case, schema)?;

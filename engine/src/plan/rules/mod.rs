@@ -5,6 +5,7 @@ use datafusion::logical_expr::LogicalPlan;
 
 pub mod aggregate_types;
 pub mod casts;
+pub mod division;
 pub mod kinds;
 pub mod literals;
 pub mod output_types;
@@ -15,6 +16,7 @@ pub fn kda_rules(plan: LogicalPlan) -> Result<LogicalPlan> {
     literals::apply(plan)
         .and_then(super::function::inline)
         .and_then(kinds::apply)
+        .and_then(division::apply)
         .and_then(output_types::apply)
         .and_then(casts::apply)
         .and_then(aggregate_types::apply)

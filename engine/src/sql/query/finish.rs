@@ -6,7 +6,7 @@ use sqlparser::ast::{
     self, Expr, GroupByExpr, LimitClause, ObjectName, ObjectNamePart, Select, SetExpr, Spanned, TableFactor, VisitorMut,
 };
 
-use super::{AVAILABLE, calls, interval_casts, periods};
+use super::{AVAILABLE, calls, interval_casts, named_cast, periods};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::sql::ddl::ERROR_STREAM;
 use crate::sql::dialect::is_frame_word;
@@ -125,6 +125,7 @@ impl VisitorMut for Finish<'_> {
         }
         calls::rewrite(expr);
         interval_casts::unmark(expr);
+        named_cast::rewrite(expr);
         ControlFlow::Continue(())
     }
 }

@@ -193,7 +193,12 @@ impl<'a> Rewriter<'a> {
     }
 
     pub(super) fn interval(&mut self, token: &Token) {
-        let mut cursor = Cursor::new(self.tokens, self.text);
+        // In FLOOR(m - INTERVAL '5' SECOND TO MINUTE) the last TO is FLOOR's.
+        let end = match self.levels.last() {
+            Some(Level { opening: Opening::Round(Some(_)), .. }) => self.to_of_floor().unwrap_or(self.tokens.len()),
+            _ => self.tokens.len(),
+        };
+        let mut cursor = Cursor::new(&self.tokens[..end], self.text);
         cursor.next = self.at - 1;
         match interval(&mut cursor) {
             Ok(IntervalLiteral { value, qualifier, span, warning }) => {
@@ -216,6 +221,22 @@ impl<'a> Rewriter<'a> {
             Err(problem) => self.report(*problem),
         }
         self.at = cursor.next.max(self.at);
+    }
+
+    /// The place of the TO in `… TO unit )`, if the parenthesis that is open ends like this.
+    fn to_of_floor(&self) -> Option<usize> {
+        let mut depth = 0_usize;
+        for (place, token) in self.tokens.iter().enumerate().skip(self.at) {
+            if token.is_symbol("(") {
+                depth += 1;
+            } else if token.is_symbol(")") && depth > 0 {
+                depth -= 1;
+            } else if token.is_symbol(")") {
+                let to = place.checked_sub(2)?;
+                return (to > self.at && self.tokens[to].is_word("TO")).then_some(to);
+            }
+        }
+        None
     }
 
     /// The unit of `FLOOR(x TO unit)`.
