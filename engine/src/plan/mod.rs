@@ -14,6 +14,7 @@ mod groups;
 mod insert;
 mod item_names;
 mod join;
+mod metadata;
 pub mod monotonic;
 mod named_cast;
 pub(crate) mod names;

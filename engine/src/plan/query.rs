@@ -21,6 +21,7 @@ use super::explain_error::explain_error;
 use super::function::{Functions, place_at_call};
 use super::item_names::name_by_text;
 use super::join::{JoinPlanner, StreamJoins, check_joins, find_keys, prepare_joins, read_tables};
+use super::metadata::resolve_metadata;
 use super::names::check_names;
 use super::over::resolve_windows;
 use super::physical::{NO_ROWTIME, OperatorSpec, PlanNode, plan_operators};
@@ -81,6 +82,8 @@ pub async fn plan_stream_query(
     }
     let item_spans = item_spans(&written.body);
     let mut explicit = written.clone();
+    let streams = &resolve_metadata(&mut explicit, streams, &tables);
+    let explain = |error: DataFusionError| fail(place_at_call(explain_error(&error, streams), &written));
     name_by_text(&mut explicit, &query.item_texts);
     let windows = prepare_windows(&mut explicit)?;
     let (functions, mut warnings) = prepare_table_functions(&mut explicit)?;
