@@ -8,7 +8,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array};
+use arrow::array::{ArrayRef, AsArray, Decimal128Array};
 use arrow::compute::kernels::arity::try_binary;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, DecimalType, FieldRef, i256};
@@ -134,25 +134,45 @@ fn divide(a: &ArrayRef, b: &ArrayRef, target: &DataType) -> Result<ArrayRef, Arr
     };
     // a·10^−s1 ÷ b·10^−s2 in units of 10^−scale; never fewer digits than a has, unless 38 do not suffice.
     let shift = i32::from(scale) - i32::from(s1) + i32::from(s2);
-    let power = |exponent: i32| i256::from_i128(10).checked_pow(exponent.unsigned_abs());
-    let factor = power(shift);
+    let narrow = 10_i128.checked_pow(shift.unsigned_abs());
+    let wide = i256::from_i128(10).checked_pow(shift.unsigned_abs());
+    let out_of_range = || ArrowError::ArithmeticOverflow("a quotient has more than 38 digits".to_owned());
     let divide = |a: i128, b: i128| {
         if b == 0 {
             return Err(ArrowError::DivideByZero);
         }
-        let out_of_range = || ArrowError::ArithmeticOverflow("a quotient has more than 38 digits".to_owned());
-        let factor = factor.ok_or_else(out_of_range)?;
-        let (a, b) = (i256::from_i128(a), i256::from_i128(b));
-        let (a, b) = if shift >= 0 { (a.checked_mul(factor), Some(b)) } else { (Some(a), b.checked_mul(factor)) };
-        let (a, b) = (a.ok_or_else(out_of_range)?, b.ok_or_else(out_of_range)?);
-        let (whole, rest) = (a.wrapping_div(b), a.wrapping_rem(b));
-        let half = rest.wrapping_abs().wrapping_mul(i256::from_i128(2)) >= b.wrapping_abs();
-        let away = if (a < i256::ZERO) == (b < i256::ZERO) { i256::ONE } else { i256::MINUS_ONE };
-        let quotient = if half { whole.wrapping_add(away) } else { whole };
-        let quotient = quotient.to_i128().ok_or_else(out_of_range)?;
+        let operands = narrow.and_then(|factor| match shift >= 0 {
+            true => Some((a.checked_mul(factor)?, b)),
+            false => Some((a, b.checked_mul(factor)?)),
+        });
+        let quotient = match operands {
+            Some((a, b)) => rounded(a, b).ok_or_else(out_of_range)?,
+            // Few operands are so long.
+            None => {
+                let (a, b, factor) = (i256::from_i128(a), i256::from_i128(b), wide.ok_or_else(out_of_range)?);
+                let operands = if shift >= 0 { a.checked_mul(factor).zip(Some(b)) } else { Some(a).zip(b.checked_mul(factor)) };
+                operands.and_then(|(a, b)| rounded_wide(a, b)).ok_or_else(out_of_range)?
+            }
+        };
         Decimal128Type::validate_decimal_precision(quotient, precision, scale).map_err(|_| out_of_range())?;
         Ok(quotient)
     };
     let quotients: Decimal128Array = try_binary::<_, _, _, Decimal128Type>(&a, &b, divide)?;
     Ok(Arc::new(quotients.with_data_type(target.clone())))
+}
+
+/// The quotient, rounded half away from zero; None if it has too many digits.
+fn rounded(a: i128, b: i128) -> Option<i128> {
+    let (whole, rest) = (a.checked_div(b)?, a.checked_rem(b)?);
+    // rest·2 ≥ |b| without an overflow.
+    let up = rest.unsigned_abs() >= b.unsigned_abs() - rest.unsigned_abs();
+    let away = if (a < 0) == (b < 0) { 1 } else { -1 };
+    if up { whole.checked_add(away) } else { Some(whole) }
+}
+
+fn rounded_wide(a: i256, b: i256) -> Option<i128> {
+    let (whole, rest) = (a.checked_div(b)?, a.checked_rem(b)?);
+    let up = rest.wrapping_abs() >= b.wrapping_abs().wrapping_sub(rest.wrapping_abs());
+    let away = if (a < i256::ZERO) == (b < i256::ZERO) { i256::ONE } else { i256::MINUS_ONE };
+    if up { whole.checked_add(away)?.to_i128() } else { whole.to_i128() }
 }

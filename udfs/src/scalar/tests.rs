@@ -15,6 +15,7 @@ mod char_to;
 mod compare_periods;
 mod differences;
 mod floor_to;
+mod intervals;
 mod kda_cast;
 mod kda_extract;
 mod log_parse;

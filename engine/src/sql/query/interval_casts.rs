@@ -60,7 +60,7 @@ pub(super) fn unmark(expr: &mut Expr) {
     }
 }
 
-/// Name and arguments of a call.
+/// Name of a call, and its first and last arguments.
 fn called(expr: &Expr) -> Option<(&str, [&Expr; 2])> {
     let Expr::Function(Function { name, args: FunctionArguments::List(list), .. }) = expr else { return None };
     let name = name.0.last()?.as_ident()?.value.as_str();
@@ -68,8 +68,8 @@ fn called(expr: &Expr) -> Option<(&str, [&Expr; 2])> {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
         _ => None,
     });
-    let (first, last) = (expressions.next()?, expressions.next_back()?);
-    Some((name, [first, last]))
+    let first = expressions.next()?;
+    Some((name, [first, expressions.next_back().unwrap_or(first)]))
 }
 
 /// The fields of an expression that is an interval; None for any other.
@@ -78,6 +78,7 @@ fn qualifier_of(expr: &Expr) -> Option<String> {
         Expr::Nested(inner) | Expr::UnaryOp { expr: inner, .. } => qualifier_of(inner),
         Expr::Cast { data_type: DataType::Interval { fields: Some(fields), .. }, .. } => Some(fields.to_string()),
         Expr::Function(_) => match called(expr)? {
+            (name, [operand, _]) if name.eq_ignore_ascii_case("abs") => qualifier_of(operand),
             (MARKED | DIFFERENCE, [_, Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(qualifier), .. })]) => {
                 Some(qualifier.clone())
             }
@@ -110,9 +111,11 @@ fn widest(one: &str, other: &str) -> String {
 fn is_number(expr: &Expr) -> bool {
     match expr {
         Expr::Nested(inner) | Expr::UnaryOp { expr: inner, .. } => is_number(inner),
-        Expr::Function(_) => {
-            called(expr).is_some_and(|(name, _)| name == DIFFERENCE) && qualifier_of(expr).is_some_and(|q| !q.contains(' '))
-        }
+        Expr::Function(_) => match called(expr) {
+            Some((name, [operand, _])) if name.eq_ignore_ascii_case("abs") => is_number(operand),
+            Some((DIFFERENCE, _)) => qualifier_of(expr).is_some_and(|qualifier| !qualifier.contains(' ')),
+            _ => false,
+        },
         Expr::BinaryOp { left, right, .. } => [left, right].iter().all(|side| qualifier_of(side).is_none() || is_number(side)),
         _ => false,
     }
