@@ -161,6 +161,12 @@ mod tests {
             ("generator:", Source, "connector=generator"),
             ("generator:nexmark_bids?rate=1000&rows=100", Source, "connector=generator kind=nexmark_bids rate=1000 rows=100"),
             ("generator:?Start=2024-01-01 00:00:00", Source, "connector=generator start=2024-01-01 00:00:00"),
+            ("kinesis:ticks?region=eu-west-1", Source, "connector=kinesis stream=ticks region=eu-west-1"),
+            (
+                "kinesis:arn:aws:kinesis:eu-west-1:1:stream/ticks?endpoint=http://127.0.0.1:4568",
+                Source,
+                "connector=kinesis stream=arn:aws:kinesis:eu-west-1:1:stream/ticks endpoint=http://127.0.0.1:4568",
+            ),
             ("stdout:?format=table", Sink, "connector=stdout format=table"),
             ("file:x?csv.delimiter=%26&a=%C3%BC", Sink, "connector=file path=x csv.delimiter=& a=ü"),
         ] {

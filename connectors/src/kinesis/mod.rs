@@ -51,12 +51,12 @@ pub mod testing {
     use super::position::Position;
     use super::shards::HashRange;
 
-    /// What the decoder gets of the records of an answer. The range of the shard leaves hardly any key out.
-    pub fn unpack(records: &[Record], check_hash_range: bool, metadata: SchemaRef) -> Result<Vec<Bytes>> {
+    /// What the decoder gets of the records of an answer: bytes, and where each record ends. The range of the shard leaves hardly any key out.
+    pub fn unpack(records: &[Record], check_hash_range: bool, metadata: SchemaRef) -> Result<Vec<(Bytes, Vec<u32>)>> {
         let range = check_hash_range.then_some(HashRange { start: 1, end: u128::MAX });
-        let mut unpacker = Unpacker::new(PayloadFormat::Json, "shardId-000000000000".into(), range, 64 << 20, metadata);
+        let mut unpacker = Unpacker::new(PayloadFormat::Text, "shardId-000000000000".into(), range, 64 << 20, metadata);
         let pieces = unpacker.unpack(records, &Position::TrimHorizon)?;
-        Ok(pieces.into_iter().map(|piece| piece.bytes).collect())
+        Ok(pieces.into_iter().map(|piece| (piece.bytes, piece.envelopes.ends)).collect())
     }
 }
 
