@@ -1,5 +1,9 @@
 //! All whole-engine tests, in one binary: one link, one place to look.
 
+mod anomaly;
+mod arrival;
+mod bad_input;
+mod batch_sql;
 mod conformance;
 mod errors;
 mod faults;
@@ -10,5 +14,6 @@ mod seams;
 mod simulation;
 mod sliding;
 mod slt;
+mod stream;
 mod tables;
 mod windows;

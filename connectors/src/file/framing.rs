@@ -37,7 +37,7 @@ impl Framing {
     }
 
     /// Length of the first record including its line break, if it is complete.
-    fn first_record(self, bytes: &[u8]) -> Option<usize> {
+    pub(crate) fn first_record(self, bytes: &[u8]) -> Option<usize> {
         match self {
             Framing::Lines => memchr(b'\n', bytes).map(|end| end + 1),
             Framing::Csv { delimiter } => CsvEnds::new(bytes, delimiter).find(|end| !end.quoted).map(|end| end.at + 1),

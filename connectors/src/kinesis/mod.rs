@@ -12,12 +12,15 @@
 //! | `payload`, `kpl`, `digests` | records to pieces: aggregated, compressed, plain |
 //! | `position` | places in shards, offsets in checkpoints |
 //! | `stats` | metrics per shard; shards kept together in time |
+//! | `sink`, `partition_key` | rows as records of a stream, and their keys |
+//! | `pack`, `aggregate` | several rows in one record, and the format of such records |
 //! | `client` | the calls that are used, as a trait over the SDK |
 //! | `limits` | what the service allows, each number with its source |
 //! | `fake` | the service in memory, for tests |
 //!
-//! See: docs/connectors/kinesis.md
+//! See: docs/connectors/kinesis.md, docs/connectors/kinesis-sink.md
 
+pub mod aggregate;
 mod assignment;
 mod client;
 mod coordinator;
@@ -29,13 +32,17 @@ mod kpl;
 mod lane;
 mod limits;
 mod pace;
+mod pack;
+mod partition_key;
 mod payload;
 mod position;
 mod reader;
 mod shards;
+mod sink;
 mod source;
 mod stats;
 
+pub use sink::KinesisSinkFactory;
 pub use source::KinesisSourceFactory;
 
 /// For measurements of parts of the source.

@@ -32,6 +32,8 @@ pub(crate) enum PayloadFormat {
     Text,
     /// Anything at all.
     Raw,
+    /// Anything, and compressed as it came: for a pre-processor.
+    Original,
 }
 
 impl PayloadFormat {
@@ -174,6 +176,10 @@ impl Unpacker {
     /// Appends one user record.
     fn payload(&mut self, build: &mut Build, data: &[u8], partition_key: Option<&str>, record: &Record) {
         let sequence = record.sequence_number.as_str();
+        if self.format == PayloadFormat::Original {
+            build.bytes.extend_from_slice(data);
+            return build.envelope(record, partition_key, &self.shard);
+        }
         let decompressed = match decompress(data, self.record_bytes_max, &mut self.decompressed) {
             Ok(decompressed) => decompressed,
             Err(why) => return build.reject(data, sequence, RejectReason::Parse, format!("record {sequence} {why}")),

@@ -322,7 +322,7 @@ impl KinesisSource {
             api,
             clock: Arc::clone(&context.clock),
             stats: Arc::clone(&self.stats),
-            format: self.format,
+            format: if context.raw { PayloadFormat::Original } else { self.format },
             metadata: Arc::clone(&context.metadata),
             options: self.read.clone(),
             stream: self.stream.name().into(),

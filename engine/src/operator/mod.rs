@@ -22,6 +22,7 @@ pub mod running_aggregate;
 pub mod select;
 pub mod session_window;
 pub mod sliding_window;
+pub mod sorted_runs;
 pub mod stagger_window;
 pub mod text_numbers;
 pub mod time_order;
