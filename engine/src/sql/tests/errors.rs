@@ -629,7 +629,7 @@ error: no statement starts with "CRATE"
  --> app.sql:1:1
   |
 1 | CRATE STREAM s (a INT)
-  | ^^^^^ expected ALTER, CREATE, DROP, EXPLAIN, SELECT, VALUES or WITH
+  | ^^^^^ expected ALTER, CREATE, DROP, EXPLAIN, REFRESH, SELECT, VALUES or WITH
 hint: Did you mean "CREATE"?
 "#,
     );
@@ -640,7 +640,7 @@ error: no statement starts with "SHOW"
  --> app.sql:1:1
   |
 1 | SHOW TABLES
-  | ^^^^ expected ALTER, CREATE, DROP, EXPLAIN, SELECT, VALUES or WITH
+  | ^^^^ expected ALTER, CREATE, DROP, EXPLAIN, REFRESH, SELECT, VALUES or WITH
 "#,
     );
     check(
@@ -650,7 +650,17 @@ error: no statement starts with 'x'
  --> app.sql:1:1
   |
 1 | 'x'
-  | ^^^ expected ALTER, CREATE, DROP, EXPLAIN, SELECT, VALUES or WITH
+  | ^^^ expected ALTER, CREATE, DROP, EXPLAIN, REFRESH, SELECT, VALUES or WITH
+"#,
+    );
+    check(
+        "REFRESH companies",
+        r#"
+error: unexpected "companies"
+ --> app.sql:1:9
+  |
+1 | REFRESH companies
+  |         ^^^^^^^^^ expected TABLE
 "#,
     );
     check(
@@ -1652,7 +1662,7 @@ error: no statement starts with "END"
  --> app.sql:1:75
   |
 1 | CREATE FUNCTION f(a INTEGER) RETURNS INTEGER CONTAINS SQL BEGIN RETURN a; END
-  |                                                                           ^^^ expected ALTER, CREATE, DROP, EXPLAIN, SELECT, VALUES or WITH
+  |                                                                           ^^^ expected ALTER, CREATE, DROP, EXPLAIN, REFRESH, SELECT, VALUES or WITH
 "#,
     );
     check(
