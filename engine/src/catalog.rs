@@ -11,6 +11,7 @@ use crate::format::{DecodeColumn, FormatSpec};
 use crate::plan::{PlanNode, StreamSchemas};
 use crate::runtime::error_rows::{ERROR_STREAM, ERROR_STREAM_SCHEMA};
 use crate::runtime::rowtime::RowtimeSource;
+use crate::table::Table;
 use crate::types::{ROWTIME, SqlType, is_declared, with_hidden};
 
 /// All objects, in the order in which they were created where that matters.
@@ -109,8 +110,8 @@ pub struct TableEntry {
     pub connector: String,
     /// The bound connector.
     pub source: Arc<dyn Source>,
-    /// Rows when it was read.
-    pub rows: usize,
+    /// Its rows.
+    pub table: Arc<Table>,
 }
 
 /// A connector given outside the script: it replaces what the script says, or stands for what it leaves out.
@@ -224,7 +225,7 @@ impl Catalog {
             Object { kind: "sink", name: sink.name.clone(), columns: Vec::new(), detail }
         });
         let tables = self.tables.iter().map(|(name, table)| {
-            let detail = format!("{}, {} rows", table.connector, table.rows);
+            let detail = format!("{}, {} rows", table.connector, table.table.contents().rows());
             Object { kind: "table", name: name.clone(), columns: columns(&table.schema), detail }
         });
         streams.chain(pumps).chain(sinks).chain(tables).collect()

@@ -10,7 +10,6 @@ use std::time::Duration;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::common::TableReference;
-use datafusion::datasource::MemTable;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
@@ -38,6 +37,7 @@ use crate::runtime::graph;
 use crate::runtime::job::{Job, JobOptions};
 use crate::runtime::metrics::Metrics;
 use crate::sql::{Name, ObjectKind, Query, Statement, StatementKind, parse_script};
+use crate::table::{Refreshed, Table};
 
 /// How a job takes checkpoints.
 #[derive(Debug, Clone)]
@@ -155,6 +155,8 @@ pub enum Outcome {
     Dropped(String),
     /// It changed this.
     Altered(String),
+    /// It looked at this table's source, such as `table PRICES: 120 rows`.
+    Refreshed(String),
     /// It explained a plan.
     Explained(String),
     /// It is a query; its rows come from the stream.
@@ -202,6 +204,10 @@ impl Engine {
             results.push(match outcome {
                 Bound::Outcome(outcome) => outcome,
                 Bound::Query(query) => Outcome::Query(self.start_query(&query).await?),
+                Bound::Refresh(table) => Outcome::Refreshed(match table.refresh().await? {
+                    Refreshed::Unchanged => format!("table {}: unchanged", table.name()),
+                    Refreshed::Replaced { rows, .. } => format!("table {}: {rows} rows", table.name()),
+                }),
             });
         }
         Ok(results)
@@ -375,6 +381,16 @@ impl Engine {
         self.explain_graph(&catalog, &pumps, &sinks).await
     }
 
+    /// Looks whether the data of a table has changed and, if so, reads it: running joins go on with the new rows. A version
+    /// that cannot be used leaves the table as it is; the error says why.
+    pub async fn refresh_table(&self, name: &str) -> Result<Refreshed> {
+        let table = self.shared().catalog.tables.get(name).map(|entry| entry.table.clone());
+        match table {
+            Some(table) => table.refresh().await,
+            None => Err(Error::config(format!("table \"{name}\" does not exist"))),
+        }
+    }
+
     /// All objects, for listings and completion.
     pub fn objects(&self) -> Vec<Object> {
         self.shared().catalog.objects()
@@ -437,8 +453,8 @@ impl Engine {
             StatementKind::CreateSource(statement) => Outcome::Created(binder.create_source(statement).await?),
             StatementKind::CreateSink(statement) => Outcome::Created(binder.create_sink(statement)?),
             StatementKind::CreateTable(statement) => {
-                let (created, schema, batches) = binder.create_table(statement).await?;
-                let registered = self.register_table(&statement.name.value, schema, batches);
+                let (created, table) = binder.create_table(statement).await?;
+                let registered = self.register_table(table);
                 registered.map_err(|error| vec![Diagnostic::error(error.message())])?;
                 Outcome::Created(created)
             }
@@ -450,6 +466,7 @@ impl Engine {
                 }
                 Outcome::Dropped(dropped)
             }
+            StatementKind::Refresh(name) => return Ok((Vec::new(), Bound::Refresh(binder.table(name)?))),
             StatementKind::AlterPump(statement) => Outcome::Altered(binder.alter_pump(statement)?),
             StatementKind::Explain(statement) => Outcome::Explained(self.explain_statement(&binder, statement).await?),
             StatementKind::Query(query) => {
@@ -530,11 +547,10 @@ impl Engine {
         })
     }
 
-    fn register_table(&self, name: &str, schema: SchemaRef, batches: Vec<RecordBatch>) -> Result<()> {
-        let table = MemTable::try_new(schema, vec![batches])?;
-        let reference = TableReference::bare(name);
+    fn register_table(&self, table: Arc<Table>) -> Result<()> {
+        let reference = TableReference::bare(table.name());
         self.inner.session.deregister_table(reference.clone())?;
-        self.inner.session.register_table(reference, Arc::new(table))?;
+        self.inner.session.register_table(reference, table)?;
         Ok(())
     }
 
@@ -589,6 +605,7 @@ struct Prepared {
 enum Bound {
     Outcome(Outcome),
     Query(Query),
+    Refresh(Arc<Table>),
 }
 
 /// The sink that hands the rows of `plan` to the reader of a query.

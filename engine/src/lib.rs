@@ -12,6 +12,7 @@ pub mod operator;
 pub mod plan;
 pub mod runtime;
 pub mod sql;
+pub mod table;
 pub mod types;
 
 pub use catalog::Object;

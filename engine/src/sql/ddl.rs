@@ -58,6 +58,13 @@ impl Grammar<'_, '_> {
             Some("CREATE") => self.create(),
             Some("DROP") => self.drop(),
             Some("ALTER") => self.alter(),
+            Some("REFRESH") => {
+                self.cursor.next += 1;
+                self.cursor.expect_word("TABLE")?;
+                let name = self.cursor.object_name("the name of the table")?;
+                self.end()?;
+                Ok(StatementKind::Refresh(name))
+            }
             Some("EXPLAIN") => {
                 self.cursor.next += 1;
                 self.explain()

@@ -50,6 +50,8 @@ pub enum StatementKind {
     Drop(Drop),
     /// `ALTER PUMP … START | STOP`.
     AlterPump(AlterPump),
+    /// `REFRESH TABLE name`.
+    Refresh(Name),
     /// A query on its own.
     Query(Query),
     /// `EXPLAIN` of a query or of a `CREATE PUMP`.

@@ -124,6 +124,7 @@ fn show(kind: &StatementKind) -> String {
         }
         StatementKind::Query(query) => format!("{}QUERY {}", if query.stream { "STREAM " } else { "" }, query.ast),
         StatementKind::Explain(inner) => format!("EXPLAIN {}", show(&inner.kind)),
+        StatementKind::Refresh(table) => format!("REFRESH TABLE {}", name(table)),
     }
 }
 
@@ -240,6 +241,7 @@ fn drop_alter_and_explain() {
     check_statement("DROP TABLE s", "DROP Table S");
     check_statement("ALTER PUMP p, \"q\" START", "ALTER PUMP P, \"q\" START");
     check_statement("alter pump p stop", "ALTER PUMP P STOP");
+    check_statement("refresh table prices", "REFRESH TABLE PRICES");
     check_statement("EXPLAIN SELECT STREAM a FROM s", "EXPLAIN STREAM QUERY SELECT A FROM S");
     check_statement("EXPLAIN CREATE PUMP p AS INSERT INTO d SELECT a FROM s", "EXPLAIN PUMP P started INTO D () SELECT A FROM S");
 }
