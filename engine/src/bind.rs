@@ -1,5 +1,7 @@
 //! Binding: a parsed statement changes the catalog, or says with its place why it cannot.
 
+mod function;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -399,7 +401,7 @@ impl Binder<'_> {
 
     /// Plans a stream query over the catalog's streams and the session's tables.
     pub(crate) async fn plan(&self, query: &Query) -> Result<QueryPlan, Problems> {
-        plan_stream_query(query, self.state, &self.catalog.schemas(), self.clock.now()).await
+        plan_stream_query(query, self.state, &self.catalog.schemas(), &self.catalog.functions, self.clock.now()).await
     }
 
     fn check_new_stream(&self, name: &Name, or_replace: bool) -> Result<(), Problems> {
@@ -707,7 +709,7 @@ fn unknown_connector(kind: &str, entry: &OptionEntry, known: &[&str]) -> Diagnos
     place(problem, entry.value_span).did_you_mean(&entry.value, known.iter().copied())
 }
 
-fn already_exists(kind: &str, name: &Name) -> Diagnostic {
+pub(crate) fn already_exists(kind: &str, name: &Name) -> Diagnostic {
     let hint = format!("Write CREATE OR REPLACE {} to replace it.", kind.to_uppercase());
     Diagnostic::error(format!("{kind} \"{}\" exists already", name.value)).at(name.span).hint(hint)
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::common::TableReference;
-use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as DataFusionStatement;
@@ -28,10 +28,12 @@ use crate::diagnostic::{Diagnostic, Script, Span};
 use crate::error::{Error, Result};
 use crate::plan::explain::explain;
 use crate::plan::explain_error::explain_error;
+use crate::plan::function::place_at_call;
 use crate::plan::names::check_tables;
 use crate::plan::row_clock::current_row_timestamp;
+use crate::plan::rules::kda_rules;
 use crate::plan::session::session_context;
-use crate::plan::{PlanNode, StreamSchemas};
+use crate::plan::{Functions, PlanNode, StreamSchemas};
 use crate::runtime::clock::{Clock, SystemClock};
 use crate::runtime::graph;
 use crate::runtime::job::{Job, JobOptions};
@@ -405,7 +407,7 @@ impl Engine {
         &'a self,
         catalog: &'a mut Catalog,
         bindings: &'a BTreeMap<String, SourceBinding>,
-        state: &'a datafusion::execution::SessionState,
+        state: &'a SessionState,
     ) -> Binder<'a> {
         Binder { catalog, state, connectors: &self.inner.connectors, bindings, clock: &self.inner.clock, warnings: Vec::new() }
     }
@@ -453,7 +455,7 @@ impl Engine {
     }
 
     async fn bind(&self, shared: &mut Shared, statement: &Statement) -> Result<(Vec<Diagnostic>, Bound), Vec<Diagnostic>> {
-        let state = self.inner.session.state();
+        let state = self.state_with(&shared.catalog.functions).map_err(|error| vec![Diagnostic::error(error.message())])?;
         let mut binder = self.binder(&mut shared.catalog, &shared.bindings, &state);
         let outcome = match &statement.kind {
             StatementKind::CreateStream(statement) => Outcome::Created(binder.create_stream(statement).await?),
@@ -474,16 +476,19 @@ impl Engine {
                 }
                 Outcome::Dropped(dropped)
             }
+            StatementKind::CreateFunction(statement) => Outcome::Created(binder.create_function(statement).await?),
+            StatementKind::DropFunction(statement) => Outcome::Dropped(binder.drop_function(statement)?),
             StatementKind::Refresh(name) => return Ok((Vec::new(), Bound::Refresh(binder.table(name)?))),
             StatementKind::AlterPump(statement) => Outcome::Altered(binder.alter_pump(statement)?),
             StatementKind::Explain(statement) => Outcome::Explained(self.explain_statement(&binder, statement).await?),
             StatementKind::Query(query) => {
                 // Planned now for its errors; started when the whole script is right.
                 if query.stream {
-                    binder.plan(query).await?;
+                    let plan = binder.plan(query).await?;
+                    binder.warnings.extend(plan.warnings().iter().cloned());
                 } else {
                     check_tables(query, binder.catalog, &self.inner.session)?;
-                    self.plan_table_query(query).await?;
+                    self.plan_table_query(query, &binder.catalog.functions).await?;
                 }
                 let warnings = std::mem::take(&mut binder.warnings);
                 return Ok((warnings, Bound::Query(query.clone())));
@@ -511,7 +516,7 @@ impl Engine {
             }
             StatementKind::Query(query) => {
                 check_tables(query, binder.catalog, &self.inner.session)?;
-                let plan = self.plan_table_query(query).await?;
+                let plan = self.plan_table_query(query, &binder.catalog.functions).await?;
                 let plan =
                     binder.state.optimize(&plan).map_err(|error| vec![explain_error(&error, &StreamSchemas::default())])?;
                 return Ok(plan.display_indent().to_string());
@@ -530,7 +535,7 @@ impl Engine {
             return self.table_query(query).await;
         }
         let Shared { mut catalog, bindings, .. } = self.shared().clone();
-        let state = self.inner.session.state();
+        let state = self.state_with(&catalog.functions)?;
         let plan = self.binder(&mut catalog, &bindings, &state).plan(query).await.map_err(Error::sql)?.into_output();
         let schema = plan.schema();
         let (sender, receiver) = mpsc::channel(QUERY_BATCHES);
@@ -541,18 +546,29 @@ impl Engine {
 
     /// A query without STREAM: DataFusion answers it.
     async fn table_query(&self, query: &Query) -> Result<QueryStream> {
-        let plan = self.plan_table_query(query).await.map_err(Error::sql)?;
+        let functions = self.shared().catalog.functions.clone();
+        let plan = self.plan_table_query(query, &functions).await.map_err(Error::sql)?;
         let rows = self.inner.session.execute_logical_plan(plan).await?.execute_stream().await?;
         Ok(QueryStream { schema: rows.schema(), rows: Rows::Table(rows) })
     }
 
-    async fn plan_table_query(&self, query: &Query) -> Result<LogicalPlan, Vec<Diagnostic>> {
-        let statement = DataFusionStatement::Statement(Box::new(sqlparser::ast::Statement::Query(query.ast.clone())));
-        let plan = self.inner.session.state().statement_to_plan(statement).await;
+    async fn plan_table_query(&self, query: &Query, functions: &Functions) -> Result<LogicalPlan, Vec<Diagnostic>> {
+        let mut ast = query.ast.clone();
+        functions.rename_calls(&mut ast);
+        let state = self.state_with(functions).map_err(|error| vec![Diagnostic::error(error.message())])?;
+        let statement = DataFusionStatement::Statement(Box::new(sqlparser::ast::Statement::Query(ast.clone())));
+        let plan = state.statement_to_plan(statement).await.and_then(kda_rules);
         plan.map_err(|error| {
-            let problem = explain_error(&error, &StreamSchemas::default());
+            let problem = place_at_call(explain_error(&error, &StreamSchemas::default()), &ast);
             vec![if problem.span.is_none() { problem.at(query.span) } else { problem }]
         })
+    }
+
+    /// The session, with the functions that the script created.
+    fn state_with(&self, functions: &Functions) -> Result<SessionState> {
+        let mut state = self.inner.session.state();
+        functions.register(&mut state)?;
+        Ok(state)
     }
 
     fn register_table(&self, table: Arc<Table>) -> Result<()> {

@@ -4,7 +4,7 @@
 pub const STATEMENTS: &[&str] = &["ALTER", "CREATE", "DROP", "EXPLAIN", "REFRESH", "SELECT", "VALUES", "WITH"];
 
 /// Words that name a kind of object after CREATE and DROP.
-pub const OBJECTS: &[&str] = &["STREAM", "PUMP", "SOURCE", "SINK", "TABLE"];
+pub const OBJECTS: &[&str] = &["STREAM", "PUMP", "SOURCE", "SINK", "TABLE", "FUNCTION"];
 
 /// Type names, synonyms included.
 pub const TYPES: &[&str] = &[

@@ -6,7 +6,7 @@ use sqlparser::ast::{
     self, Expr, GroupByExpr, LimitClause, ObjectName, ObjectNamePart, Select, SetExpr, Spanned, TableFactor, VisitorMut,
 };
 
-use super::{AVAILABLE, calls};
+use super::{AVAILABLE, calls, interval_casts, named_cast, periods};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::sql::ddl::ERROR_STREAM;
 use crate::sql::dialect::is_frame_word;
@@ -102,6 +102,14 @@ impl VisitorMut for Finish<'_> {
         ControlFlow::Continue(())
     }
 
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Err(problem) = periods::rewrite(expr) {
+            self.problems.push(*problem);
+        }
+        interval_casts::rewrite(expr);
+        ControlFlow::Continue(())
+    }
+
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         match expr {
             Expr::Function(function) => lower_function_name(&mut function.name),
@@ -116,6 +124,8 @@ impl VisitorMut for Finish<'_> {
             _ => {}
         }
         calls::rewrite(expr);
+        interval_casts::unmark(expr);
+        named_cast::rewrite(expr);
         ControlFlow::Continue(())
     }
 }

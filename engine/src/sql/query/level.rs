@@ -14,6 +14,8 @@ pub(super) struct Level {
     pub(super) start: usize,
     /// Index of its last minus between two operands in the output.
     pub(super) minus: Option<usize>,
+    /// Commas between its items.
+    pub(super) commas: usize,
     /// UNION, EXCEPT and INTERSECT.
     pub(super) set_operators: usize,
 }
@@ -24,6 +26,7 @@ pub(super) enum Opening {
     Group,
     Case,
     Cast,
+    Extract,
     /// `STEP(`; true once BY was read.
     Step(bool),
     /// `SUBSTRING(`: index of the name in the output.
@@ -36,7 +39,7 @@ pub(super) enum Opening {
 
 impl Level {
     pub(super) fn new(opening: Opening) -> Self {
-        Self { opening, operators: 0, operand: 0, height: 0, start: 0, minus: None, set_operators: 0 }
+        Self { opening, operators: 0, operand: 0, height: 0, start: 0, minus: None, commas: 0, set_operators: 0 }
     }
 
     pub(super) fn root() -> Self {
