@@ -36,7 +36,10 @@ impl Application {
     /// Replaces parameters and binds the sources. Columns of sources may be inferred, so files can be read.
     pub async fn prepare(scripts: Vec<Arc<Script>>, args: &ApplicationArgs, job: &JobArgs) -> Result<Self> {
         let mut params = Params::try_new(&args.params)?;
-        let scripts = scripts.iter().map(|script| params.apply(script)).collect::<Result<Vec<_>>>()?;
+        let scripts = match args.literal {
+            true => scripts,
+            false => scripts.iter().map(|script| params.apply(script)).collect::<Result<Vec<_>>>()?,
+        };
         for name in params.unused().filter(|_| !scripts.is_empty()) {
             crate::report::warning(&Diagnostic::warning(format!("parameter \"{name}\" is not used")));
         }
@@ -173,7 +176,7 @@ fn engine(args: &ApplicationArgs, job: &JobArgs) -> Result<Engine> {
 }
 
 /// The name of a stream as a script means it.
-fn resolve(name: &str, scripts: &[Arc<Script>]) -> String {
+pub fn resolve(name: &str, scripts: &[Arc<Script>]) -> String {
     if let Some(quoted) = name.strip_prefix('"').and_then(|name| name.strip_suffix('"')) {
         return quoted.to_owned();
     }

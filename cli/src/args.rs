@@ -29,6 +29,8 @@ Examples:
       Windows follow the column EVENT_TIME instead of the clock: a replay gives the same result every time.
   tail -F log.jsonl | kinesql run app.sql --source SOURCE_SQL_STREAM_001=-
       Reads standard input.
+  kinesql run --app application.json --source SOURCE_SQL_STREAM_001=ticks.jsonl --sink DESTINATION_SQL_STREAM=-
+      Runs what DescribeApplication saved of an application, with a local input and output in place of its own.
   kinesql run sources.sql app.sql --param region=eu-west-1 --checkpoint-dir state/
       Runs two files in order, ${region} replaced; after a crash or Ctrl-C the next run goes on where this one stopped.
 
@@ -106,6 +108,50 @@ Examples:
         #[allow(missing_docs, reason = "clap would show it as help")]
         application: ApplicationArgs,
     },
+    /// Prints the application of a file as one SQL script, with its sources and sinks.
+    #[command(after_help = "\
+Examples:
+  aws kinesisanalytics describe-application --application-name traffic > traffic.json
+  kinesql import traffic.json > traffic.sql
+  kinesql import template.yaml --param Stage=prod --param AWS::Region=eu-west-1 --param AWS::AccountId=123456789012")]
+    Import {
+        /// DescribeApplication or CreateApplication JSON, a CloudFormation or SAM template.
+        #[arg(value_name = "FILE")]
+        app: PathBuf,
+
+        /// SQL files: the code of an application that comes without, else statements that follow it.
+        #[arg(value_name = "SQL")]
+        files: Vec<PathBuf>,
+
+        /// Value of a parameter of a template.
+        #[arg(long = "param", value_name = "NAME=VALUE", value_parser = assignment)]
+        params: Vec<Assignment>,
+    },
+    /// Looks at the first records of a source and prints a CREATE SOURCE for them, sample rows, and records that do not fit.
+    #[command(after_help = "\
+Examples:
+  kinesql discover ticks.jsonl
+  kinesql discover 'kinesis:ticks?region=eu-west-1&scan.start=trim_horizon' --name SOURCE_SQL_STREAM_001 > source.sql
+  kinesql discover log.csv --format csv
+
+The statement goes to standard output, rows and refused records to standard error.")]
+    Discover {
+        /// The source, as --source takes it.
+        #[arg(value_name = "URI")]
+        source: String,
+
+        /// The name in the statement.
+        #[arg(long, value_name = "NAME", default_value = "SOURCE_SQL_STREAM_001")]
+        name: String,
+
+        /// Format of the records: json or csv. By default the extension decides, else json.
+        #[arg(long, value_name = "FORMAT")]
+        format: Option<String>,
+
+        /// Sample rows that are shown.
+        #[arg(long, value_name = "N", default_value_t = 5)]
+        rows: usize,
+    },
     /// Lists the connectors and their options.
     #[command(after_help = "\
 Examples:
@@ -120,13 +166,19 @@ Examples:
 /// The scripts.
 #[derive(Debug, Args)]
 pub struct FileArgs {
-    /// SQL files, run in this order as one application; - is standard input.
-    #[arg(required = true, value_name = "FILE")]
+    /// SQL files, run in this order as one application; - is standard input. With --app: its code if it comes without, else
+    /// statements that follow it.
+    #[arg(required_unless_present = "app", value_name = "FILE")]
     pub files: Vec<PathBuf>,
+
+    /// Runs the application that this file describes: DescribeApplication or CreateApplication JSON of the service, a
+    /// CloudFormation or SAM template (JSON or YAML; --param gives values to its parameters).
+    #[arg(long, value_name = "FILE")]
+    pub app: Option<PathBuf>,
 }
 
 /// What surrounds a script: parameters, sources and sinks, resources.
-#[derive(Debug, Args, Default)]
+#[derive(Debug, Args, Default, Clone)]
 pub struct ApplicationArgs {
     /// Replaces ${NAME} in the SQL text; $${ stands for a plain ${.
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = assignment, help_heading = "Script")]
@@ -158,6 +210,10 @@ pub struct ApplicationArgs {
     /// Most memory that windows, joins and other state may take, such as 512mb.
     #[arg(long, value_name = "SIZE", default_value = "1gb", value_parser = bytes, help_heading = "Resources")]
     pub memory_limit: u64,
+
+    /// True for the code of an application file: a `${` in it is no parameter.
+    #[arg(skip)]
+    pub literal: bool,
 }
 
 /// How a job runs and what it shows.

@@ -4,6 +4,8 @@
 //! | --- | --- |
 //! | `args` | commands and options |
 //! | `application` | scripts and the engine that is to run them |
+//! | `app_file` | `--app` and `kinesql import`: applications as the service described them |
+//! | `discover` | `kinesql discover` |
 //! | `params`, `uri` | `--param`, `--source` and `--sink` |
 //! | `run` | runs scripts to their end |
 //! | `check` | finds mistakes, explains plans |
@@ -13,9 +15,11 @@
 //! | `signals` | Ctrl-C and SIGTERM |
 //! | `memory` | gives back what only planning needs |
 
+mod app_file;
 mod application;
 mod args;
 mod check;
+mod discover;
 mod listing;
 mod memory;
 mod params;
@@ -40,7 +44,7 @@ use kinesql_engine::connector::ConnectorRegistry;
 use kinesql_engine::diagnostic::Script;
 use tokio::runtime::Runtime;
 
-use crate::application::{Application, read_scripts, read_stdin};
+use crate::application::{Application, read_stdin};
 use crate::args::{ApplicationArgs, Cli, Command, JobArgs};
 use crate::report::Stop;
 use crate::signals::Interrupts;
@@ -63,14 +67,28 @@ fn main() -> ExitCode {
 fn dispatch(cli: Cli) -> Result<(), Stop> {
     let Cli { command, text, application, job } = cli;
     match command {
-        Some(Command::Run { files, application, job }) => run(read_scripts(&files.files)?, &application, &job),
+        Some(Command::Run { files, application, job }) => {
+            let (scripts, application) = app_file::scripts(&files, application)?;
+            run(scripts, &application, &job)
+        }
         Some(Command::Check { files, application }) => {
-            let scripts = read_scripts(&files.files)?;
+            let (scripts, application) = app_file::scripts(&files, application)?;
             prepared(scripts, &application, &JobArgs::default(), async |application, _| check::check(&application).await)
         }
         Some(Command::Explain { files, application }) => {
-            let scripts = read_scripts(&files.files)?;
+            let (scripts, application) = app_file::scripts(&files, application)?;
             prepared(scripts, &application, &JobArgs::default(), async |application, _| check::explain(&application).await)
+        }
+        Some(Command::Import { app, files, params }) => run::print_text(&app_file::import(&app, &files, &params)?),
+        Some(Command::Discover { source, name, format, rows }) => {
+            let runtime = runtime(&application)?;
+            let ended = runtime.block_on(async {
+                let interrupts = Interrupts::listen(true);
+                let arguments = discover::Arguments { source, name, format, rows };
+                interrupts.abort_on_next(discover::run(&arguments)).await
+            });
+            runtime.shutdown_background();
+            ended
         }
         Some(Command::Connectors { name }) => {
             let mut registry = ConnectorRegistry::default();

@@ -70,6 +70,11 @@ pub async fn print_rows(mut query: QueryStream, output: Option<Output>, stop: im
     Ok(rows)
 }
 
+/// Rows as an aligned table without colours.
+pub fn table(rows: &RecordBatch) -> Result<String> {
+    Table::new(&rows.schema(), false).render(std::slice::from_ref(rows))
+}
+
 /// Writes batches to standard output.
 enum Printer {
     Table { table: Table, held: Vec<RecordBatch>, live: bool },

@@ -351,3 +351,165 @@ fn a_query_says_that_it_takes_no_checkpoints() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains("--checkpoint-dir is not used"), "{}", text(&output.stderr));
 }
+
+/// An application as `DescribeApplication` gave it, with a stream and a delivery stream that no test has.
+fn described(code: &str) -> String {
+    let code = code.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    format!(
+        r#"{{ "ApplicationDetail": {{
+  "ApplicationName": "ticks", "ApplicationCode": "{code}",
+  "InputDescriptions": [ {{ "InputId": "1.1", "NamePrefix": "SOURCE_SQL_STREAM",
+      "KinesisStreamsInputDescription": {{ "ResourceARN": "arn:aws:kinesis:eu-west-1:123456789012:stream/ticks" }},
+      "InputSchema": {{ "RecordFormat": {{ "RecordFormatType": "JSON" }},
+        "RecordColumns": [ {{ "Name": "TICKER", "Mapping": "$.t.name", "SqlType": "VARCHAR(4)" }},
+          {{ "Name": "PRICE", "Mapping": "$.price", "SqlType": "DOUBLE" }}, {{ "Name": "AT", "Mapping": "$.at", "SqlType": "TIMESTAMP" }} ] }} }} ],
+  "OutputDescriptions": [ {{ "Name": "DESTINATION_SQL_STREAM",
+      "KinesisFirehoseOutputDescription": {{ "ResourceARN": "arn:aws:firehose:eu-west-1:123456789012:deliverystream/out" }},
+      "DestinationSchema": {{ "RecordFormatType": "JSON" }} }} ],
+  "ReferenceDataSourceDescriptions": [ {{ "TableName": "names",
+      "S3ReferenceDataSourceDescription": {{ "BucketARN": "arn:aws:s3:::tables", "FileKey": "names.csv" }},
+      "ReferenceSchema": {{ "RecordFormat": {{ "RecordFormatType": "CSV" }},
+        "RecordColumns": [ {{ "Name": "id", "SqlType": "VARCHAR(4)" }}, {{ "Name": "name", "SqlType": "VARCHAR(16)" }} ] }} }} ] }} }}"#
+    )
+}
+
+const ENRICH: &str = r#"CREATE OR REPLACE STREAM "DESTINATION_SQL_STREAM" ("name" VARCHAR(16), "n" INTEGER, "pattern" VARCHAR(8));
+CREATE OR REPLACE PUMP "STREAM_PUMP" AS
+  INSERT INTO "DESTINATION_SQL_STREAM"
+    SELECT STREAM r."name", COUNT(*), '${x}'
+    FROM "SOURCE_SQL_STREAM_001" AS s JOIN "names" AS r ON s.TICKER = r."id"
+    GROUP BY r."name", STEP(s.ROWTIME BY INTERVAL '60' SECOND);
+"#;
+
+#[test]
+fn an_application_file_runs_with_local_bindings() {
+    let folder = Folder::new();
+    folder.write("app.json", described(ENRICH));
+    folder.write("names.csv", "A,alpha\nB,beta\n");
+    folder.write(
+        "ticks.jsonl",
+        "{\"t\":{\"name\":\"A\"},\"price\":1,\"at\":\"2024-01-01 00:00:01\"}\n\
+         {\"t\":{\"name\":\"B\"},\"price\":2,\"at\":\"2024-01-01 00:00:02\"}\n\
+         {\"t\":{\"name\":\"A\"},\"price\":3,\"at\":\"2024-01-01 00:01:02\"}\n",
+    );
+    let output = folder.kinesql(&[
+        "run",
+        "--app",
+        "app.json",
+        "--source",
+        "SOURCE_SQL_STREAM_001=ticks.jsonl",
+        "--rowtime",
+        "SOURCE_SQL_STREAM_001=AT",
+        "--source",
+        "names=names.csv",
+        "--sink",
+        "DESTINATION_SQL_STREAM=-",
+        "--quiet",
+    ]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let mut lines: Vec<_> = text(&output.stdout).lines().map(str::to_owned).collect();
+    lines[..2].sort();
+    assert_eq!(
+        lines,
+        [
+            r#"{"name":"alpha","n":1,"pattern":"${x}"}"#,
+            r#"{"name":"beta","n":1,"pattern":"${x}"}"#,
+            r#"{"name":"alpha","n":1,"pattern":"${x}"}"#,
+        ]
+    );
+}
+
+#[test]
+fn errors_in_the_code_of_an_application_file_have_the_lines_of_the_code() {
+    let folder = Folder::new();
+    folder.write(
+        "app.json",
+        described("CREATE STREAM \"S\" (\"a\" INTEGER);\nCREATE PUMP p AS INSERT INTO \"T\" SELECT STREAM 1 FROM \"S\";\n"),
+    );
+    folder.write("names.csv", "A,alpha\n");
+    folder.write("ticks.jsonl", "");
+    let output = folder.kinesql(&[
+        "check",
+        "--app",
+        "app.json",
+        "--source",
+        "SOURCE_SQL_STREAM_001=ticks.jsonl",
+        "--source",
+        "names=names.csv",
+        "--sink",
+        "DESTINATION_SQL_STREAM=-",
+    ]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains(" --> app.json (code):2:30\n"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn an_imported_application_is_one_script() {
+    let folder = Folder::new();
+    folder.write("app.json", described(ENRICH));
+    let output = folder.kinesql(&["import", "app.json"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let script = text(&output.stdout);
+    assert!(
+        script.contains("CREATE SOURCE \"SOURCE_SQL_STREAM_001\" (\n    \"TICKER\" VARCHAR(4) PATH '$.t.name',\n"),
+        "{script}"
+    );
+    assert!(script.contains(ENRICH.trim_end()), "{script}");
+    assert!(
+        script.contains("CREATE SINK \"DESTINATION_SQL_STREAM to firehose out\" FROM \"DESTINATION_SQL_STREAM\""),
+        "{script}"
+    );
+    let output = folder.kinesql(&["import", "gone.json"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).starts_with("error: cannot read application file 'gone.json'"));
+}
+
+#[test]
+fn a_discovered_source_can_be_created_as_it_is_proposed() {
+    let folder = Folder::new();
+    folder.write(
+        "ticks.jsonl",
+        "{\"TICKER\":\"AMZN\",\"quote\":{\"price\":1.5,\"n\":7},\"seen\":\"2024-01-01T00:00:00Z\"}\noops\n",
+    );
+    let output = folder.kinesql(&["discover", "ticks.jsonl", "--name", "ticks"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let statement = text(&output.stdout);
+    assert_eq!(
+        statement,
+        "-- \"seen\" looks like a time: declare it TIMESTAMP to compute with it.\n\
+         CREATE SOURCE \"ticks\" (\n    \"TICKER\" VARCHAR(4),\n    \"quote_price\" DOUBLE PATH '$.quote.price',\n    \
+         \"quote_n\" INTEGER PATH '$.quote.n',\n    \"seen\" VARCHAR(64))\n  \
+         WITH (connector = 'file', path = 'ticks.jsonl', format = 'json');\n"
+    );
+    let shown = text(&output.stderr);
+    assert!(shown.contains("AMZN") && shown.contains("1 record refused") && shown.contains("oops"), "{shown}");
+    folder.write("app.sql", format!("{statement}SELECT STREAM \"quote_n\" + 1 AS \"n\" FROM \"ticks\";"));
+    let output = folder.kinesql(&["run", "app.sql", "--quiet"]);
+    assert_eq!(text(&output.stdout), "{\"n\":8}\n", "{}", text(&output.stderr));
+}
+
+#[test]
+fn elements_of_an_array_become_rows() {
+    let folder = Folder::new();
+    folder.write(
+        "orders.jsonl",
+        "{\"id\":1,\"items\":[{\"sku\":\"a\",\"n\":2},{\"sku\":\"b\",\"n\":3}]}\n{\"id\":2,\"items\":[]}\n",
+    );
+    folder.write(
+        "app.sql",
+        "CREATE SOURCE orders (\"id\" INTEGER, \"sku\" VARCHAR(4) PATH '$.items[0:].sku', \"n\" INTEGER PATH '$.items[0:].n')\n\
+         WITH (connector = 'file', path = 'orders.jsonl');\n\
+         SELECT STREAM \"id\", \"sku\", \"n\" FROM orders;",
+    );
+    let expected = "{\"id\":1,\"sku\":\"a\",\"n\":2}\n{\"id\":1,\"sku\":\"b\",\"n\":3}\n{\"id\":2,\"sku\":null,\"n\":null}\n";
+    let output = folder.kinesql(&["run", "app.sql", "--quiet"]);
+    assert_eq!(text(&output.stdout), expected, "{}", text(&output.stderr));
+    folder.write(
+        "app.sql",
+        "CREATE SOURCE items (\"sku\" VARCHAR(4), \"n\" INTEGER, \"id\" INTEGER PATH '$.items[0:].id')\n\
+         WITH (connector = 'file', path = 'orders.jsonl', json.row_path = '$.items[0:]');\n\
+         SELECT STREAM SUM(\"n\") AS \"n\" FROM items GROUP BY FLOOR(items.ROWTIME TO YEAR);",
+    );
+    let output = folder.kinesql(&["run", "app.sql", "--quiet"]);
+    assert_eq!(text(&output.stdout), "{\"n\":5}\n", "{}", text(&output.stderr));
+}

@@ -16,6 +16,7 @@ use std::sync::{Arc, LazyLock};
 
 use kinesql_engine::connector::{ConnectorRegistry, OptionSpec};
 
+pub mod application;
 pub mod aws;
 mod blocking;
 #[cfg(any(test, feature = "testing"))]

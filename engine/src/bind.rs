@@ -61,6 +61,13 @@ const CSV_HEADER: OptionSpec = OptionSpec {
     default: Some("false"),
     help: "Source: the first record holds names. Sink: write such a record.",
 };
+const JSON_ROW_PATH: OptionSpec = OptionSpec {
+    name: "json.row_path",
+    kind: OptionKind::Text,
+    required: false,
+    default: Some("$"),
+    help: "Path of the object that is a row, or of the array whose elements are rows ($.list[0:]); paths of columns start there. Default $, the record.",
+};
 const SOURCE_ROWTIME: OptionSpec = OptionSpec {
     name: "rowtime",
     kind: OptionKind::OneOf(&["processing", "arrival"]),
@@ -421,7 +428,7 @@ impl Binder<'_> {
 
     /// `more_options`: those of the engine, besides the connector's own, that make sense here.
     #[allow(clippy::too_many_arguments, reason = "each is one part of the statement")]
-    async fn bind_source(
+    pub(crate) async fn bind_source(
         &self,
         name: &str,
         declared: &[&SourceColumn],
@@ -436,7 +443,7 @@ impl Binder<'_> {
         let Some(factory) = self.connectors.source(&connector.value) else {
             return Err(vec![unknown_connector("source", connector, &known)]);
         };
-        let mut specs = vec![&CONNECTOR, &FORMAT, &CSV_DELIMITER, &CSV_HEADER];
+        let mut specs = vec![&CONNECTOR, &FORMAT, &CSV_DELIMITER, &CSV_HEADER, &JSON_ROW_PATH];
         specs.extend(more_options);
         specs.extend(factory.options());
         let checked = Options::check(&format!("connector '{}'", factory.name()), &specs, options, span)?;
@@ -451,12 +458,14 @@ impl Binder<'_> {
             None => format_spec(format_of_path(&checked), &checked, options)?,
         };
         check_csv_options(&format, options)?;
+        let row_path = checked.text(JSON_ROW_PATH.name).filter(|path| *path != "$");
+        check_row_path(&format, declared, options)?;
         let mut columns: Vec<DecodeColumn> = declared
             .iter()
             .enumerate()
             .map(|(index, column)| DecodeColumn {
                 field: column.sql_type.field(&column.name.value, !column.not_null),
-                path: column.path.as_ref().map(|(path, _)| path.clone()),
+                path: path_in_record(row_path, column),
                 index,
             })
             .collect();
@@ -641,6 +650,32 @@ fn format_of_path(checked: &Options) -> &'static str {
     let path = checked.text("path").unwrap_or_default().to_lowercase();
     let compressed = [".gz", ".gzip", ".zst", ".zstd"].iter().find_map(|suffix| path.strip_suffix(suffix));
     if compressed.unwrap_or(&path).ends_with(".csv") { "csv" } else { "json" }
+}
+
+/// Refuses a row path where no column is found by it.
+fn check_row_path(format: &FormatSpec, declared: &[&SourceColumn], options: &[OptionEntry]) -> Result<(), Problems> {
+    let Some(option) = options.iter().find(|option| option.key == JSON_ROW_PATH.name) else { return Ok(()) };
+    let (problem, hint) = match format {
+        FormatSpec::Json if declared.is_empty() => ("needs declared columns", "Write the columns with their types before WITH."),
+        FormatSpec::Json if !option.value.starts_with('$') => ("is a path that starts with $", "Write $.a.b or $.list[0:]."),
+        FormatSpec::Json => return Ok(()),
+        _ => ("needs format 'json'", "Leave the option out."),
+    };
+    let problem = Diagnostic::error(format!("option \"{}\" {problem}", option.key));
+    Err(vec![place(problem, option.key_span).hint(hint)])
+}
+
+/// Where a column stands in the record: its path is that of the record if it begins with the row path, else it starts at the
+/// row (kda-sql-reference.md §8.8).
+fn path_in_record(row_path: Option<&str>, column: &SourceColumn) -> Option<String> {
+    let own = column.path.as_ref().map(|(path, _)| path.trim());
+    let Some(row_path) = row_path else { return own.map(str::to_owned) };
+    let step = match own {
+        Some(path) if path.starts_with(row_path) => return Some(path.to_owned()),
+        Some(path) => path.strip_prefix('$').unwrap_or(path).to_owned(),
+        None => format!("['{}']", column.name.value),
+    };
+    Some(format!("{}{step}", row_path.trim()))
 }
 
 /// Refuses options of CSV where another format is used.

@@ -19,7 +19,7 @@ use object_store::ObjectStore;
 use tokio::sync::mpsc;
 
 use crate::bind::{Binder, declared_columns};
-use crate::catalog::{Catalog, Object, PumpEntry, SinkEntry, SourceBinding};
+use crate::catalog::{Catalog, Object, PumpEntry, SinkEntry, SourceBinding, SourceEntry};
 use crate::checkpoint::store::CheckpointStore;
 use crate::connector::conflicts::check_paths;
 use crate::connector::memory::ChannelSink;
@@ -412,6 +412,14 @@ impl Engine {
         Binder { catalog, state, connectors: &self.inner.connectors, bindings, clock: &self.inner.clock, warnings: Vec::new() }
     }
 
+    /// A source bound by itself, with inferred columns; the catalog stays as it is.
+    pub(crate) async fn bind_apart(&self, name: &str, options: &[OptionEntry]) -> Result<SourceEntry> {
+        let (mut catalog, bindings) = (Catalog::default(), BTreeMap::new());
+        let state = self.inner.session.state();
+        let binder = self.binder(&mut catalog, &bindings, &state);
+        binder.bind_source(name, &[], None, None, options, None, &[]).await.map_err(Error::sql)
+    }
+
     /// The catalog and all sinks, those from outside the script included.
     fn complete(&self) -> Result<(Catalog, Vec<SinkEntry>)> {
         let Shared { mut catalog, bindings, sinks: outside } = self.shared().clone();
@@ -631,7 +639,7 @@ fn query_sink(plan: PlanNode, rows: mpsc::Sender<RecordBatch>) -> SinkEntry {
         stream: String::new(),
         plan,
         connector: "query".to_owned(),
-        sink: Arc::new(ChannelSink(rows)),
+        sink: Arc::new(ChannelSink::new(rows)),
     }
 }
 

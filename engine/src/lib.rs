@@ -5,6 +5,7 @@ pub mod catalog;
 pub mod checkpoint;
 pub mod connector;
 pub mod diagnostic;
+mod discover;
 pub mod engine;
 pub mod error;
 pub mod format;
@@ -16,6 +17,7 @@ pub mod table;
 pub mod types;
 
 pub use catalog::Object;
+pub use discover::Discovered;
 pub use engine::{CheckpointOptions, Engine, EngineBuilder, Outcome, QueryStream};
 pub use error::{Error, ErrorKind, Result};
 pub use runtime::job::Job;

@@ -223,14 +223,23 @@ impl SinkWriter for MemoryWriter {
     }
 }
 
-/// A sink that hands batches to a reader in the same process, waiting while the reader is busy.
+/// A sink that hands batches to a reader in the same process, waiting while the reader is busy. It is opened once: the writer
+/// takes the sender, so that the reader ends with the job, whoever else still knows the sink.
 #[derive(Debug)]
-pub(crate) struct ChannelSink(pub(crate) mpsc::Sender<RecordBatch>);
+pub(crate) struct ChannelSink(Mutex<Option<mpsc::Sender<RecordBatch>>>);
+
+impl ChannelSink {
+    pub(crate) fn new(rows: mpsc::Sender<RecordBatch>) -> Self {
+        Self(Mutex::new(Some(rows)))
+    }
+}
 
 #[async_trait]
 impl Sink for ChannelSink {
     async fn open(&self, _state: Option<&SinkState>, _context: &SinkContext) -> Result<Box<dyn SinkWriter>> {
-        Ok(Box::new(ChannelWriter(self.0.clone())))
+        let sender = lock(&self.0).take();
+        let sender = sender.ok_or_else(|| Error::internal("the rows of a query are taken already"))?;
+        Ok(Box::new(ChannelWriter(sender)))
     }
 }
 

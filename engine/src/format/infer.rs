@@ -222,7 +222,7 @@ fn text_kind(text: &[u8]) -> Kind {
 }
 
 /// A header cell as a column name (§6.9), or None if nothing of it is left. Reserved words stay: they can be quoted.
-fn column_name(cell: &str) -> Option<String> {
+pub(super) fn column_name(cell: &str) -> Option<String> {
     const NAME_MAX: usize = 100;
     let cell = cell.trim();
     let kept: String = cell.chars().filter(|c| c.is_alphanumeric() || *c == '_').take(NAME_MAX).collect();

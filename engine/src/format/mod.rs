@@ -6,6 +6,7 @@
 mod cells;
 mod column;
 pub mod csv;
+mod discover;
 mod infer;
 pub mod json;
 mod number;
@@ -22,6 +23,7 @@ use arrow::record_batch::RecordBatch;
 
 use crate::error::{Error, Result};
 
+pub use discover::{DiscoveredColumn, discover_columns};
 pub use infer::infer_schema;
 
 /// A format with its options.
@@ -157,7 +159,7 @@ pub trait Encoder: Send {
 /// Fails with [`crate::ErrorKind::Config`] if a column's path or type, or an option, cannot be used.
 pub fn decoder(spec: &FormatSpec, columns: Vec<DecodeColumn>) -> Result<Box<dyn Decoder>> {
     match spec {
-        FormatSpec::Json => Ok(Box::new(json::JsonDecoder::try_new(columns)?)),
+        FormatSpec::Json => json::decoder(columns),
         FormatSpec::Csv(options) => Ok(Box::new(csv::CsvDecoder::try_new(columns, options.clone())?)),
         FormatSpec::Raw => Ok(Box::new(raw::RawDecoder::try_new(columns)?)),
         FormatSpec::Parquet | FormatSpec::Table => {

@@ -275,6 +275,19 @@ fn lead(tree: &mut Tree, node: usize, index: usize, line: &[u8], start: usize) -
     Ok(Lead::Member(step, at))
 }
 
+/// Calls `take` with every element of an array that is JSON.
+pub(super) fn elements<'a>(array: &'a [u8], mut take: impl FnMut(&'a [u8])) {
+    let mut at = skip_blanks(array, 1);
+    while array.get(at).is_some_and(|byte| *byte != b']') {
+        let Ok(end) = skip_value(array, at) else { return };
+        take(&array[at..end]);
+        at = skip_blanks(array, end);
+        if array.get(at) == Some(&b',') {
+            at = skip_blanks(array, at + 1);
+        }
+    }
+}
+
 /// Gives a value to several columns, or to columns further down.
 fn value_of_target(tree: &mut Tree, rows: &mut Rows, target: usize, line: &[u8], at: usize) -> Parsed<usize> {
     let at = skip_blanks(line, at);

@@ -2,10 +2,12 @@
 
 mod decode;
 mod encode;
+mod flatten;
 mod path;
 
 pub use decode::JsonDecoder;
 pub use encode::JsonEncoder;
+pub use flatten::{FlatteningDecoder, decoder};
 
 #[cfg(test)]
 mod tests;

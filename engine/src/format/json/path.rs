@@ -24,7 +24,14 @@ impl Path {
         Self { members: vec![name.to_owned()], array: false }
     }
 
-    /// Fails with `Config` on anything outside the subset.
+    /// `$.list[0:].x` as `$.list[0:]` and `.x`; None if the path does not go into the elements of an array.
+    pub(super) fn split_at_elements(text: &str) -> Option<(&str, &str)> {
+        let end = text.find("[0:]")? + "[0:]".len();
+        let within = text[end..].trim_end();
+        (!within.is_empty()).then_some((&text[..end], within))
+    }
+
+    /// Fails with `Config` on anything outside the subset, and on paths into the elements of an array.
     pub(super) fn parse(text: &str) -> Result<Self> {
         let wrong = |what: &str| {
             Error::config(format!("the JSON path \"{text}\" {what}"))
@@ -36,10 +43,8 @@ impl Path {
         let mut path = Self { members: Vec::new(), array: false };
         while !rest.is_empty() {
             if path.array {
-                return Err(Error::config(format!(
-                    "the JSON path \"{text}\" asks for one row per array element, which is not built yet"
-                ))
-                .with_hint("End the path with [0:] to get the whole array as JSON text."));
+                return Err(Error::config(format!("the JSON path \"{text}\" goes on behind [0:]"))
+                    .with_hint("End the path with [0:] to get the whole array as JSON text."));
             }
             if let Some(after) = rest.strip_prefix("[0:]") {
                 path.array = true;
@@ -198,10 +203,18 @@ mod tests {
     }
 
     #[test]
+    fn paths_into_elements_are_split_behind_the_array() {
+        assert_eq!(Path::split_at_elements("$.a.list[0:].x.y"), Some(("$.a.list[0:]", ".x.y")));
+        assert_eq!(Path::split_at_elements("$[0:]['x']"), Some(("$[0:]", "['x']")));
+        assert_eq!(Path::split_at_elements("$.list[0:]"), None);
+        assert_eq!(Path::split_at_elements("$.a"), None);
+    }
+
+    #[test]
     fn refuses_the_rest_with_the_path_in_the_message() {
         for (text, message) in [
             ("a.b", "the JSON path \"a.b\" does not start with $"),
-            ("$.list[0:].x", "the JSON path \"$.list[0:].x\" asks for one row per array element, which is not built yet"),
+            ("$.list[0:].x", "the JSON path \"$.list[0:].x\" goes on behind [0:]"),
             ("$.list[3]", "the JSON path \"$.list[3]\" has an index that is neither a quoted name nor [0:]"),
             ("$..a", "the JSON path \"$..a\" has an empty member name"),
             ("$.", "the JSON path \"$.\" has an empty member name"),

@@ -1,0 +1,128 @@
+//! A CloudFormation or SAM template: the one application in it, with its outputs and reference data, which are resources of
+//! their own (kda-sql-reference.md §6.6).
+
+use std::collections::BTreeMap;
+
+use kinesql_engine::{Error, Result};
+use serde_json::{Map, Value};
+
+use super::intrinsics::Template;
+
+/// Types of resources, by API version: the application, an output of it, its reference data.
+const TYPES: [[&str; 3]; 2] = [
+    [
+        "AWS::KinesisAnalytics::Application",
+        "AWS::KinesisAnalytics::ApplicationOutput",
+        "AWS::KinesisAnalytics::ApplicationReferenceDataSource",
+    ],
+    [
+        "AWS::KinesisAnalyticsV2::Application",
+        "AWS::KinesisAnalyticsV2::ApplicationOutput",
+        "AWS::KinesisAnalyticsV2::ApplicationReferenceDataSource",
+    ],
+];
+
+/// The application of a template in the shape of `CreateApplication`. If there are several, the parameter `Application`
+/// names the resource.
+pub(super) fn application(name: &str, document: &Value, params: &BTreeMap<String, String>) -> Result<Value> {
+    let template = Template { name, document, params: parameters(name, document, params)? };
+    let resources = document["Resources"].as_object().into_iter().flatten().collect::<Vec<_>>();
+    let mut present = Vec::new();
+    for (logical, resource) in resources {
+        let exists = match resource["Condition"].as_str() {
+            Some(condition) => template.condition(condition, 0)?,
+            None => true,
+        };
+        if exists {
+            present.push((logical, resource));
+        }
+    }
+    let is = |resource: &Value, place: usize| TYPES.iter().any(|types| resource["Type"] == types[place]);
+    let mut applications: Vec<_> = present.iter().filter(|(_, resource)| is(resource, 0)).collect();
+    if let Some(chosen) = params.get("Application") {
+        applications.retain(|(logical, _)| *logical == chosen);
+    }
+    let (logical, resource) = match applications.as_slice() {
+        [only] => **only,
+        [] => {
+            return Err(Error::config(format!("'{name}' holds no resource of type {} or {}", TYPES[0][0], TYPES[1][0])));
+        }
+        several => {
+            let names: Vec<_> = several.iter().map(|(logical, _)| logical.as_str()).collect();
+            return Err(Error::config(format!("'{name}' holds several applications: {}", names.join(", ")))
+                .with_hint(format!("Choose one with --param Application={}.", names[0])));
+        }
+    };
+    let mut properties = template.evaluate(&resource["Properties"])?;
+    let own_name = properties.get("ApplicationName").and_then(Value::as_str).unwrap_or(logical).to_owned();
+    // Outputs name their application by its name, which is the logical one if it has none of its own.
+    let (mut outputs, mut references) = (Vec::new(), Vec::new());
+    for (place, member, list) in [(1, "Output", &mut outputs), (2, "ReferenceDataSource", &mut references)] {
+        for (_, resource) in present.iter().filter(|(_, resource)| is(resource, place)) {
+            let properties = template.evaluate(&resource["Properties"])?;
+            let of = properties["ApplicationName"].as_str().unwrap_or_default();
+            if of == own_name || of == logical {
+                list.push(properties[member].clone());
+            }
+        }
+    }
+    let target = match properties.get_mut("ApplicationConfiguration").and_then(Value::as_object_mut) {
+        Some(configuration) => configuration.entry("SqlApplicationConfiguration").or_insert_with(|| Value::Object(Map::new())),
+        None => &mut properties,
+    };
+    extend(target, "Outputs", outputs);
+    extend(target, "ReferenceDataSources", references);
+    Ok(properties)
+}
+
+fn extend(target: &mut Value, member: &str, items: Vec<Value>) {
+    if let Some(object) = target.as_object_mut()
+        && let Value::Array(list) = object.entry(member).or_insert_with(|| Value::Array(Vec::new()))
+    {
+        list.extend(items);
+    }
+}
+
+/// The values of parameters: those given, else the template's defaults; the region also from the environment. Every given name
+/// must mean something: a parameter, a pseudo parameter, or a resource whose name or attribute the template does not say.
+fn parameters(name: &str, document: &Value, given: &BTreeMap<String, String>) -> Result<BTreeMap<String, Value>> {
+    let mut values = BTreeMap::new();
+    if let Some(region) = std::env::var("AWS_REGION").ok().or_else(|| std::env::var("AWS_DEFAULT_REGION").ok()) {
+        values.insert("AWS::Region".to_owned(), Value::String(region));
+    }
+    let declared = document["Parameters"].as_object();
+    for (parameter, declaration) in declared.into_iter().flatten() {
+        if let Some(default) = declaration.get("Default") {
+            values.insert(parameter.clone(), typed(declaration, default.clone()));
+        }
+    }
+    for (parameter, value) in given {
+        let declaration = declared.and_then(|declared| declared.get(parameter));
+        let resource = parameter.split('.').next().unwrap_or_default();
+        let has_meaning = declaration.is_some()
+            || parameter.starts_with("AWS::")
+            || parameter == "Application"
+            || document["Resources"].get(resource).is_some()
+            || document.to_string().contains("Fn::ImportValue");
+        if !has_meaning {
+            let known: Vec<_> = declared.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+            let unknown = Error::config(format!("--param {parameter}: '{name}' has no such parameter"));
+            return Err(match known.as_slice() {
+                [] => unknown.with_hint("It has no parameters."),
+                known => unknown.with_hint(format!("Parameters are {}.", known.join(", "))),
+            });
+        }
+        let value = Value::String(value.clone());
+        values.insert(parameter.clone(), declaration.map_or(value.clone(), |declaration| typed(declaration, value)));
+    }
+    Ok(values)
+}
+
+/// Lists are written with commas.
+fn typed(declaration: &Value, value: Value) -> Value {
+    let is_list = declaration["Type"].as_str().is_some_and(|kind| kind == "CommaDelimitedList" || kind.starts_with("List<"));
+    match value {
+        Value::String(text) if is_list => Value::from(text.split(',').map(str::trim).collect::<Vec<_>>()),
+        value => value,
+    }
+}

@@ -1,0 +1,245 @@
+//! Application files of every shape, and the SQL that comes of them.
+
+use std::collections::BTreeMap;
+
+use kinesql_engine::connector::OptionEntry;
+
+use super::*;
+
+const CODE: &str = "CREATE OR REPLACE STREAM \"DESTINATION_SQL_STREAM\" (\"sensor\" VARCHAR(16));\n";
+
+/// `DescribeApplication` of the first API version, as users saved it.
+const DESCRIBED: &str = r#"{ "ApplicationDetail": {
+    "ApplicationName": "traffic", "ApplicationStatus": "READY", "ApplicationVersionId": 3,
+    "ApplicationCode": "CREATE OR REPLACE STREAM \"DESTINATION_SQL_STREAM\" (\"sensor\" VARCHAR(16));\n",
+    "CloudWatchLoggingOptionDescriptions": [ { "CloudWatchLoggingOptionId": "1.1", "LogStreamARN": "arn:x" } ],
+    "InputDescriptions": [ {
+        "InputId": "1.1", "NamePrefix": "SOURCE_SQL_STREAM", "InAppStreamNames": [ "SOURCE_SQL_STREAM_001" ],
+        "KinesisStreamsInputDescription": { "ResourceARN": "arn:aws:kinesis:eu-west-1:123456789012:stream/cars", "RoleARN": "arn:aws:iam::1:role/r" },
+        "InputProcessingConfigurationDescription": { "InputLambdaProcessorDescription": { "ResourceARN": "arn:aws:lambda:eu-west-1:1:function:clean" } },
+        "InputParallelism": { "Count": 1 },
+        "InputStartingPositionConfiguration": { "InputStartingPosition": "TRIM_HORIZON" },
+        "InputSchema": {
+          "RecordEncoding": "UTF-8",
+          "RecordFormat": { "RecordFormatType": "JSON", "MappingParameters": { "JSONMappingParameters": { "RecordRowPath": "$" } } },
+          "RecordColumns": [ { "Name": "sensor", "Mapping": "$.sensor", "SqlType": "VARCHAR(16)" }, { "Name": "it's", "Mapping": "$['it''s']", "SqlType": "DOUBLE" } ] } } ],
+    "OutputDescriptions": [
+      { "OutputId": "2.1", "Name": "DESTINATION_SQL_STREAM",
+        "KinesisFirehoseOutputDescription": { "ResourceARN": "arn:aws:firehose:eu-west-1:1:deliverystream/out" },
+        "DestinationSchema": { "RecordFormatType": "CSV" } },
+      { "OutputId": "2.2", "Name": "error_stream",
+        "LambdaOutputDescription": { "ResourceARN": "arn:aws:lambda:eu-west-1:1:function:errors" },
+        "DestinationSchema": { "RecordFormatType": "JSON" } } ],
+    "ReferenceDataSourceDescriptions": [ {
+        "ReferenceId": "3.1", "TableName": "devices",
+        "S3ReferenceDataSourceDescription": { "BucketARN": "arn:aws:s3:::tables", "FileKey": "a/devices.csv", "ReferenceRoleARN": "arn:x" },
+        "ReferenceSchema": {
+          "RecordFormat": { "RecordFormatType": "CSV", "MappingParameters": { "CSVMappingParameters": { "RecordRowDelimiter": "\n", "RecordColumnDelimiter": "|" } } },
+          "RecordColumns": [ { "Name": "id", "SqlType": "INTEGER" } ] } } ] } }"#;
+
+fn definition(name: &str, text: &str, params: &[(&str, &str)]) -> Result<Definition, String> {
+    let params = params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    read(name, text, &params).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_described_application_becomes_a_script() {
+    let definition = definition("app.json", DESCRIBED, &[]).expect("valid");
+    assert_eq!(definition.input_names(), ["SOURCE_SQL_STREAM_001", "devices"]);
+    let scripts = definition.scripts(None, &Overrides::default()).expect("complete");
+    assert_eq!(
+        scripts.inputs,
+        r#"-- Application traffic.
+-- Its logs in CloudWatch have no counterpart here: errors are rows of error_stream.
+
+-- The service used the role arn:aws:iam::1:role/r; kinesql uses your credentials.
+CREATE SOURCE "SOURCE_SQL_STREAM_001" (
+    "sensor" VARCHAR(16) PATH '$.sensor',
+    "it's" DOUBLE PATH '$[''it''''s'']')
+  WITH (connector = 'kinesis', stream = 'arn:aws:kinesis:eu-west-1:123456789012:stream/cars', scan.start = 'trim_horizon', format = 'json', preprocessor = 'arn:aws:lambda:eu-west-1:1:function:clean');
+
+CREATE TABLE "devices" (
+    "id" INTEGER)
+  WITH (connector = 's3', path = 's3://tables/a/devices.csv', format = 'csv', csv.delimiter = '|');
+"#
+    );
+    assert_eq!(scripts.code, CODE);
+    assert_eq!(
+        scripts.outputs,
+        r#"CREATE SINK "DESTINATION_SQL_STREAM to firehose out" FROM "DESTINATION_SQL_STREAM"
+  WITH (connector = 'firehose', delivery_stream = 'arn:aws:firehose:eu-west-1:1:deliverystream/out', format = 'csv');
+CREATE SINK "error_stream to lambda errors" FROM "error_stream"
+  WITH (connector = 'lambda', function = 'arn:aws:lambda:eu-west-1:1:function:errors', format = 'json');
+"#
+    );
+}
+
+#[test]
+fn a_local_run_replaces_any_binding() {
+    let definition = definition("app.json", DESCRIBED, &[]).expect("valid");
+    let file = |path: &str| vec![OptionEntry::new("connector", "file"), OptionEntry::new("path", path)];
+    let overrides = Overrides {
+        inputs: BTreeMap::from([
+            ("SOURCE_SQL_STREAM_001".to_owned(), Replacement { options: file("cars.jsonl"), rowtime: Some("at".to_owned()) }),
+            ("devices".to_owned(), Replacement { options: file("devices.csv"), rowtime: None }),
+        ]),
+        sinks: ["DESTINATION_SQL_STREAM".to_owned()].into(),
+    };
+    let scripts = definition.scripts(None, &overrides).expect("complete");
+    assert!(
+        scripts.inputs.contains(
+            "    WATERMARK FOR \"at\" AS \"at\")\n  WITH (connector = 'file', path = 'cars.jsonl', format = 'json');\n"
+        )
+    );
+    assert!(scripts.inputs.contains("  WITH (connector = 'file', path = 'devices.csv', format = 'csv', csv.delimiter = '|');\n"));
+    assert!(!scripts.outputs.contains("firehose") && scripts.outputs.contains("error_stream"), "{}", scripts.outputs);
+}
+
+/// `CreateApplication` of the second API version: other places, no roles, the same application.
+#[test]
+fn the_second_version_of_the_api_is_read_too() {
+    let text = r#"{
+      "ApplicationName": "traffic", "RuntimeEnvironment": "SQL-1_0", "ServiceExecutionRole": "arn:x",
+      "ApplicationConfiguration": {
+        "ApplicationCodeConfiguration": { "CodeContentType": "PLAINTEXT", "CodeContent": { "TextContent": "-- code" } },
+        "SqlApplicationConfiguration": {
+          "Inputs": [ { "NamePrefix": "S", "KinesisStreamsInput": { "ResourceARN": "arn:aws:kinesis:eu-west-1:1:stream/cars" },
+            "InputParallelism": { "Count": 2 },
+            "InputSchema": { "RecordFormat": { "RecordFormatType": "JSON", "MappingParameters": { "JSONMappingParameters": { "RecordRowPath": "$.rows[0:]" } } },
+              "RecordColumns": [ { "Name": "a", "Mapping": "$.a", "SqlType": "INTEGER" } ] } } ] } } }"#;
+    let scripts = definition("app.json", text, &[]).expect("valid").scripts(None, &Overrides::default()).expect("complete");
+    for (name, worker) in [("S_001", "1/2"), ("S_002", "2/2")] {
+        let expected = format!(
+            "CREATE SOURCE \"{name}\" (\n    \"a\" INTEGER PATH '$.a')\n  WITH (connector = 'kinesis', stream = \
+             'arn:aws:kinesis:eu-west-1:1:stream/cars', scan.start = 'latest', format = 'json', json.row_path = '$.rows[0:]', worker = '{worker}');\n"
+        );
+        assert!(scripts.inputs.contains(&expected), "{}", scripts.inputs);
+    }
+    assert_eq!((scripts.code.as_str(), scripts.outputs.as_str()), ("-- code", ""));
+}
+
+const TEMPLATE: &str = "
+AWSTemplateFormatVersion: '2010-09-09'
+Transform: AWS::Serverless-2016-10-31
+Parameters:
+  Stage: { Type: String }
+  Rate: { Type: Number, Default: 10 }
+Conditions:
+  IsProd: !Equals [!Ref Stage, prod]
+Mappings:
+  Names: { prod: { out: big }, dev: { out: small } }
+Resources:
+  Cars: { Type: AWS::Kinesis::Stream, Properties: { Name: !Sub '${Stage}-cars', ShardCount: !Ref Rate } }
+  Role: { Type: AWS::IAM::Role }
+  App:
+    Type: AWS::KinesisAnalytics::Application
+    Properties:
+      ApplicationName: !Join ['-', [traffic, !Ref Stage]]
+      ApplicationCode: |
+        -- the code of ${Stage} stays as it is
+        CREATE STREAM \"OUT\" (\"a\" INTEGER);
+      Inputs:
+        - NamePrefix: SOURCE_SQL_STREAM
+          InputParallelism: { Count: '1' }
+          KinesisStreamsInput: { ResourceARN: !GetAtt Cars.Arn, RoleARN: !GetAtt Role.Arn }
+          InputSchema:
+            RecordFormat: { RecordFormatType: CSV, MappingParameters: { CSVMappingParameters: { RecordRowDelimiter: '\\n', RecordColumnDelimiter: ',' } } }
+            RecordColumns: [ { Name: a, SqlType: INTEGER }, !If [IsProd, { Name: b, SqlType: DOUBLE }, !Ref AWS::NoValue] ]
+  Output:
+    Type: AWS::KinesisAnalytics::ApplicationOutput
+    DependsOn: App
+    Properties:
+      ApplicationName: !Ref App
+      Output:
+        Name: OUT
+        DestinationSchema: { RecordFormatType: JSON }
+        KinesisStreamsOutput: { ResourceARN: !Sub ['arn:aws:kinesis:${AWS::Region}:${AWS::AccountId}:stream/${Name}', { Name: !FindInMap [Names, !Ref Stage, out] }], RoleARN: !GetAtt Role.Arn }
+  OnlyInProduction:
+    Type: AWS::KinesisAnalytics::ApplicationOutput
+    Condition: IsProd
+    Properties: { ApplicationName: !Ref App, Output: { Name: error_stream, DestinationSchema: { RecordFormatType: JSON }, LambdaOutput: { ResourceARN: !ImportValue errors } } }
+";
+
+#[test]
+fn a_template_is_evaluated_with_its_parameters() {
+    let params = [("Stage", "dev"), ("AWS::Region", "eu-west-1"), ("AWS::AccountId", "123456789012")];
+    let dev = definition("t.yaml", TEMPLATE, &params).expect("valid");
+    assert_eq!(dev.name, "traffic-dev");
+    assert_eq!(dev.code.as_deref(), Some("-- the code of ${Stage} stays as it is\nCREATE STREAM \"OUT\" (\"a\" INTEGER);\n"));
+    let stream = dev.inputs[0].kinesis_streams_input.as_ref().expect("a stream");
+    assert_eq!(stream.arn, "arn:aws:kinesis:eu-west-1:123456789012:stream/dev-cars");
+    assert_eq!(dev.inputs[0].input_schema.record_columns.len(), 1);
+    assert_eq!(dev.outputs.len(), 1);
+    let output = dev.outputs[0].kinesis_streams_output.as_ref().expect("a stream");
+    assert_eq!(output.arn, "arn:aws:kinesis:eu-west-1:123456789012:stream/small");
+
+    let more = [("Stage", "prod"), ("AWS::Region", "eu-west-1"), ("AWS::AccountId", "1"), ("errors", "arn:l")];
+    let prod = definition("t.yaml", TEMPLATE, &more).expect("valid");
+    assert_eq!((prod.outputs.len(), prod.inputs[0].input_schema.record_columns.len()), (2, 2));
+}
+
+#[test]
+fn wrong_files_say_what_is_missing() {
+    let no_code = DESCRIBED.replace("\"ApplicationCode\"", "\"Other\"");
+    let error = definition("app.json", &no_code, &[]).expect("valid").scripts(None, &Overrides::default()).expect_err("no code");
+    assert_eq!(error.message(), "application \"traffic\" comes without its SQL code");
+    let region = ("AWS::Region", "eu-west-1");
+    let dev = [("Stage", "dev"), region];
+    for (name, text, params, expected) in [
+        ("a.json", "{}", &[][..], "'a.json' describes no Kinesis Data Analytics application"),
+        (
+            "a.json",
+            r#"{"RuntimeEnvironment": "FLINK-1_20"}"#,
+            &[],
+            "'a.json' is an application of runtime FLINK-1_20, not of SQL",
+        ),
+        ("a.json", DESCRIBED, &[("x", "1")], "--param x: 'a.json' is no template, so it has no parameters"),
+        (
+            "a.json",
+            &DESCRIBED.replace("\"SqlType\": \"DOUBLE\"", "\"Sql\": \"DOUBLE\""),
+            &[],
+            "'a.json' does not have the shape of an application: missing field `SqlType`",
+        ),
+        ("t.yaml", TEMPLATE, &[region], "'t.yaml' does not say parameter \"Stage\"\nhint: Give it with --param Stage=…."),
+        (
+            "t.yaml",
+            TEMPLATE,
+            &dev,
+            "'t.yaml' does not say parameter \"AWS::AccountId\"\nhint: Give it with --param AWS::AccountId=….",
+        ),
+        (
+            "t.yaml",
+            &TEMPLATE.replace("!ImportValue errors", "x"),
+            &[("Stge", "dev")],
+            "--param Stge: 't.yaml' has no such parameter\nhint: Parameters are Rate, Stage.",
+        ),
+        (
+            "t.yaml",
+            "Resources: {}",
+            &[],
+            "'t.yaml' holds no resource of type AWS::KinesisAnalytics::Application or AWS::KinesisAnalyticsV2::Application",
+        ),
+    ] {
+        let error = definition(name, text, params).expect_err(expected);
+        assert!(error.starts_with(expected), "{error}");
+    }
+    for (what, with, expected) in [
+        (
+            "\"RecordColumnDelimiter\": \"|\"",
+            "\"RecordColumnDelimiter\": \"||\"",
+            "\"devices\": fields between \"||\" cannot be read",
+        ),
+        (
+            "\"RecordRowDelimiter\": \"\\n\"",
+            "\"RecordRowDelimiter\": \";\"",
+            "\"devices\": rows that end with \";\" cannot be read",
+        ),
+        ("\"UTF-8\"", "\"UTF-16\"", "\"SOURCE_SQL_STREAM\": RecordEncoding is 'UTF-16', not UTF-8"),
+        ("\"Count\": 1", "\"Count\": 65", "InputParallelism of input \"SOURCE_SQL_STREAM\" is 65, not 1 to 64"),
+        ("TRIM_HORIZON", "YESTERDAY", "input \"SOURCE_SQL_STREAM\" cannot start at 'YESTERDAY'"),
+    ] {
+        let text = DESCRIBED.replacen(what, with, 1);
+        let error = definition("a.json", &text, &[]).expect("readable").scripts(None, &Overrides::default()).expect_err(expected);
+        assert_eq!(error.message(), expected);
+    }
+}
