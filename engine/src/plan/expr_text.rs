@@ -38,6 +38,7 @@ fn origin(column: &Column, plan: &LogicalPlan) -> Option<Expr> {
     let index = plan.schema().maybe_index_of_column(column)?;
     match plan {
         LogicalPlan::Filter(filter) => origin(column, &filter.input),
+        LogicalPlan::Sort(sort) => origin(column, &sort.input),
         LogicalPlan::Projection(projection) => Some(with_origin(projection.expr.get(index)?, &projection.input)),
         LogicalPlan::Window(window) => match index.checked_sub(window.input.schema().fields().len()) {
             Some(index) => window.window_expr.get(index).cloned(),

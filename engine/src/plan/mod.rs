@@ -23,6 +23,7 @@ pub mod rowtime;
 pub mod rules;
 pub mod session;
 mod sliding;
+mod sort;
 mod stagger;
 mod table_function;
 mod top_n;

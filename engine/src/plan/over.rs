@@ -73,6 +73,13 @@ struct Resolver {
 impl Resolver {
     fn query(&mut self, query: &mut Query, outer: &[NamedWindow]) {
         self.body(&mut query.body, outer);
+        let mut sorts = query.order_by.iter().filter_map(|order| match &order.kind {
+            ast::OrderByKind::Expressions(sorts) => Some(sorts),
+            ast::OrderByKind::All(_) => None,
+        });
+        if let Some(function) = sorts.next().and_then(|sorts| sorts.iter().find_map(|sort| first_over(&sort.expr))) {
+            self.refuse_in("ORDER BY", &function);
+        }
     }
 
     fn body(&mut self, body: &mut SetExpr, outer: &[NamedWindow]) {

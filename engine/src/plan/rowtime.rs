@@ -76,7 +76,27 @@ pub enum Carrier {
 ///
 /// With a wildcard before the item its place counts items, not columns; [`Carrier::Added`] is always last.
 pub fn make_explicit(query: &mut Query, streams: &StreamSchemas) -> Carrier {
-    in_set_expression(&mut query.body, streams)
+    let carrier = in_set_expression(&mut query.body, streams);
+    name_in_order(query, carrier);
+    carrier
+}
+
+/// In ORDER BY the ROWTIME of a stream is that of the query's rows, unless the query gives them another or they are groups.
+fn name_in_order(query: &mut Query, carrier: Carrier) {
+    let SetExpr::Select(select) = query.body.as_ref() else { return };
+    if matches!(carrier, Carrier::Override(_))
+        || is_aggregating(select)
+        || select.from.iter().any(|from| stream_join(from).is_some())
+    {
+        return;
+    }
+    let Some(order) = &mut query.order_by else { return };
+    let _ = sqlparser::ast::visit_expressions_mut(order, |expr| {
+        if is_rowtime(expr) {
+            *expr = Expr::Identifier(Ident { span: sqlparser::ast::Spanned::span(expr), ..Ident::with_quote('"', ROWTIME) });
+        }
+        ControlFlow::<()>::Continue(())
+    });
 }
 
 fn in_set_expression(body: &mut SetExpr, streams: &StreamSchemas) -> Carrier {

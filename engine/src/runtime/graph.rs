@@ -256,14 +256,17 @@ impl Builder<'_> {
                         open.operators.push(operator.clone());
                     }
                     OperatorSpec::Stagger { .. }
+                    | OperatorSpec::Turns { .. }
                     | OperatorSpec::Distinct { .. }
                     | OperatorSpec::Model { .. }
                     | OperatorSpec::GroupRank { .. }
+                    | OperatorSpec::Sort { .. }
                     | OperatorSpec::Sliding { .. }
                     | OperatorSpec::Running { .. } => {
                         open = self.in_time_order(open, &input.schema(), pump)?;
                         open.operators.push(operator.clone());
                     }
+                    OperatorSpec::TimeOrder { schema, .. } => open = self.in_time_order(open, schema, pump)?,
                     operator => open.operators.push(operator.clone()),
                 }
                 Ok(open)

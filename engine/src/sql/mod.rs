@@ -26,7 +26,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 pub use literal::{Interval, sql_type_of_ast};
-pub(crate) use query::{CURSOR, JOIN_WINDOW, OF_CURSOR, STAGGER, WINDOWS};
+pub(crate) use query::{CURSOR, JOIN_WINDOW, OF_CURSOR, STAGGER, WINDOWS, WITHIN};
 pub use statement::*;
 
 use crate::diagnostic::{Diagnostic, Script};

@@ -14,6 +14,8 @@ pub(super) struct Level {
     pub(super) start: usize,
     /// Index of its last minus between two operands in the output.
     pub(super) minus: Option<usize>,
+    /// Index of the first item of its ORDER BY in the output, while that item is read; and in the input.
+    pub(super) order: Option<(usize, usize)>,
     /// UNION, EXCEPT and INTERSECT.
     pub(super) set_operators: usize,
 }
@@ -36,7 +38,7 @@ pub(super) enum Opening {
 
 impl Level {
     pub(super) fn new(opening: Opening) -> Self {
-        Self { opening, operators: 0, operand: 0, height: 0, start: 0, minus: None, set_operators: 0 }
+        Self { opening, operators: 0, operand: 0, height: 0, start: 0, minus: None, order: None, set_operators: 0 }
     }
 
     pub(super) fn root() -> Self {

@@ -9,6 +9,7 @@
 //! | `SELECT STREAM` | `SELECT`; [`Query::stream`] |
 //! | unquoted names | upper case; names of functions lower case |
 //! | `STEP(x BY y)` | `step(x, y)` |
+//! | `ORDER BY t WITHIN i` | `ORDER BY "$within"(t, i)` |
 //! | `WINDOWED BY STAGGER (PARTITION BY a RANGE i)` | `GROUP BY a, "$stagger"(i)` |
 //! | `FLOOR(x TO unit)`, `CEIL`, `CEILING` | `floor_to(x, 'UNIT')`, `ceil_to(x, 'UNIT')` |
 //! | `INTERVAL '1:30' MINUTE TO SECOND` | `INTERVAL '90000 milliseconds'`; years and months: `INTERVAL '15 months'` |
@@ -55,6 +56,9 @@ const INLINE_DEPTH_MAX: usize = 6;
 
 /// Name of the group key that stands for WINDOWED BY STAGGER; no user's function has a `$`.
 pub(crate) const STAGGER: &str = "$stagger";
+
+/// Name of the function that stands for WITHIN in ORDER BY.
+pub(crate) const WITHIN: &str = "$within";
 
 /// What a stream query can do, for hints.
 const AVAILABLE: &str =

@@ -218,7 +218,12 @@ impl<'a> Rewriter<'a> {
                 self.after_group(difference);
                 return;
             }
-            "," => self.end_expression(),
+            "," => {
+                self.end_expression();
+                if let Some(level) = self.level() {
+                    level.order = None;
+                }
+            }
             "." => {}
             "-" => {
                 let minus = Some(self.out.len()).filter(|_| self.previous().is_some_and(Token::ends_operand));
