@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use kinesql_engine::Result;
-use kinesql_engine::connector::{Offset, Read, Sink, SinkContext, SinkState, SinkWriter, Source, SourceContext};
+use kinesql_engine::connector::{Offset, Read, RefusedRows, Sink, SinkContext, SinkState, SinkWriter, Source, SourceContext};
 use kinesql_engine::format::FormatSpec;
 use kinesql_engine::runtime::clock::{Clock, ManualClock, SystemClock};
 
@@ -21,7 +21,7 @@ pub fn source_context() -> SourceContext {
 
 /// What a sink is opened with.
 pub fn sink_context(checkpointed: bool) -> SinkContext {
-    SinkContext { clock: SystemClock::shared() as Arc<dyn Clock>, checkpointed }
+    SinkContext { clock: SystemClock::shared() as Arc<dyn Clock>, checkpointed, refused: RefusedRows::default() }
 }
 
 /// What was read from a split after one call of `next`.
@@ -48,7 +48,7 @@ pub async fn read_split(source: &dyn Source, split: &str, offset: Option<&Offset
                 (records, read.offset, false)
             }
             Read::Batch { batch, offset } => (rows(&batch), offset, false),
-            Read::Watermark { offset, .. } => (Vec::new(), offset, false),
+            Read::Watermark { offset, .. } | Read::Parts { offset, .. } => (Vec::new(), offset, false),
             Read::End { offset } => (Vec::new(), offset, true),
         };
         let text = offset.0.to_string();

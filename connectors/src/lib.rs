@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use kinesql_engine::connector::ConnectorRegistry;
 
+pub mod aws;
 mod blocking;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;

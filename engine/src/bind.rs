@@ -542,7 +542,7 @@ impl Binder<'_> {
                             .collect::<Result<Vec<_>, _>>()?;
                         batches.push(batch.project(&indices)?.with_schema(schema.clone())?);
                     }
-                    Read::Watermark { .. } => {}
+                    Read::Watermark { .. } | Read::Parts { .. } => {}
                     Read::End { .. } => break,
                 }
             }

@@ -207,6 +207,8 @@ impl Piece {
             position: self.start,
             rejected: self.rejected.into_iter().collect(),
             arrival_time: None,
+            part: None,
+            envelopes: None,
             offset,
         }
     }

@@ -12,5 +12,8 @@ pub mod source;
 
 pub use options::{OptionEntry, OptionKind, OptionSpec, Options};
 pub use registry::ConnectorRegistry;
-pub use sink::{Sink, SinkContext, SinkDefinition, SinkFactory, SinkState, SinkWriter};
-pub use source::{Offset, Payload, Read, Records, Source, SourceContext, SourceDefinition, SourceFactory, SplitReader};
+pub use sink::{RefusedRows, Sink, SinkContext, SinkDefinition, SinkFactory, SinkState, SinkWriter};
+pub use source::{
+    ConnectorMetric, Envelopes, Offset, Payload, Read, Records, Source, SourceContext, SourceDefinition, SourceFactory,
+    SplitReader,
+};

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
@@ -14,8 +14,9 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::options::{OptionSpec, Options};
+use super::source::ConnectorMetric;
 use crate::checkpoint::Epoch;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::FormatSpec;
 use crate::runtime::clock::Clock;
 
@@ -31,6 +32,25 @@ pub struct SinkContext {
     pub clock: Arc<dyn Clock>,
     /// True if the job takes checkpoints: `prepare` and `commit` will be called.
     pub checkpointed: bool,
+    /// Takes rows that the destination will never accept.
+    pub refused: RefusedRows,
+}
+
+/// Rows that a sink could not deliver and never will, such as one over the size limit of a service: the sink's task makes
+/// rows of `error_stream` of them after each call of the writer. Clones share the rows.
+#[derive(Debug, Clone, Default)]
+pub struct RefusedRows(Arc<Mutex<Vec<(RecordBatch, Error)>>>);
+
+impl RefusedRows {
+    /// `row` (a batch of one) is given up because of `error`, a [`crate::ErrorKind::Data`].
+    pub fn push(&self, row: RecordBatch, error: Error) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((row, error));
+    }
+
+    /// The rows since the last call.
+    pub fn take(&self) -> Vec<(RecordBatch, Error)> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// What CREATE SINK says besides the options.
@@ -52,6 +72,11 @@ pub trait Sink: Send + Sync + fmt::Debug {
     /// Opens the sink. With `state` (from the newest complete checkpoint) everything written after that checkpoint is
     /// undone where that is possible, and what was prepared but not committed is committed.
     async fn open(&self, state: Option<&SinkState>, context: &SinkContext) -> Result<Box<dyn SinkWriter>>;
+
+    /// What the sink shows of itself while a job runs.
+    fn metrics(&self) -> Vec<ConnectorMetric> {
+        Vec::new()
+    }
 
     /// The local file or folder that it owns, absolute and without links, if it writes to one. The engine starts no job in
     /// which something else writes or reads it.

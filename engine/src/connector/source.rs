@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -43,6 +43,15 @@ pub enum Read {
         /// The place after it.
         offset: Offset,
     },
+    /// The parts (shards) that the split has from now on, when a shard was taken, closed or given away. The split's watermark
+    /// is that of its slowest part; a part that is silent for the `idle_timeout` no longer holds it back. A reader that never
+    /// says this has no parts.
+    Parts {
+        /// The names of the open parts.
+        open: Vec<Arc<str>>,
+        /// The place, unchanged by rows but perhaps by the parts.
+        offset: Offset,
+    },
     /// A bounded split is read to its end; the reader is not called again.
     End {
         /// The place of the end, from which a later run finds nothing, or what was appended meanwhile.
@@ -64,8 +73,32 @@ pub struct Records {
     pub rejected: Vec<Rejected>,
     /// When the service received the records, if it says so: the ROWTIME under `rowtime = 'arrival'`.
     pub arrival_time: Option<EventTime>,
+    /// The part of the split that the records come from, one of the last [`Read::Parts`].
+    pub part: Option<Arc<str>>,
+    /// What the service says of each record, in the columns of [`Source::metadata`].
+    pub envelopes: Option<Envelopes>,
     /// The place after the last record.
     pub offset: Offset,
+}
+
+/// What the service says of each record of [`Records::bytes`]: a record may hold several rows, or none.
+#[derive(Debug, Clone)]
+pub struct Envelopes {
+    /// Where each record ends within the bytes, rising.
+    pub ends: Vec<u32>,
+    /// The columns of [`Source::metadata`], a row for each record.
+    pub columns: RecordBatch,
+}
+
+/// A number that a connector shows of itself, such as how far behind the newest record a shard is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConnectorMetric {
+    /// Its name with the unit last, such as `behind_latest_ms`.
+    pub name: &'static str,
+    /// The part (shard) that it is about; empty for the whole connector.
+    pub part: String,
+    /// Its value now.
+    pub value: f64,
 }
 
 /// Whether a source delivers bytes to decode or rows.
@@ -103,6 +136,20 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// The first records, at most about `max_bytes`, for schema inference. Reading them does not lose them.
     async fn sample(&self, max_bytes: usize, context: &SourceContext) -> Result<Vec<u8>>;
 
+    /// Columns that the source knows of each record besides the record itself (kda-sql-reference.md §3.3). They can be selected
+    /// by name, are not part of `*`, and come with [`Records::envelopes`].
+    fn metadata(&self) -> SchemaRef {
+        Arc::new(Schema::empty())
+    }
+
+    /// A checkpoint that holds `offset` of `split` is complete: nothing before it is read again. Must not block.
+    fn checkpointed(&self, _split: &str, _offset: &Offset) {}
+
+    /// What the source shows of itself while a job runs.
+    fn metrics(&self) -> Vec<ConnectorMetric> {
+        Vec::new()
+    }
+
     /// True if it reads this local file, or files in this folder. The path is absolute and without links.
     fn reads_path(&self, _path: &Path) -> bool {
         false
@@ -114,6 +161,11 @@ pub trait Source: Send + Sync + fmt::Debug {
 pub trait SplitReader: Send {
     /// The next piece of the split.
     async fn next(&mut self) -> Result<Read>;
+
+    /// The job stops gracefully, after its last checkpoint if it takes any: gives back what others may wait for, such as leases.
+    async fn close(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// What a reader gets from the engine.

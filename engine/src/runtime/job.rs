@@ -23,7 +23,7 @@ use crate::checkpoint::coordinator::{CheckpointPlan, Coordinator, Report, Reques
 use crate::checkpoint::manifest::Manifest;
 use crate::checkpoint::store::CheckpointStore;
 use crate::checkpoint::{Epoch, OperatorState};
-use crate::connector::{Payload, SinkContext, SourceContext};
+use crate::connector::{Payload, RefusedRows, SinkContext, SourceContext};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format;
 use crate::operator::Chain;
@@ -344,7 +344,7 @@ impl Launch {
     async fn start_sink(&mut self, place: usize) -> Result<()> {
         let SinkEntry { name, sink, .. } = self.graph.sinks[place].clone();
         let checkpointed = self.options.checkpoints.is_some();
-        let context = SinkContext { clock: self.options.clock.clone(), checkpointed };
+        let context = SinkContext { clock: self.options.clock.clone(), checkpointed, refused: RefusedRows::default() };
         let state = self.manifest.as_ref().and_then(|manifest| manifest.sinks.get(&name).cloned());
         let writer = sink.open(state.as_ref(), &context).await?;
         let task = self.next_task();

@@ -108,6 +108,7 @@ pub async fn run(mut task: SourceTask, reader: Box<dyn SplitReader>) -> Result<(
                     Read::Records(records) => !records.bytes.is_empty() || !records.rejected.is_empty(),
                     Read::Batch { batch, .. } => batch.num_rows() > 0,
                     Read::Watermark { .. } | Read::End { .. } => true,
+                    Read::Parts { .. } => false,
                 };
                 if has_rows {
                     last_row = task.clock.now();
@@ -144,6 +145,11 @@ impl SourceTask {
                 self.offset = Some(offset);
                 self.rowtime.raise(time);
                 self.publish_watermark().await?;
+                self.metrics.reads.add(1);
+                return Ok(false);
+            }
+            Read::Parts { offset, .. } => {
+                self.offset = Some(offset);
                 self.metrics.reads.add(1);
                 return Ok(false);
             }

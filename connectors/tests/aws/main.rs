@@ -1,0 +1,16 @@
+//! The connectors of AWS services against real server processes.
+//!
+//! The first test installs the servers (`scripts/test-servers`, needs Node and Python). Where these tools are missing the
+//! tests say so and do nothing, except in CI, where that is a failure.
+
+mod servers;
+
+/// The servers start and answer: what every other test relies on.
+#[tokio::test]
+async fn servers_answer() {
+    for server in [servers::kinesis(), servers::ministack(), servers::moto()] {
+        let Some(server) = server else { return };
+        let answer = reqwest::get(&server.health).await.expect("the server answers");
+        assert!(answer.status().is_success(), "{}: {}", server.health, answer.status());
+    }
+}

@@ -1,0 +1,143 @@
+//! Starts AWS-compatible servers, each once per test run, on free ports of the loopback interface.
+//!
+//! | Server | For |
+//! | --- | --- |
+//! | [`kinesis`] (kinesis-local) | Kinesis: polling, resharding, lag, iterators, enhanced fan-out |
+//! | [`ministack`] | Firehose, Lambda, DynamoDB, S3, refusal of a second subscription |
+//! | [`moto`] | S3 with strict checks, Firehose to HTTP endpoints, canned answers of Lambda |
+//!
+//! Tests share the servers: each uses streams, buckets and tables of its own names.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// Time that a server may take to start on a busy machine.
+const START_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// A running server.
+pub struct Server {
+    /// `http://127.0.0.1:PORT`.
+    pub endpoint: String,
+    /// URL that answers 200 once the server is ready.
+    pub health: String,
+    /// Its standard input is a lifeline: the server ends when this process does.
+    _process: Child,
+}
+
+impl Server {
+    fn start(name: &str, mut command: Command, port: u16, health: &str) -> Self {
+        let endpoint = format!("http://127.0.0.1:{port}");
+        let process = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let process = process.unwrap_or_else(|error| panic!("{name} cannot be started: {error}"));
+        let started = Instant::now();
+        let address = format!("127.0.0.1:{port}");
+        while std::net::TcpStream::connect(&address).is_err() || !answers(port, health) {
+            assert!(started.elapsed() < START_TIMEOUT, "{name} is not ready after {START_TIMEOUT:?}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Self { health: format!("{endpoint}{health}"), endpoint, _process: process }
+    }
+}
+
+/// kinesis-local. A second endpoint with TLS and HTTP/2 is at [`kinesis_tls`].
+pub fn kinesis() -> Option<&'static Server> {
+    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
+    let server = SERVER.get_or_init(|| {
+        let folder = installed()?;
+        let (port, tls_port) = (free_port(), free_port());
+        TLS_PORT.get_or_init(|| tls_port);
+        let mut command = until_stdin_closes("node");
+        command.arg("--require").arg(folder.join("loopback.js")).arg(folder.join("node_modules/kinesis-local/main.js"));
+        for (name, value) in [("SHARD_LIMIT", "500"), ("LOG_LEVEL", "ERROR")] {
+            command.env(name, value);
+        }
+        // Creation and the like take this long; AWS takes seconds.
+        for name in ["CREATE_STREAM", "DELETE_STREAM", "SPLIT_SHARD", "MERGE_SHARDS", "UPDATE_SHARD_COUNT"] {
+            command.env(format!("{name}_DURATION"), "50ms");
+        }
+        command.env("REGISTER_STREAM_CONSUMER_DURATION", "50ms");
+        command.env("KINESIS_MOCK_PLAIN_PORT", port.to_string()).env("KINESIS_MOCK_TLS_PORT", tls_port.to_string());
+        command.env("KINESIS_MOCK_CERT_PATH", folder.join("server.json"));
+        Some(Server::start("kinesis-local", command, port, "/healthcheck"))
+    });
+    server.as_ref()
+}
+
+static TLS_PORT: OnceLock<u16> = OnceLock::new();
+
+/// `https://localhost:PORT` of kinesis-local, and the certificate of its authority (for `AWS_CA_BUNDLE`).
+#[allow(dead_code, reason = "for tests of enhanced fan-out")]
+pub fn kinesis_tls() -> Option<(String, PathBuf)> {
+    kinesis()?;
+    Some((format!("https://localhost:{}", TLS_PORT.get()?), installed()?.join("ca.pem")))
+}
+
+/// ministack.
+pub fn ministack() -> Option<&'static Server> {
+    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
+    let server = SERVER.get_or_init(|| {
+        let folder = installed()?;
+        let port = free_port();
+        let mut command = until_stdin_closes(folder.join("ministack/bin/ministack"));
+        command.env("BIND_HOST", "127.0.0.1").env("GATEWAY_PORT", port.to_string()).env("LOG_LEVEL", "ERROR");
+        Some(Server::start("ministack", command, port, "/_ministack/health"))
+    });
+    server.as_ref()
+}
+
+/// moto.
+pub fn moto() -> Option<&'static Server> {
+    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
+    let server = SERVER.get_or_init(|| {
+        let folder = installed()?;
+        let port = free_port();
+        let mut command = until_stdin_closes(folder.join("moto/bin/moto_server"));
+        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
+        Some(Server::start("moto", command, port, "/moto-api/"))
+    });
+    server.as_ref()
+}
+
+/// The folder of the servers; None, with a message, on a machine without Node or Python that is not CI.
+fn installed() -> Option<PathBuf> {
+    static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let folder = std::env::var_os("KINESQL_TEST_SERVERS").map_or_else(|| workspace.join(".testservers"), PathBuf::from);
+        let status = Command::new(workspace.join("scripts/test-servers")).arg(&folder).status();
+        if status.is_ok_and(|status| status.success()) {
+            return Some(folder);
+        }
+        assert!(std::env::var_os("CI").is_none(), "scripts/test-servers failed");
+        eprintln!("skipped: the test servers cannot be installed (they need Node 20 and Python 3.11)");
+        None
+    });
+    folder.clone()
+}
+
+/// A command that ends when the standard input of its shell does, however this process dies.
+fn until_stdin_closes(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new("sh");
+    // The server's own input is empty; `cat` waits for the end of this process.
+    command.args(["-c", "\"$@\" < /dev/null & server=$!; cat > /dev/null; kill $server", "sh"]).arg(program);
+    // Any credentials will do, and none must be looked for.
+    command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test").env("AWS_EC2_METADATA_DISABLED", "true");
+    command
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+fn answers(port: u16, path: &str) -> bool {
+    use std::io::{Read, Write};
+    let Ok(mut stream) = std::net::TcpStream::connect(("127.0.0.1", port)) else { return false };
+    let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let mut answer = [0; 12];
+    stream.write_all(request.as_bytes()).is_ok() && stream.read_exact(&mut answer).is_ok() && answer.ends_with(b"200")
+}
