@@ -11,7 +11,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::common::TableReference;
 use datafusion::datasource::MemTable;
-use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as DataFusionStatement;
@@ -31,12 +31,14 @@ use crate::plan::explain::explain;
 use crate::plan::explain_error::explain_error;
 use crate::plan::names::check_tables;
 use crate::plan::row_clock::current_row_timestamp;
+use crate::plan::rules::switches;
 use crate::plan::session::session_context;
 use crate::plan::{PlanNode, StreamSchemas};
 use crate::runtime::clock::{Clock, SystemClock};
 use crate::runtime::graph;
 use crate::runtime::job::{Job, JobOptions};
 use crate::runtime::metrics::Metrics;
+use crate::settings::Settings;
 use crate::sql::{Name, ObjectKind, Query, Statement, StatementKind, parse_script};
 
 /// How a job takes checkpoints.
@@ -66,6 +68,7 @@ pub struct EngineBuilder {
     memory_limit: usize,
     checkpoints: Option<CheckpointOptions>,
     connectors: ConnectorRegistry,
+    switches: Vec<OptionEntry>,
 }
 
 impl EngineBuilder {
@@ -101,9 +104,19 @@ impl EngineBuilder {
         self
     }
 
-    /// The engine. Fails if the checkpoint folder cannot be used.
+    /// Sets a switch, such as `avg_double` to `true`: [`crate::settings::SWITCHES`] lists them. `SET` in a script changes it again.
+    pub fn set(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.switches.push(OptionEntry::new(name, value));
+        self
+    }
+
+    /// The engine. Fails if the checkpoint folder cannot be used, or a switch cannot be set.
     pub fn build(self) -> Result<Engine> {
-        let Self { clock, parallelism, memory_limit, checkpoints, connectors } = self;
+        let Self { clock, parallelism, memory_limit, checkpoints, connectors, switches } = self;
+        let mut settings = Settings::default();
+        for switch in switches {
+            settings.set(switch).map_err(|problem| Error::sql(vec![problem]))?;
+        }
         let checkpoints = match checkpoints {
             Some(CheckpointOptions { directory, store, interval, retain }) => {
                 let store = match store {
@@ -116,7 +129,7 @@ impl EngineBuilder {
         };
         let session = session_context(memory_limit)?;
         session.register_udf(current_row_timestamp(clock.clone()));
-        let shared = Mutex::new(Shared::default());
+        let shared = Mutex::new(Shared { settings, ..Shared::default() });
         Ok(Engine { inner: Arc::new(Inner { session, clock, parallelism, checkpoints, connectors, shared }) })
     }
 }
@@ -143,6 +156,7 @@ struct Inner {
 struct Shared {
     catalog: Catalog,
     bindings: BTreeMap<String, SourceBinding>,
+    settings: Settings,
     /// Sinks given outside the script: stream and options.
     sinks: Vec<(String, Vec<OptionEntry>)>,
 }
@@ -172,6 +186,7 @@ impl Engine {
             memory_limit: 1 << 30,
             checkpoints: None,
             connectors: ConnectorRegistry::default(),
+            switches: Vec::new(),
         }
     }
 
@@ -201,7 +216,7 @@ impl Engine {
         for outcome in outcomes {
             results.push(match outcome {
                 Bound::Outcome(outcome) => outcome,
-                Bound::Query(query) => Outcome::Query(self.start_query(&query).await?),
+                Bound::Query(query, settings) => Outcome::Query(self.start_query(&query, &settings).await?),
             });
         }
         Ok(results)
@@ -389,14 +404,14 @@ impl Engine {
         &'a self,
         catalog: &'a mut Catalog,
         bindings: &'a BTreeMap<String, SourceBinding>,
-        state: &'a datafusion::execution::SessionState,
+        state: &'a SessionState,
     ) -> Binder<'a> {
         Binder { catalog, state, connectors: &self.inner.connectors, bindings, clock: &self.inner.clock, warnings: Vec::new() }
     }
 
     /// The catalog and all sinks, those from outside the script included.
     fn complete(&self) -> Result<(Catalog, Vec<SinkEntry>)> {
-        let Shared { mut catalog, bindings, sinks: outside } = self.shared().clone();
+        let Shared { mut catalog, bindings, sinks: outside, .. } = self.shared().clone();
         let mut sinks = catalog.sinks.clone();
         let state = self.inner.session.state();
         let binder = self.binder(&mut catalog, &bindings, &state);
@@ -429,7 +444,7 @@ impl Engine {
     }
 
     async fn bind(&self, shared: &mut Shared, statement: &Statement) -> Result<(Vec<Diagnostic>, Bound), Vec<Diagnostic>> {
-        let state = self.inner.session.state();
+        let state = shared.settings.in_session(self.inner.session.state());
         let mut binder = self.binder(&mut shared.catalog, &shared.bindings, &state);
         let outcome = match &statement.kind {
             StatementKind::CreateStream(statement) => Outcome::Created(binder.create_stream(statement).await?),
@@ -451,6 +466,10 @@ impl Engine {
                 Outcome::Dropped(dropped)
             }
             StatementKind::AlterPump(statement) => Outcome::Altered(binder.alter_pump(statement)?),
+            StatementKind::Set(entry) => {
+                shared.settings.set(entry.clone()).map_err(|problem| vec![problem])?;
+                Outcome::Altered(format!("{} = '{}'", entry.key, entry.value))
+            }
             StatementKind::Explain(statement) => Outcome::Explained(self.explain_statement(&binder, statement).await?),
             StatementKind::Query(query) => {
                 // Planned now for its errors; started when the whole script is right.
@@ -458,10 +477,10 @@ impl Engine {
                     binder.plan(query).await?;
                 } else {
                     check_tables(query, binder.catalog, &self.inner.session)?;
-                    self.plan_table_query(query).await?;
+                    plan_table_query(query, binder.state).await?;
                 }
                 let warnings = std::mem::take(&mut binder.warnings);
-                return Ok((warnings, Bound::Query(query.clone())));
+                return Ok((warnings, Bound::Query(query.clone(), shared.settings.clone())));
             }
         };
         Ok((binder.warnings, Bound::Outcome(outcome)))
@@ -486,7 +505,7 @@ impl Engine {
             }
             StatementKind::Query(query) => {
                 check_tables(query, binder.catalog, &self.inner.session)?;
-                let plan = self.plan_table_query(query).await?;
+                let plan = plan_table_query(query, binder.state).await?;
                 let plan =
                     binder.state.optimize(&plan).map_err(|error| vec![explain_error(&error, &StreamSchemas::default())])?;
                 return Ok(plan.display_indent().to_string());
@@ -500,12 +519,12 @@ impl Engine {
         text.map_err(|error| vec![Diagnostic::error(error.message())])
     }
 
-    async fn start_query(&self, query: &Query) -> Result<QueryStream> {
+    async fn start_query(&self, query: &Query, settings: &Settings) -> Result<QueryStream> {
+        let state = settings.in_session(self.inner.session.state());
         if !query.stream {
-            return self.table_query(query).await;
+            return self.table_query(query, &state).await;
         }
         let Shared { mut catalog, bindings, .. } = self.shared().clone();
-        let state = self.inner.session.state();
         let plan = self.binder(&mut catalog, &bindings, &state).plan(query).await.map_err(Error::sql)?.into_output();
         let schema = plan.schema();
         let (sender, receiver) = mpsc::channel(QUERY_BATCHES);
@@ -515,19 +534,10 @@ impl Engine {
     }
 
     /// A query without STREAM: DataFusion answers it.
-    async fn table_query(&self, query: &Query) -> Result<QueryStream> {
-        let plan = self.plan_table_query(query).await.map_err(Error::sql)?;
+    async fn table_query(&self, query: &Query, state: &SessionState) -> Result<QueryStream> {
+        let plan = plan_table_query(query, state).await.map_err(Error::sql)?;
         let rows = self.inner.session.execute_logical_plan(plan).await?.execute_stream().await?;
         Ok(QueryStream { schema: rows.schema(), rows: Rows::Table(rows) })
-    }
-
-    async fn plan_table_query(&self, query: &Query) -> Result<LogicalPlan, Vec<Diagnostic>> {
-        let statement = DataFusionStatement::Statement(Box::new(sqlparser::ast::Statement::Query(query.ast.clone())));
-        let plan = self.inner.session.state().statement_to_plan(statement).await;
-        plan.map_err(|error| {
-            let problem = explain_error(&error, &StreamSchemas::default());
-            vec![if problem.span.is_none() { problem.at(query.span) } else { problem }]
-        })
     }
 
     fn register_table(&self, name: &str, schema: SchemaRef, batches: Vec<RecordBatch>) -> Result<()> {
@@ -571,6 +581,16 @@ impl Engine {
     }
 }
 
+/// The plan of a query without STREAM.
+async fn plan_table_query(query: &Query, state: &SessionState) -> Result<LogicalPlan, Vec<Diagnostic>> {
+    let statement = DataFusionStatement::Statement(Box::new(sqlparser::ast::Statement::Query(query.ast.clone())));
+    let plan = state.statement_to_plan(statement).await.and_then(|plan| switches::apply(plan, &Settings::of(state)));
+    plan.map_err(|error| {
+        let problem = explain_error(&error, &StreamSchemas::default());
+        vec![if problem.span.is_none() { problem.at(query.span) } else { problem }]
+    })
+}
+
 /// Shown as the connector of sources and sinks that were added by code.
 const CUSTOM: &str = "custom";
 
@@ -588,7 +608,8 @@ struct Prepared {
 
 enum Bound {
     Outcome(Outcome),
-    Query(Query),
+    /// With the switches that hold for it.
+    Query(Query, Settings),
 }
 
 /// The sink that hands the rows of `plan` to the reader of a query.

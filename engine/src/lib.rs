@@ -11,6 +11,7 @@ pub mod format;
 pub mod operator;
 pub mod plan;
 pub mod runtime;
+pub mod settings;
 pub mod sql;
 pub mod types;
 

@@ -3,6 +3,7 @@
 mod errors;
 mod faults;
 mod join_property;
+mod joins_of_three;
 mod plans;
 mod property;
 mod simulation;

@@ -36,6 +36,8 @@ pub struct StreamSortPlan {
     pub period: PeriodKey,
     /// The others.
     pub by: Vec<SortKey>,
+    /// True if no more rows of a ROWTIME come once the watermark has reached it, as of the results of a window.
+    pub complete: bool,
     /// Place of ROWTIME.
     pub rowtime: usize,
     /// Columns of input and output.
@@ -167,7 +169,8 @@ impl Operator for StreamSort {
     }
 
     fn on_watermark(&mut self, watermark: EventTime, out: &mut Output) -> Result<()> {
-        if self.periods.open_from(watermark) > self.period {
+        let next = if self.plan.complete { watermark.saturating_add(1) } else { watermark };
+        if self.periods.open_from(next) > self.period {
             self.release(out)?;
             self.account()?;
         }

@@ -201,8 +201,7 @@ impl Operator for TurnWindow {
             pane.merge(layout, &mut self.keys, &state)?;
             batches.push(state);
         }
-        let summary =
-            serde_json::json!({ "number": self.period, "last": self.last, "period": self.periods.snapshot()? });
+        let summary = serde_json::json!({ "number": self.period, "last": self.last, "period": self.periods.snapshot()? });
         Ok(Some(OperatorState { summary, batches }))
     }
 

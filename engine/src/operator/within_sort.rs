@@ -141,7 +141,8 @@ impl WithinSort {
             self.bytes -= first.bytes;
             self.dropped += 1;
         }
-        out.batch(self.sorted_by_others(rows, ready, out)?);
+        let rows = self.sorted_by_others(rows, ready, out)?;
+        out.batch(rows);
         Ok(())
     }
 
@@ -240,11 +241,11 @@ impl Operator for WithinSort {
 
     fn restore(&mut self, state: OperatorState) -> Result<()> {
         self.released = state.summary_value("released")?;
-        // None of these rows is released: the bound is set behind them.
+        self.bound = state.summary_value("bound")?;
+        // All of these rows are behind the bound.
         for batch in state.batches.into_iter().filter(|batch| batch.num_rows() > 0) {
             self.add(batch, &mut Output::default())?;
         }
-        self.bound = state.summary_value("bound")?;
         self.account()
     }
 }

@@ -59,6 +59,7 @@ pub(super) fn text(expr: &Expr) -> String {
         Expr::Negative(inner) => format!("-{}", grouped(inner)),
         Expr::Not(inner) => format!("NOT {}", grouped(inner)),
         Expr::IsNull(inner) => format!("{} IS NULL", grouped(inner)),
+        Expr::IsNotFalse(inner) => format!("{} IS NOT FALSE", grouped(inner)),
         Expr::IsNotNull(inner) => format!("{} IS NOT NULL", grouped(inner)),
         Expr::Cast(cast) => format!("CAST({} AS {})", text(&cast.expr), sql_type_name(&cast.field)),
         Expr::Case(case) => {

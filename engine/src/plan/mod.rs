@@ -13,6 +13,7 @@ mod groups;
 mod insert;
 mod item_names;
 mod join;
+mod locate;
 pub mod monotonic;
 pub(crate) mod names;
 mod over;

@@ -233,10 +233,8 @@ fn of_column(column: &Column, plan: &LogicalPlan) -> Monotonicity {
 
 fn of_projected(column: &Column, projection: &Projection) -> Monotonicity {
     let Some(index) = projection.schema.maybe_index_of_column(column) else { return Monotonicity::None };
-    let carrier = projection
-        .expr
-        .iter()
-        .position(|expr| expr.schema_name().to_string() == ROWTIME || expr.qualified_name().1 == ROWTIME);
+    let carrier =
+        projection.expr.iter().position(|expr| expr.schema_name().to_string() == ROWTIME || expr.qualified_name().1 == ROWTIME);
     match carrier {
         // A query that sets ROWTIME anew starts a new time: what was monotonic before need not be any more.
         Some(place) if !is_plain_rowtime(&monotonicity(&projection.expr[place], &projection.input)) => match place == index {

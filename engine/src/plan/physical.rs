@@ -49,8 +49,8 @@ use crate::operator::stagger_window::{StaggerPlan, StaggerWindow};
 use crate::operator::stream_sort::{StreamSort, StreamSortPlan};
 use crate::operator::time_order::TimeOrder;
 use crate::operator::top_n::{TopN, TopNPlan};
-use crate::operator::turn_window::{TurnPlan, TurnWindow};
 use crate::operator::tumbling_window::{Emit, MergeWindows, OutputColumn, TumblingWindow, WindowPlan};
+use crate::operator::turn_window::{TurnPlan, TurnWindow};
 use crate::operator::window_join::{WindowJoin, WindowJoinPlan};
 use crate::operator::window_key::WindowKey;
 use crate::operator::window_pane::AggregateSpec;
@@ -177,7 +177,7 @@ impl OperatorSpec {
             }
             OperatorSpec::Distinct { plan, .. } => {
                 Box::new(Distinct::new(*plan, Budget::new("distinct", window_hint, pool), reporter.clone()))
-            },
+            }
             OperatorSpec::Model { plan, .. } => {
                 let hint = "Raise --memory-limit, use fewer trees or smaller samples, or bound PARTITION BY with max_models.";
                 Box::new(Model::try_new(&plan, threads, Budget::new("model", hint, pool))?)

@@ -1,11 +1,12 @@
 //! ORDER BY of a stream query (kda-sql-reference.md §2.8).
 //!
 //! For DataFusion's planner `ORDER BY t WITHIN INTERVAL '30' SECOND` is `ORDER BY "$within"(t, INTERVAL '30000 milliseconds')`: a
-//! function that is known by its name and never computed.
+//! function that is known by its name and never computed. The item `t AS ROWTIME` of such a query is
+//! `"$within"(t, s.ROWTIME) AS ROWTIME`, so that the ROWTIME that the rows come with is not pruned.
 
 use arrow::compute::SortOptions;
 use arrow::datatypes::DataType;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result as DataFusionResult, ScalarValue, not_impl_err};
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::expr::Sort as SortExpr;
@@ -15,8 +16,8 @@ use datafusion::logical_expr::{
 };
 
 use super::expr_text::{milliseconds_text, text, texts_over};
-use super::monotonic::{Monotonicity, monotonicity};
-use super::physical::{OperatorSpec, PlanNode, period_key, physical, plan_operators, without_metadata};
+use super::monotonic::{Monotonicity, monotonicity, window_of};
+use super::physical::{OperatorSpec, PlanNode, is_window_result, period_key, physical, plan_operators, without_metadata};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::operator::stream_sort::{SortKey, StreamSortPlan};
 use crate::operator::window_key::WindowKey;
@@ -70,8 +71,19 @@ pub(super) fn plan_sort(sort: &Sort, props: &ExecutionProps) -> Result<PlanNode,
         return Ok(node.then(OperatorSpec::TimeOrder { schema, rowtime }));
     }
     let period = period_key(&first.expr, &moving, input.schema(), props)?;
-    let plan = StreamSortPlan { period, by: keys(others, input, props)?, rowtime, schema };
+    let plan = StreamSortPlan { period, by: keys(others, input, props)?, complete: is_complete(input), rowtime, schema };
     Ok(node.then(OperatorSpec::Sort { plan: Box::new(plan), text: sort_text(&sort.expr, input) }))
+}
+
+/// True if no more rows of a ROWTIME can come once the watermark has reached it: those of a window that time closes.
+fn is_complete(input: &LogicalPlan) -> bool {
+    fn by_rows(plan: &LogicalPlan) -> bool {
+        match plan {
+            LogicalPlan::Aggregate(aggregate) => window_of(aggregate).is_some_and(|(_, moving)| moving.is_declared()),
+            plan => plan.inputs().into_iter().any(by_rows),
+        }
+    }
+    is_window_result(input) && !by_rows(input)
 }
 
 /// How the first expression of an ORDER BY moves; or why rows cannot be sorted by it.
@@ -90,8 +102,8 @@ fn check_first(first: &SortExpr, input: &LogicalPlan) -> Result<Monotonicity, Di
         }
     };
     if first.asc != rises {
-        let (moves, order) = if rises { ("grows", "DESC") } else { ("falls", "ASC") };
-        return refuse(format!("{} {moves} as time goes on: a stream cannot be sorted by it {order}", written()));
+        let (order, moves) = if rises { ("DESC", "grows") } else { ("ASC", "falls") };
+        return refuse(format!("ORDER BY on a stream cannot be {order} by {}, which {moves} as time goes on", written()));
     }
     let data_type = first.expr.get_type(input.schema().as_ref()).ok();
     if !moving.is_declared() && !data_type.as_ref().is_some_and(WindowKey::supports) {
@@ -108,42 +120,48 @@ fn plan_within(
     input: &LogicalPlan,
     props: &ExecutionProps,
 ) -> Result<PlanNode, Diagnostic> {
-    let [time, interval] = arguments else { return Err(Diagnostic::error("WITHIN needs an interval").hint(FORM)) };
+    let [time, interval] = arguments else { return Err(Diagnostic::error("ORDER BY … WITHIN needs an interval").hint(FORM)) };
     let within_ms = match interval {
         Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(value)), _) if value.months == 0 => {
             i64::from(value.days) * 86_400_000 + value.nanoseconds / 1_000_000
         }
-        _ => return Err(Diagnostic::error("WITHIN needs an interval of days to seconds: months differ in length").hint(FORM)),
+        _ => {
+            let problem = Diagnostic::error("ORDER BY … WITHIN needs an interval of days to seconds: months differ in length");
+            return Err(problem.hint(FORM));
+        }
     };
     if within_ms < 0 {
-        return Err(Diagnostic::error("the interval of WITHIN cannot be negative").hint(FORM));
+        return Err(Diagnostic::error("ORDER BY … WITHIN cannot have a negative interval").hint(FORM));
     }
     let at_time = |problem: String| located(Diagnostic::error(problem), time);
     let missing = || {
-        at_time(format!("{} of ORDER BY … WITHIN must be in the select list as ROWTIME", text(time)))
+        at_time(format!("ORDER BY … WITHIN needs its time in the select list as ROWTIME: {} is not there", text(time)))
             .hint("Write SELECT STREAM t AS ROWTIME, … ORDER BY t WITHIN INTERVAL '30' SECOND.")
     };
     let LogicalPlan::Projection(projection) = input else { return Err(missing()) };
     let rowtime = projection.schema.fields().iter().position(|field| field.name() == ROWTIME).ok_or_else(missing)?;
-    if origin(time, projection).as_ref() != Some(&unaliased(&projection.expr[rowtime])) {
+    let exprs: Vec<_> = projection.expr.iter().map(unmarked).collect();
+    if origin(time, projection) != unaliased(&exprs[rowtime]) {
         return Err(missing());
     }
     let schema = without_metadata(projection.schema.as_arrow());
-    if *schema.field(rowtime).data_type() != SqlType::Timestamp.data_type() {
-        return Err(at_time(format!("{} of ORDER BY … WITHIN must be a TIMESTAMP", text(time))));
+    let data_type = exprs[rowtime].get_type(projection.input.schema().as_ref()).ok();
+    if data_type != Some(SqlType::Timestamp.data_type()) {
+        let time = texts_over(&[unaliased(&exprs[rowtime])], &projection.input);
+        return Err(at_time(format!("ORDER BY … WITHIN needs a TIMESTAMP, which {time} is not")));
     }
     // Below the new time rows are in the order of the old one: what is late then does not depend on which input is faster.
     let below = plan_operators(&projection.input, props)?;
     let order = OperatorSpec::TimeOrder { schema: below.schema(), rowtime: rowtime_of(&below)? };
-    let expressions = projection.expr.iter().map(|expr| physical(expr, projection.input.schema(), props));
+    let expressions = exprs.iter().map(|expr| physical(expr, projection.input.schema(), props));
     let project = OperatorSpec::Project {
         expressions: expressions.collect::<Result<_, _>>()?,
         schema: schema.clone(),
-        text: texts_over(&projection.expr, &projection.input),
+        text: texts_over(&exprs, &projection.input),
     };
     let by = keys(others, input, props)?;
     let rest = if others.is_empty() { String::new() } else { format!(", {}", sort_text(others, input)) };
-    let time = texts_over(&[unaliased(&projection.expr[rowtime])], &projection.input);
+    let time = texts_over(&[unaliased(&exprs[rowtime])], &projection.input);
     let text = format!("{time} WITHIN {}{rest}", milliseconds_text(within_ms));
     let plan = WithinSortPlan { by, within_ms, rowtime, schema };
     Ok(below.then(order).then(project).then(OperatorSpec::SortWithin { plan: Box::new(plan), text }))
@@ -162,9 +180,25 @@ fn rowtime_of(node: &PlanNode) -> Result<usize, Diagnostic> {
 }
 
 /// What `expr` over the output of `projection` is over its input.
-fn origin(expr: &Expr, projection: &Projection) -> Option<Expr> {
-    let Expr::Column(column) = expr else { return None };
-    Some(unaliased(&projection.expr[projection.schema.maybe_index_of_column(column)?]))
+fn origin(expr: &Expr, projection: &Projection) -> Expr {
+    let replaced = expr.clone().transform_up(|node| {
+        let place = if let Expr::Column(column) = &node { projection.schema.maybe_index_of_column(column) } else { None };
+        Ok(match place {
+            Some(place) => Transformed::yes(unaliased(&unmarked(&projection.expr[place]))),
+            None => Transformed::no(node),
+        })
+    });
+    // The visitor never fails.
+    replaced.map_or_else(|_| expr.clone(), |replaced| unaliased(&replaced.data))
+}
+
+/// An item of the select list without the marker.
+fn unmarked(item: &Expr) -> Expr {
+    match item {
+        Expr::Alias(alias) => unmarked(&alias.expr).alias_qualified(alias.relation.clone(), alias.name.clone()),
+        Expr::ScalarFunction(function) if function.name() == WITHIN => function.args[0].clone(),
+        item => item.clone(),
+    }
 }
 
 fn unaliased(expr: &Expr) -> Expr {

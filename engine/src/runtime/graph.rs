@@ -135,7 +135,9 @@ pub fn build(
         }
         for chain in &stage.chains {
             let operators: Vec<_> = chain.operators.iter().map(ToString::to_string).collect();
-            definitions.insert(chain.id.clone(), format!("from {}: {}", stage.name, operators.join(" → ")));
+            let pump = pumps.iter().find(|pump| pump.name == chain.pump && !pump.settings.is_empty());
+            let switches = pump.map_or_else(String::new, |pump| format!("; SET {}", pump.settings));
+            definitions.insert(chain.id.clone(), format!("from {}: {}{switches}", stage.name, operators.join(" → ")));
         }
     }
     Ok(Graph { stages: builder.stages, sinks: sinks.to_vec(), late: builder.late, definitions })

@@ -1,8 +1,8 @@
 use arrow::array::{AsArray, Int32Array, TimestampMillisecondArray};
 use arrow::datatypes::{Int32Type, Schema};
 use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryPool, UnboundedMemoryPool};
-use datafusion::physical_expr::expressions::{BinaryExpr, col, lit};
 use datafusion::logical_expr::Operator as Op;
+use datafusion::physical_expr::expressions::{BinaryExpr, col, lit};
 
 use super::*;
 use crate::operator::window_key::WindowKey;
@@ -16,7 +16,7 @@ fn schema() -> SchemaRef {
 
 fn sort_in(period: PeriodKey, pool: &Arc<dyn MemoryPool>) -> StreamSort {
     let by = vec![(col("n", &schema()).expect("a column"), SortOptions { descending: true, nulls_first: true })];
-    let plan = StreamSortPlan { period, by, rowtime: 1, schema: schema() };
+    let plan = StreamSortPlan { period, by, complete: false, rowtime: 1, schema: schema() };
     StreamSort::new(plan, Budget::new("sort", "", pool), ErrorReporter::new("P", ManualClock::starting_at(0)))
 }
 
@@ -77,6 +77,17 @@ fn the_watermark_releases_a_period_once_it_has_passed_it_and_stays_behind_what_w
 }
 
 #[test]
+fn the_results_of_a_window_do_not_wait_for_more_of_their_time() {
+    let (mut sort, mut out) = (sort(), Output::default());
+    sort.plan.complete = true;
+    feed(&mut sort, &[(1, 10), (2, 10), (1, 11)]);
+    sort.on_watermark(10, &mut out).expect("passed on");
+    assert_eq!(numbers(&out), [], "those of 10 came out with the row of 11");
+    sort.on_watermark(11, &mut out).expect("released");
+    assert_eq!(numbers(&out), [1]);
+}
+
+#[test]
 fn equal_rows_stay_as_they_came_however_they_are_cut() {
     let rows = [(5, 10), (5, 10), (7, 10), (5, 20), (7, 20), (1, 30)];
     let mut whole = sort();
@@ -107,8 +118,7 @@ fn goes_on_after_a_restore() {
 #[test]
 fn a_declared_key_releases_by_rows_alone_and_reports_what_goes_back() {
     let pool: Arc<dyn MemoryPool> = Arc::new(UnboundedMemoryPool::default());
-    let tens: Arc<dyn PhysicalExpr> =
-        Arc::new(BinaryExpr::new(col("n", &schema()).expect("a column"), Op::Divide, lit(10_i32)));
+    let tens: Arc<dyn PhysicalExpr> = Arc::new(BinaryExpr::new(col("n", &schema()).expect("a column"), Op::Divide, lit(10_i32)));
     let new = || sort_in(PeriodKey::declared(tens.clone(), false), &pool);
     let mut sort = new();
     assert_eq!(feed(&mut sort, &[(11, 1), (12, 2)]), []);

@@ -22,16 +22,12 @@ fn schema() -> SchemaRef {
 /// SELECT "batch", SUM("n"), ROWTIME … GROUP BY MONOTONIC("batch").
 fn window() -> TurnWindow {
     let column = |name: &str| col(name, &schema()).expect("a column");
-    let argument: Arc<dyn PhysicalExpr> =
-        Arc::new(CastExpr::new(column("n"), arrow::datatypes::DataType::Int64, None));
+    let argument: Arc<dyn PhysicalExpr> = Arc::new(CastExpr::new(column("n"), arrow::datatypes::DataType::Int64, None));
     let function = AggregateExprBuilder::new(sum_udaf(), vec![argument.clone()]).schema(schema()).alias("sum").build();
     let sum = AggregateSpec { function: Arc::new(function.expect("a sum")), arguments: vec![argument] };
     let key = schema().fields()[0].clone();
-    let output = Schema::new(vec![
-        key.as_ref().clone(),
-        SqlType::BigInt.field("sum", true),
-        SqlType::Timestamp.field(ROWTIME, false),
-    ]);
+    let output =
+        Schema::new(vec![key.as_ref().clone(), SqlType::BigInt.field("sum", true), SqlType::Timestamp.field(ROWTIME, false)]);
     let plan = TurnPlan {
         period: PeriodKey::declared(column("batch"), false),
         rowtime: 2,

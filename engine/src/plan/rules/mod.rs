@@ -4,4 +4,6 @@ pub mod aggregate_types;
 pub mod casts;
 pub mod literals;
 pub mod output_types;
+pub mod subqueries;
+pub mod switches;
 pub mod window_types;
