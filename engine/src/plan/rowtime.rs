@@ -301,22 +301,28 @@ const AGGREGATES: &[&str] = &[
 ];
 
 fn contains_aggregate(item: &SelectItem) -> bool {
-    struct Finder;
+    /// Depth in queries that stand for values: their aggregates are their own.
+    struct Finder(usize);
     impl Visitor for Finder {
         type Break = ();
         fn pre_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
+            self.0 += 1;
+            ControlFlow::Continue(())
+        }
+        fn post_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
+            self.0 -= 1;
             ControlFlow::Continue(())
         }
         fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
             match expr {
-                Expr::Function(function) if function.over.is_none() && is_aggregate_name(&function.name) => {
+                Expr::Function(function) if self.0 == 0 && function.over.is_none() && is_aggregate_name(&function.name) => {
                     ControlFlow::Break(())
                 }
                 _ => ControlFlow::Continue(()),
             }
         }
     }
-    item.visit(&mut Finder).is_break()
+    item.visit(&mut Finder(0)).is_break()
 }
 
 fn is_aggregate_name(name: &ObjectName) -> bool {
