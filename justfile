@@ -14,6 +14,14 @@ test:
 slt:
     cargo test --workspace --test suite slt
 
+# Rewrites the expected rows and messages of the specifications; read the diff. `just slt-update kda/5` for some of them.
+slt-update files="":
+    SLT={{files}} SLT_UPDATE=1 cargo test -p kinesql-tests --test suite slt::every_file_straight
+
+# Rewrites docs/conformance.md from the items and specifications in tests/slt.
+conformance:
+    CONFORMANCE_UPDATE=1 cargo test -p kinesql-tests --test suite conformance
+
 # Accepts the messages and plans that the tests print now as the expected ones; read the diff.
 snapshots:
     INSTA_UPDATE=always cargo test --workspace --test suite

@@ -16,7 +16,7 @@ use kinesql_engine::runtime::clock::{Clock, ManualClock, SystemClock};
 
 /// What a source is read with: JSON lines on a clock that stands still.
 pub fn source_context() -> SourceContext {
-    SourceContext { clock: ManualClock::starting_at(0), format: FormatSpec::Json }
+    SourceContext::new(ManualClock::starting_at(0), FormatSpec::Json)
 }
 
 /// What a sink is opened with.

@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | `file` | [`file::FileSourceFactory`] | [`file::FileSinkFactory`] |
 //! | `generator` | [`generator::GeneratorSourceFactory`] | |
+//! | `kinesis` | [`kinesis::KinesisSourceFactory`] | |
 //! | `stdin` | [`stdin::StdinSourceFactory`] | |
 //! | `stdout` | | [`stdout::StdoutSinkFactory`] |
 
@@ -17,6 +18,7 @@ mod blocking;
 pub mod conformance;
 pub mod file;
 pub mod generator;
+pub mod kinesis;
 pub mod stdin;
 pub mod stdout;
 
@@ -24,6 +26,7 @@ pub mod stdout;
 pub fn register_all(registry: &mut ConnectorRegistry) {
     registry.register_source(Arc::new(file::FileSourceFactory));
     registry.register_source(Arc::new(generator::GeneratorSourceFactory));
+    registry.register_source(Arc::new(kinesis::KinesisSourceFactory));
     registry.register_source(Arc::new(stdin::StdinSourceFactory));
     registry.register_sink(Arc::new(file::FileSinkFactory));
     registry.register_sink(Arc::new(stdout::StdoutSinkFactory));

@@ -533,7 +533,7 @@ impl Binder<'_> {
     }
 
     fn source_context(&self, format: &FormatSpec) -> SourceContext {
-        SourceContext { clock: self.clock.clone(), format: format.clone() }
+        SourceContext::new(self.clock.clone(), format.clone())
     }
 
     async fn infer_columns(&self, source: &dyn Source, format: &FormatSpec) -> Result<Vec<DecodeColumn>, Error> {

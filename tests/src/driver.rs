@@ -9,6 +9,9 @@
 //! | `\clock 2024-01-01 00:01:00` | sets the clock |
 //! | `\end S` | ends the source S |
 //! | `\read S` | the rows that the memory sink S took since it was last read |
+//! | `\evaluate S` and expressions, one a line | computes each of them over the rows of the source S; before the start |
+//! | `\values S` | what each of them gave, row by row, or the error of the row |
+//! | `\types S` | the type of each of them |
 //!
 //! After each directive the driver waits until everything has been processed. In [`Mode::Restore`] it then takes a
 //! checkpoint, throws the engine away and starts a new one from the checkpoint.
@@ -22,6 +25,7 @@ use std::time::Duration;
 use arrow::array::Array;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use async_trait::async_trait;
+use futures::FutureExt;
 use kinesql_engine::connector::memory::MemoryConnector;
 use kinesql_engine::connector::{Payload, Source};
 use kinesql_engine::diagnostic::Script;
@@ -29,6 +33,8 @@ use kinesql_engine::format::{self, CsvOptions, DecodeColumn, FormatSpec};
 use kinesql_engine::runtime::clock::ManualClock;
 use kinesql_engine::{CheckpointOptions, Engine, Job};
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType};
+
+use crate::evaluate::Evaluation;
 
 /// How a file is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +78,7 @@ pub struct Driver {
     /// Pieces that each source had handed over when the job was started.
     pieces_before: BTreeMap<String, u64>,
     read: BTreeMap<String, usize>,
+    evaluations: BTreeMap<String, Evaluation>,
 }
 
 impl Driver {
@@ -93,6 +100,7 @@ impl Driver {
             job: None,
             pieces_before: BTreeMap::new(),
             read: BTreeMap::new(),
+            evaluations: BTreeMap::new(),
         })
     }
 
@@ -103,6 +111,12 @@ impl Driver {
         let mut words = head.splitn(3, ' ');
         let (name, subject, rest) =
             (words.next().unwrap_or_default(), words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        if name == "evaluate" {
+            let evaluation = Evaluation::new(subject, body);
+            let outcome = self.statement(&evaluation.statements()).await;
+            self.evaluations.insert(subject.to_owned(), evaluation);
+            return outcome;
+        }
         self.start().await?;
         match name {
             "feed" => {
@@ -112,7 +126,15 @@ impl Driver {
             "watermark" => self.source(subject)?.push_watermark(time(rest)?),
             "clock" => self.clock.set(time(&format!("{subject} {rest}"))?),
             "end" => self.source(subject)?.finish(),
-            "read" => return self.read(subject).map(Some),
+            "read" => {
+                self.check().await?;
+                return self.read(subject).map(Some);
+            }
+            "values" => {
+                self.check().await?;
+                return Ok(Some(lines(self.evaluation(subject)?.values(&self.memory)?)));
+            }
+            "types" => return Ok(Some(lines(self.evaluation(subject)?.types(&self.memory)?))),
             other => return Err(Failure(format!("unknown directive \\{other}"))),
         }
         self.settle().await?;
@@ -142,6 +164,10 @@ impl Driver {
         self.memory.source(name).ok_or_else(|| Failure(format!("there is no memory source {name}")))
     }
 
+    fn evaluation(&self, source: &str) -> Result<&Evaluation, Failure> {
+        self.evaluations.get(source).ok_or_else(|| Failure(format!("nothing is evaluated over {source}")))
+    }
+
     async fn start(&mut self) -> Result<(), Failure> {
         if self.job.is_none() {
             let job = self.engine.start().await?;
@@ -168,6 +194,16 @@ impl Driver {
             }
         }
         Ok(job.sync().await?)
+    }
+
+    /// Fails if the job has failed; a job whose sources have all ended is awaited first.
+    async fn check(&self) -> Result<(), Failure> {
+        let Some(job) = &self.job else { return Ok(()) };
+        let ended = |name: &str| self.memory.source(name).is_some_and(|source| source.is_finished());
+        if job.metrics().sources.iter().all(|source| ended(&source.name)) {
+            return Ok(job.wait().await?);
+        }
+        job.wait().now_or_never().unwrap_or(Ok(())).map_err(Failure::from)
     }
 
     async fn restart(&mut self) -> Result<(), Failure> {
@@ -234,7 +270,13 @@ fn time(text: &str) -> Result<i64, Failure> {
     format::timestamp::parse(text.trim().as_bytes()).ok_or_else(|| Failure(format!("{text:?} is not a time")))
 }
 
-fn show(batch: &arrow::record_batch::RecordBatch) -> Result<Vec<Vec<String>>, Failure> {
+/// Rows of one column.
+fn lines(lines: Vec<String>) -> Vec<Vec<String>> {
+    lines.into_iter().map(|line| vec![line]).collect()
+}
+
+/// A batch as text.
+pub(crate) fn show(batch: &arrow::record_batch::RecordBatch) -> Result<Vec<Vec<String>>, Failure> {
     let failed = |error: arrow::error::ArrowError| Failure(error.to_string());
     let options = FormatOptions::new().with_null("NULL").with_timestamp_format(Some("%Y-%m-%dT%H:%M:%S%.3f"));
     let columns = batch

@@ -1,11 +1,13 @@
 //! All whole-engine tests, in one binary: one link, one place to look.
 
+mod conformance;
 mod errors;
 mod faults;
 mod join_property;
 mod joins_of_three;
 mod plans;
 mod property;
+mod seams;
 mod simulation;
 mod sliding;
 mod slt;

@@ -36,6 +36,14 @@ impl Framing {
         }
     }
 
+    /// True if `bytes`, which end in a line break, are whole records.
+    pub(crate) fn is_whole(self, bytes: &[u8]) -> bool {
+        match self {
+            Framing::Lines => true,
+            Framing::Csv { delimiter } => CsvEnds::new(bytes, delimiter).last().is_none_or(|end| !end.quoted),
+        }
+    }
+
     /// Length of the first record including its line break, if it is complete.
     fn first_record(self, bytes: &[u8]) -> Option<usize> {
         match self {

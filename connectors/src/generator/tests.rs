@@ -64,7 +64,7 @@ async fn a_generator_conforms() {
 #[tokio::test]
 async fn rows_come_when_they_are_due() {
     let clock = ManualClock::starting_at(1_000_000);
-    let context = SourceContext { clock: clock.clone(), format: FormatSpec::Json };
+    let context = SourceContext::new(clock.clone(), FormatSpec::Json);
     let source = source(&[("rate", "200"), ("keys", "2")]);
     assert!(!source.is_bounded());
     assert_eq!(source.splits(4).await.expect("splits"), ["0/1:20"], "a slow generator has one split");
@@ -87,7 +87,7 @@ async fn rows_come_when_they_are_due() {
 #[tokio::test]
 async fn a_restart_keeps_the_start_time() {
     let options = [("rate", "0"), ("rows", "20000")];
-    let at = |now| SourceContext { clock: ManualClock::starting_at(now), format: FormatSpec::Json };
+    let at = |now| SourceContext::new(ManualClock::starting_at(now), FormatSpec::Json);
     let seen = read_split(source(&options).as_ref(), "0/1:8192", None, &at(1_000)).await.expect("reading");
     let rest = read_split(source(&options).as_ref(), "0/1:8192", Some(&seen[0].offset), &at(99_000)).await.expect("resuming");
     assert_eq!(rest[0].records, seen[1].records);

@@ -3,7 +3,7 @@
 //! 1. It sends a barrier to every source task; one epoch is under way at a time.
 //! 2. Each task, when the barrier has reached it on all inputs, reports its state and passes the barrier on.
 //! 3. When all have reported, the states and then the manifest are written: the epoch is complete.
-//! 4. The sinks are told to commit it.
+//! 4. The sinks are told to commit it, the sources that it is complete.
 //!
 //! A task that ends reports its final state, which stands for it in all later epochs. Barriers that save nothing are
 //! answered the same way: they show that everything before them has been processed.
@@ -13,12 +13,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::manifest::{FORMAT_VERSION, Manifest, SplitPosition};
 use super::store::CheckpointStore;
 use super::{Epoch, OperatorState};
-use crate::connector::SinkState;
+use crate::connector::{SinkState, Source};
 use crate::error::{Error, Result};
 use crate::runtime::channel::Barrier;
 use crate::runtime::clock::Clock;
@@ -93,6 +93,8 @@ pub struct Coordinator {
     pub tasks: BTreeSet<TaskId>,
     /// The source tasks.
     pub sources: BTreeMap<TaskId, mpsc::UnboundedSender<SourceCommand>>,
+    /// The connectors of the sources, by name: told of complete checkpoints.
+    pub connectors: BTreeMap<String, Arc<dyn Source>>,
     /// The sink tasks: told to commit.
     pub sinks: BTreeMap<TaskId, mpsc::UnboundedSender<Epoch>>,
     /// Where the tasks report.
@@ -103,6 +105,8 @@ pub struct Coordinator {
     pub clock: Arc<dyn Clock>,
     /// Gets the newest epoch.
     pub metrics: Arc<Metrics>,
+    /// Becomes true when the last checkpoint is complete: readers close.
+    pub job_complete: watch::Sender<bool>,
 }
 
 /// An epoch under way.
@@ -183,6 +187,7 @@ impl Coordinator {
         for (_, done) in queued {
             let _ = done.send(Ok(next_epoch - 1));
         }
+        self.job_complete.send_replace(true);
         Ok(())
     }
 
@@ -201,8 +206,8 @@ impl Coordinator {
         let Pending { barrier: Barrier { epoch, save }, passed, done } = pending;
         if let (Some(plan), true) = (&self.plan, save) {
             // A task that passed the barrier and then ended counts as it was at the barrier.
-            let states = self.tasks.iter().filter_map(|task| passed.get(task).or_else(|| finished.get(task)));
-            let written = write_checkpoint(plan, epoch, states).await;
+            let states: Vec<_> = self.tasks.iter().filter_map(|task| passed.get(task).or_else(|| finished.get(task))).collect();
+            let written = write_checkpoint(plan, epoch, states.iter().copied()).await;
             if let Err(error) = written {
                 for done in done {
                     let _ = done.send(Err(error.clone()));
@@ -210,6 +215,11 @@ impl Coordinator {
                 return Err(error);
             }
             self.metrics.epoch.store(epoch, Ordering::Relaxed);
+            for (source, split, position) in states.iter().filter_map(|state| state.source.as_ref()) {
+                if let (Some(source), Some(offset)) = (self.connectors.get(source), &position.offset) {
+                    source.checkpointed(split, offset);
+                }
+            }
             for sink in self.sinks.values() {
                 let _ = sink.send(epoch);
             }

@@ -142,7 +142,8 @@ pub trait Source: Send + Sync + fmt::Debug {
         Arc::new(Schema::empty())
     }
 
-    /// A checkpoint that holds `offset` of `split` is complete: nothing before it is read again. Must not block.
+    /// A checkpoint that holds `offset` of `split` is complete: nothing before it is read again. Called for every split with
+    /// every checkpoint, whether the split has been read on or not. Must not block.
     fn checkpointed(&self, _split: &str, _offset: &Offset) {}
 
     /// What the source shows of itself while a job runs.
@@ -159,10 +160,11 @@ pub trait Source: Send + Sync + fmt::Debug {
 /// Reads one split. Called by one task; `next` waits when there is nothing to read yet.
 #[async_trait]
 pub trait SplitReader: Send {
-    /// The next piece of the split.
+    /// The next piece of the split. When the job stops it is broken off where it waits; then only `close` follows.
     async fn next(&mut self) -> Result<Read>;
 
-    /// The job stops gracefully, after its last checkpoint if it takes any: gives back what others may wait for, such as leases.
+    /// The job has ended or stops gracefully, after its last checkpoint if it takes any: gives back what others may wait for,
+    /// such as leases. Not called if the job fails or is aborted.
     async fn close(&mut self) -> Result<()> {
         Ok(())
     }
@@ -175,6 +177,17 @@ pub struct SourceContext {
     pub clock: Arc<dyn Clock>,
     /// The source's format: how records are framed.
     pub format: FormatSpec,
+    /// True if the job takes checkpoints: [`Source::checkpointed`] will be called.
+    pub checkpointed: bool,
+    /// The columns of [`Source::metadata`] that somebody reads: [`Envelopes::columns`] may leave out the others.
+    pub metadata: SchemaRef,
+}
+
+impl SourceContext {
+    /// The context of a reader outside of a job: no checkpoints, no metadata.
+    pub fn new(clock: Arc<dyn Clock>, format: FormatSpec) -> Self {
+        Self { clock, format, checkpointed: false, metadata: Arc::new(Schema::empty()) }
+    }
 }
 
 /// What CREATE SOURCE says besides the options.

@@ -210,6 +210,10 @@ impl Operator for StaggerWindow {
 
     fn snapshot(&mut self) -> Result<Option<OperatorState>> {
         let count = self.open.len();
+        if count == 0 {
+            // Some accumulators have no columns of state as long as they have no group.
+            return Ok(Some(OperatorState { summary: serde_json::json!({}), batches: Vec::new() }));
+        }
         let states = self.accumulators.iter_mut().map(|accumulator| accumulator.state(EmitTo::All));
         let states = states.collect::<Result<Vec<_>, _>>()?;
         // Saving empties them: they are filled again, as a restart does it.

@@ -106,6 +106,9 @@ mod tests {
             })
             .collect();
         assert!(clashes.is_empty(), "{clashes:?}");
+        for (name, function) in state.scalar_functions() {
+            assert!(state.scalar_functions()[function.name()] == *function, "{name} is another {}", function.name());
+        }
         let aggregates = state.aggregate_functions();
         for (function, alias) in
             aggregates.values().flat_map(|function| function.aliases().iter().map(move |alias| (function, alias)))

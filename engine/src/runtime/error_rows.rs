@@ -49,26 +49,58 @@ pub struct ErrorRow {
     pub rowtime: Option<EventTime>,
     /// The row or record as bytes; shown as hex.
     pub data: Vec<u8>,
-    /// The pump that was running; empty for the input side.
-    pub pump: Arc<str>,
+    /// Who was at work.
+    pub place: Place,
 }
 
-/// Makes error rows on behalf of one pump.
+/// Where a row failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// Before any pump: in a source.
+    Input,
+    /// In the pump of this name.
+    Pump(Arc<str>),
+    /// In the sink of this name.
+    Sink(Arc<str>),
+}
+
+impl Place {
+    /// What `PUMP_NAME` shows: the pump's or the sink's name, nothing for the input side.
+    pub fn name(&self) -> &str {
+        match self {
+            Place::Input => "",
+            Place::Pump(name) | Place::Sink(name) => name,
+        }
+    }
+}
+
+/// Makes error rows on behalf of a source, a pump or a sink.
 #[derive(Debug, Clone)]
 pub struct ErrorReporter {
-    pump: Arc<str>,
+    place: Place,
     clock: Arc<dyn Clock>,
 }
 
 impl ErrorReporter {
     /// Reports for `pump`; its name is empty for the input side.
     pub fn new(pump: &str, clock: Arc<dyn Clock>) -> Self {
-        Self { pump: pump.into(), clock }
+        let place = if pump.is_empty() { Place::Input } else { Place::Pump(pump.into()) };
+        Self { place, clock }
+    }
+
+    /// Reports for a sink.
+    pub fn of_sink(sink: &str, clock: Arc<dyn Clock>) -> Self {
+        Self { place: Place::Sink(sink.into()), clock }
     }
 
     /// A row (a batch of one) that failed with `error`.
     pub fn row(&self, row: &RecordBatch, error: &Error) -> ErrorRow {
         ErrorRow { rowtime: rowtime_of(row, 0), ..self.record(error.name(), error.message(), row_as_json(row)) }
+    }
+
+    /// Every row of a batch, each of which failed with `error`.
+    pub fn rows(&self, rows: &RecordBatch, error: &Error) -> Vec<ErrorRow> {
+        (0..rows.num_rows()).map(|row| self.row(&rows.slice(row, 1), error)).collect()
     }
 
     /// A row (a batch of one) that came behind the watermark.
@@ -86,7 +118,7 @@ impl ErrorReporter {
     /// A record that became no row; `data` are its bytes.
     pub fn record(&self, name: &'static str, message: &str, data: Vec<u8>) -> ErrorRow {
         let message = message.chars().take(MESSAGE_MAX).collect();
-        ErrorRow { time: self.clock.now(), level: "ERROR", name, message, rowtime: None, data, pump: self.pump.clone() }
+        ErrorRow { time: self.clock.now(), level: "ERROR", name, message, rowtime: None, data, place: self.place.clone() }
     }
 }
 
@@ -118,7 +150,7 @@ pub fn error_batch(rows: &[ErrorRow], watermark: EventTime) -> Result<RecordBatc
             text(&|row| row.message.clone()),
             Arc::new(TimestampMillisecondArray::from_iter(rows.iter().map(|row| row.rowtime))),
             text(&|row| hex(&row.data)),
-            text(&|row| row.pump.to_string()),
+            text(&|row| row.place.name().to_owned()),
             Arc::new(TimestampMillisecondArray::from_iter_values(rows.iter().map(rowtime))),
         ],
     )?)

@@ -370,6 +370,12 @@ impl Graph {
         self.stages.iter().position(|stage| stage.name == ERROR_STREAM && !stage.chains.is_empty())
     }
 
+    /// The stage that the sink at `place` reads.
+    pub fn stage_of_sink(&self, place: usize) -> Option<usize> {
+        let feeds = |stage: &StageSpec| stage.chains.iter().any(|chain| chain.target == Target::Sink(place));
+        self.stages.iter().position(feeds)
+    }
+
     /// Stages that get rows from `stage`, itself included: their errors cannot go back there.
     pub fn behind(&self, stage: usize) -> Vec<bool> {
         let mut behind = vec![false; self.stages.len()];

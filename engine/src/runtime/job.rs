@@ -15,7 +15,7 @@ use super::error_rows::ErrorReporter;
 use super::graph::{Graph, StageSpec, Target, build};
 use super::metrics::{Metrics, SinkMetrics, SourceMetrics};
 use super::rowtime::RowtimeAssigner;
-use super::sink_task::SinkTask;
+use super::sink_task::{Refusals, SinkTask};
 use super::source_task::{RowDecoder, SourceTask};
 use super::stage::{NEIGHBOUR_GONE, Stage, StageChain};
 use crate::catalog::{Catalog, PumpEntry, SinkEntry, SourceEntry};
@@ -191,16 +191,22 @@ impl Launch {
             retain,
             definitions: graph.definitions.clone(),
         });
+        let connectors = graph.stages.iter().filter_map(|stage| {
+            let source = stage.source.as_ref()?;
+            Some((stage.name.clone(), source.entry.source.clone()))
+        });
         let coordinator = Coordinator {
             plan,
             last_epoch,
             tasks: BTreeSet::new(),
             sources: BTreeMap::new(),
+            connectors: connectors.collect(),
             sinks: BTreeMap::new(),
             reports: report_receiver,
             requests: request_receiver,
             clock: options.clock.clone(),
             metrics: metrics.clone(),
+            job_complete: watch::Sender::new(false),
         };
         let inputs = graph.stages.iter().map(|_| Vec::new()).collect();
         let sink_inputs = graph.sinks.iter().map(|_| None).collect();
@@ -274,7 +280,8 @@ impl Launch {
             }
         }
         for sink in 0..self.graph.sinks.len() {
-            self.start_sink(sink).await?;
+            let errors = self.graph.stage_of_sink(sink).and_then(error_edge);
+            self.start_sink(sink, errors).await?;
         }
         for (place, stage) in merges {
             let inputs = std::mem::take(&mut self.inputs[place]);
@@ -305,7 +312,12 @@ impl Launch {
         let entry = &source.entry;
         let position = self.manifest.as_ref().and_then(|manifest| manifest.sources.get(name)?.get(split));
         let offset = position.and_then(|position| position.offset.clone());
-        let context = SourceContext { clock: self.options.clock.clone(), format: entry.format.clone() };
+        let context = SourceContext {
+            clock: self.options.clock.clone(),
+            format: entry.format.clone(),
+            checkpointed: self.options.checkpoints.is_some(),
+            metadata: Arc::new(arrow::datatypes::Schema::empty()),
+        };
         let reader = entry.source.open(split, offset.as_ref(), &context).await?;
         let schema = SourceEntry::stream_schema(&source.columns);
         let decoder = match entry.source.payload() {
@@ -336,15 +348,25 @@ impl Launch {
             clock: self.options.clock.clone(),
             metrics,
             commands: command_receiver,
+            job_complete: self.coordinator.job_complete.subscribe(),
             stage,
         };
         Ok((task, reader))
     }
 
-    async fn start_sink(&mut self, place: usize) -> Result<()> {
+    /// `error_stage`: the stage of `error_stream`, if rows that the sink refuses go there.
+    async fn start_sink(&mut self, place: usize, error_stage: Option<usize>) -> Result<()> {
         let SinkEntry { name, sink, .. } = self.graph.sinks[place].clone();
         let checkpointed = self.options.checkpoints.is_some();
-        let context = SinkContext { clock: self.options.clock.clone(), checkpointed, refused: RefusedRows::default() };
+        let clock = self.options.clock.clone();
+        let refusals = Refusals {
+            rows: RefusedRows::default(),
+            reporter: ErrorReporter::of_sink(&name, clock.clone()),
+            edge: error_stage.map(|stage| self.edge_to(stage)),
+            watermark: EventTime::MIN,
+            metrics: self.metrics.clone(),
+        };
+        let context = SinkContext { clock, checkpointed, refused: refusals.rows.clone() };
         let state = self.manifest.as_ref().and_then(|manifest| manifest.sinks.get(&name).cloned());
         let writer = sink.open(state.as_ref(), &context).await?;
         let task = self.next_task();
@@ -361,6 +383,7 @@ impl Launch {
             commits: commit_receiver,
             reports: self.reports.clone(),
             metrics: self.metrics.sinks[place].clone(),
+            refusals,
         };
         self.tasks.spawn(super::sink_task::run(task, writer));
         Ok(())

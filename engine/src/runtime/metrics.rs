@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::clock::EventTime;
-use super::error_rows::ErrorRow;
+use super::error_rows::{ErrorRow, Place};
 
 /// A counter that only grows.
 #[derive(Debug, Default)]
@@ -140,8 +140,10 @@ pub struct SourceMetrics {
 pub struct SinkMetrics {
     /// Its name.
     pub name: String,
-    /// Rows written.
+    /// Rows handed to it.
     pub rows: Counter,
+    /// Those that it gave up because the destination will never accept them.
+    pub refused: Counter,
     /// Bytes written, encoded.
     pub bytes: Counter,
 }
@@ -170,9 +172,10 @@ impl Metrics {
         if self.errors.get() < FIRST_ERRORS {
             let mut first = self.first_errors.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             let room = (FIRST_ERRORS as usize).saturating_sub(first.len());
-            first.extend(rows.iter().take(room).map(|row| match &*row.pump {
-                "" => format!("{}: {}", row.name, row.message),
-                pump => format!("{} in pump {pump}: {}", row.name, row.message),
+            first.extend(rows.iter().take(room).map(|row| match &row.place {
+                Place::Input => format!("{}: {}", row.name, row.message),
+                Place::Pump(pump) => format!("{} in pump {pump}: {}", row.name, row.message),
+                Place::Sink(sink) => format!("{} in sink {sink}: {}", row.name, row.message),
             }));
         }
         self.errors.add(rows.len() as u64);

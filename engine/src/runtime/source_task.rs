@@ -1,13 +1,14 @@
 //! The task of one split of a source: decode, assign ROWTIME, run the readers' chains, publish the watermark.
 //!
-//! A second task reads ahead, so that waiting for a file or a service overlaps with decoding.
+//! A second task reads ahead, so that waiting for a file or a service overlaps with decoding. It owns the reader and gives it
+//! back when the split has ended or the job stops; the reader is closed when the last checkpoint is complete.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::channel::{Barrier, End, Event};
 use super::clock::{Clock, EventTime};
@@ -57,14 +58,26 @@ pub struct SourceTask {
     pub metrics: Arc<SourceMetrics>,
     /// What the coordinator says.
     pub commands: mpsc::UnboundedReceiver<SourceCommand>,
+    /// True when the job's last checkpoint, if it takes any, is complete.
+    pub job_complete: watch::Receiver<bool>,
     /// The readers' chains.
     pub stage: Stage,
 }
 
-/// Runs until the split ends or the job stops.
+/// Runs until the split ends or the job stops, then closes the reader.
 pub async fn run(mut task: SourceTask, reader: Box<dyn SplitReader>) -> Result<()> {
-    let (reads_sender, mut reads) = mpsc::channel(READ_AHEAD);
-    let _reading = AbortOnDrop(tokio::spawn(read_ahead(reader, reads_sender)));
+    let mut reading = Reading::start(reader);
+    process_reads(&mut task, &mut reading.reads).await?;
+    let mut job_complete = task.job_complete.clone();
+    // Edges and operators are of no use any more.
+    drop(task);
+    let mut reader = reading.stop().await?;
+    let complete = job_complete.wait_for(|complete| *complete).await;
+    complete.map_err(|_| Error::internal(super::stage::NEIGHBOUR_GONE))?;
+    reader.close().await
+}
+
+async fn process_reads(task: &mut SourceTask, reads: &mut mpsc::Receiver<Result<Read>>) -> Result<()> {
     // A restored watermark tells the windows behind where they were.
     task.publish_watermark().await?;
     let mut last_row = task.clock.now();
@@ -255,21 +268,48 @@ impl SourceTask {
     }
 }
 
-async fn read_ahead(mut reader: Box<dyn SplitReader>, reads: mpsc::Sender<Result<Read>>) {
+/// The task that reads ahead; it ends with this.
+struct Reading {
+    task: tokio::task::JoinHandle<Box<dyn SplitReader>>,
+    reads: mpsc::Receiver<Result<Read>>,
+    stop: Option<oneshot::Sender<()>>,
+}
+
+impl Reading {
+    fn start(mut reader: Box<dyn SplitReader>) -> Self {
+        let (sender, reads) = mpsc::channel(READ_AHEAD);
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            tokio::select! {
+                () = read_ahead(reader.as_mut(), sender) => {}
+                _ = stopped => {}
+            }
+            reader
+        });
+        Self { task, reads, stop: Some(stop) }
+    }
+
+    /// Breaks off what the reader is waiting for and gives it back.
+    async fn stop(mut self) -> Result<Box<dyn SplitReader>> {
+        // Without a listener the reader has come to its end by itself.
+        let _ = self.stop.take().map(|stop| stop.send(()));
+        (&mut self.task).await.map_err(|error| Error::internal("a reader of the job panicked").with_cause(error))
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn read_ahead(reader: &mut dyn SplitReader, reads: mpsc::Sender<Result<Read>>) {
     loop {
         let read = reader.next().await;
         let last = matches!(read, Ok(Read::End { .. }) | Err(_));
         if reads.send(read).await.is_err() || last {
             return;
         }
-    }
-}
-
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

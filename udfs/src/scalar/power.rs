@@ -21,7 +21,7 @@ use super::kda_cast::cast;
 use super::{any_nullable, zip_columns};
 use crate::sql_type::{SqlType, sql_type_name};
 
-/// The function `power`.
+/// The function `power`, also called `pow`, as DataFusion's is: under either name it is this one.
 pub fn udf() -> Arc<ScalarUDF> {
     static POWER: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| Arc::new(ScalarUDF::from(Power::default())));
     POWER.clone()
@@ -29,18 +29,23 @@ pub fn udf() -> Arc<ScalarUDF> {
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Power {
+    aliases: Vec<String>,
     signature: Signature,
 }
 
 impl Default for Power {
     fn default() -> Self {
-        Self { signature: Signature::any(2, Volatility::Immutable) }
+        Self { aliases: vec!["pow".to_owned()], signature: Signature::any(2, Volatility::Immutable) }
     }
 }
 
 impl ScalarUDFImpl for Power {
     fn name(&self) -> &str {
         "power"
+    }
+
+    fn aliases(&self) -> &[String] {
+        &self.aliases
     }
 
     fn signature(&self) -> &Signature {

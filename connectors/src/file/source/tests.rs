@@ -281,7 +281,7 @@ struct Follower {
 impl Follower {
     async fn open(path: &Path, offset: Option<&Offset>) -> Self {
         let clock = ManualClock::starting_at(0);
-        let context = SourceContext { clock: clock.clone(), format: FormatSpec::Json };
+        let context = SourceContext::new(clock.clone(), FormatSpec::Json);
         let reader = source(path, &[("follow", "true")]).open("0/1", offset, &context).await.expect("open");
         Self { clock, reader }
     }

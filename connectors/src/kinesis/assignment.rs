@@ -1,0 +1,133 @@
+//! Which shards of a stream this process reads: the seam through which several processes share a stream.
+//!
+//! | Assignment | Shards of this process |
+//! | --- | --- |
+//! | [`All`] | every one |
+//! | [`Worker`] | those whose hash range has its middle in the process's part of the hash space: `worker = '2/5'` |
+//!
+//! An assignment that changes while the job runs (leases) says how often it wants to be asked.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use kinesql_engine::{Error, Result};
+
+use super::position::{LaneOffset, Position, ShardId};
+use super::shards::Shard;
+
+/// A shard that this process owns.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Owned {
+    /// Its id.
+    pub(crate) shard: ShardId,
+    /// Where another process left off; None: as this process's own checkpoint, or the start of the job, says. Counts when the
+    /// shard is taken, not later.
+    pub(crate) position: Option<Position>,
+}
+
+/// Decides which shards this process reads.
+#[async_trait]
+pub(crate) trait ShardAssignment: Send + Sync + Debug {
+    /// The shards owned from now on, out of `shards`, all that the stream lists. Called after each listing and every
+    /// [`Self::poll_interval`]. A shard that is left out is not read any further; it may come back later. Who gives out shards
+    /// one by one gives a child only when its parents are read to their ends, unless this process reads them itself: then it
+    /// waits.
+    ///
+    /// An error is that of the job; what may pass (throttling) is to be retried or answered with the last known state.
+    async fn poll(&self, shards: &[Shard]) -> Result<Vec<Owned>>;
+
+    /// How often the answer of [`Self::poll`] may change by itself; None: never.
+    fn poll_interval(&self) -> Option<Duration> {
+        None
+    }
+
+    /// A checkpoint that holds `lane` is complete. Must not block.
+    fn checkpointed(&self, _lane: &LaneOffset) {}
+
+    /// The job stops gracefully: gives the shards back.
+    async fn release(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Every shard.
+#[derive(Debug)]
+pub(crate) struct All;
+
+#[async_trait]
+impl ShardAssignment for All {
+    async fn poll(&self, shards: &[Shard]) -> Result<Vec<Owned>> {
+        Ok(shards.iter().map(|shard| Owned { shard: shard.id.clone(), position: None }).collect())
+    }
+}
+
+/// The part `number` of `of` equal parts of the hash space, counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Worker {
+    number: u64,
+    of: u64,
+}
+
+impl Worker {
+    /// Reads `2/5`.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let parts = text.split_once('/').and_then(|(number, of)| Some((number.trim().parse().ok()?, of.trim().parse().ok()?)));
+        match parts {
+            Some((number, of)) if (1..=of).contains(&number) => Ok(Self { number, of }),
+            _ => Err(Error::config(format!("option \"worker\" of connector 'kinesis' cannot be '{text}'"))
+                .with_hint("Write '2/5' for the second of five processes that share the stream.")),
+        }
+    }
+
+    /// Every shard belongs to exactly one of the workers, however the stream was resharded, without any of them knowing more
+    /// than the shard's own range.
+    fn owns(self, shard: &Shard) -> bool {
+        // The high 64 bits of the middle are exact enough: the service's ranges are far wider than 2^64.
+        let middle = shard.range.middle() >> 64;
+        (middle * u128::from(self.of)) >> 64 == u128::from(self.number - 1)
+    }
+}
+
+#[async_trait]
+impl ShardAssignment for Worker {
+    async fn poll(&self, shards: &[Shard]) -> Result<Vec<Owned>> {
+        let own = shards.iter().filter(|shard| self.owns(shard));
+        Ok(own.map(|shard| Owned { shard: shard.id.clone(), position: None }).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::shards::HashRange;
+    use super::*;
+
+    #[test]
+    fn each_shard_belongs_to_exactly_one_worker() {
+        for of in [1, 2, 3, 5, 7] {
+            for shards in [1u128, 2, 3, 4, 10, 1000] {
+                let width = u128::MAX / shards;
+                for index in 0..shards {
+                    let end = if index + 1 == shards { u128::MAX } else { (index + 1) * width - 1 };
+                    let shard = Shard {
+                        id: format!("shardId-{index}").into(),
+                        parents: Vec::new(),
+                        range: HashRange { start: index * width, end },
+                        closed: false,
+                    };
+                    let owners = (1..=of).filter(|number| Worker { number: *number, of }.owns(&shard)).count();
+                    assert_eq!(owners, 1, "shard {index} of {shards}, {of} workers");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_workers_say_what_is_expected() {
+        assert_eq!(Worker::parse("2/5").expect("valid"), Worker { number: 2, of: 5 });
+        for text in ["0/5", "6/5", "2", "a/b", "1/0", ""] {
+            let error = Worker::parse(text).expect_err(text);
+            assert_eq!(error.hint(), Some("Write '2/5' for the second of five processes that share the stream."));
+        }
+    }
+}

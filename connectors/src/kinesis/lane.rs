@@ -1,0 +1,183 @@
+//! A lane: one split of the source, which reads many shards side by side.
+//!
+//! Each shard is a task of its own (reader.rs); what they read meets in one channel, so records of a shard stay in order. The lane
+//! hands them over one after the other and keeps the places behind them: its offset.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use kinesql_engine::connector::{Read, SplitReader};
+use kinesql_engine::{Error, Result};
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::coordinator::{Closing, Control, Note};
+use super::position::{LaneOffset, Position, ShardId};
+use super::reader::{Event, FromShard, ReadContext, ShardReader};
+use super::shards::{Command, Shard};
+
+/// Pieces of all shards that wait for the engine.
+const WAITING_PIECES: usize = 16;
+
+/// Reads the shards of a lane.
+pub(crate) struct Lane {
+    context: Arc<ReadContext>,
+    offset: LaneOffset,
+    /// The shards that are read now.
+    reading: HashMap<ShardId, AbortHandle>,
+    /// The lane's shards that wait to be started.
+    waiting: BTreeMap<ShardId, Shard>,
+    tasks: JoinSet<()>,
+    sender: mpsc::Sender<FromShard>,
+    receiver: mpsc::Receiver<FromShard>,
+    control: mpsc::UnboundedReceiver<Control>,
+    notes: mpsc::UnboundedSender<Note>,
+    /// Ends of shards that are told once what came before is in the engine's hands.
+    ended: Vec<Note>,
+    closing: Arc<Closing>,
+}
+
+impl Lane {
+    /// A lane that goes on at `offset` as its coordinator says.
+    pub(crate) fn new(
+        context: Arc<ReadContext>,
+        offset: LaneOffset,
+        control: mpsc::UnboundedReceiver<Control>,
+        notes: mpsc::UnboundedSender<Note>,
+        closing: Arc<Closing>,
+    ) -> Self {
+        let (sender, receiver) = mpsc::channel(WAITING_PIECES);
+        let (reading, waiting, tasks) = (HashMap::new(), BTreeMap::new(), JoinSet::new());
+        Self { context, offset, reading, waiting, tasks, sender, receiver, control, notes, ended: Vec::new(), closing }
+    }
+
+    fn apply(&mut self, command: Command) {
+        match command {
+            Command::Add(shard, position) => {
+                self.offset.shards.insert(shard.id.clone(), position);
+                self.waiting.insert(shard.id.clone(), shard);
+            }
+            Command::Start(id) => {
+                let Some(shard) = self.waiting.remove(&id) else { return };
+                let Some(position) = self.offset.shards.get(&id).cloned() else { return };
+                let reader = ShardReader::new(Arc::clone(&self.context), &shard, position, self.sender.clone());
+                self.reading.insert(id, self.tasks.spawn(reader.run()));
+            }
+            Command::Remove(id) => {
+                self.stop(&id);
+                self.offset.shards.remove(&id);
+            }
+            Command::Skip(id) => {
+                self.stop(&id);
+                self.offset.shards.remove(&id);
+                self.offset.finished.insert(id);
+            }
+            Command::Forget(id) => {
+                self.offset.shards.remove(&id);
+                self.offset.finished.remove(&id);
+            }
+        }
+    }
+
+    fn stop(&mut self, shard: &ShardId) {
+        self.waiting.remove(shard);
+        if let Some(task) = self.reading.remove(shard) {
+            task.abort();
+            self.context.stats.remove(shard);
+        }
+    }
+
+    fn parts(&self) -> Read {
+        let open: BTreeSet<_> = self.reading.keys().cloned().collect();
+        Read::Parts { open: open.into_iter().collect(), offset: self.offset.to_offset() }
+    }
+
+    /// What a shard sent, if it is for the engine.
+    fn take(&mut self, from: FromShard) -> Result<Option<Read>> {
+        let FromShard { shard, what } = from;
+        if !self.reading.contains_key(&shard) {
+            // It was taken away meanwhile; another process reads on from its last checkpoint.
+            return Ok(None);
+        }
+        match what {
+            Event::Records(mut records, position, permit) => {
+                drop(permit);
+                self.move_to(shard, position);
+                if records.bytes.is_empty() && records.rejected.is_empty() {
+                    return Ok(None);
+                }
+                records.offset = self.offset.to_offset();
+                Ok(Some(Read::Records(records)))
+            }
+            Event::Ended(children) => {
+                self.ended.push(Note::Ended { shard: shard.clone(), children });
+                self.apply(Command::Skip(shard));
+                Ok(Some(self.parts()))
+            }
+            Event::Missing(error) => {
+                let _ = self.notes.send(Note::Missing { shard, error });
+                Ok(None)
+            }
+            Event::NoConsumer => {
+                let _ = self.notes.send(Note::NoConsumer);
+                Ok(None)
+            }
+            Event::Failed(error) => Err(error),
+        }
+    }
+
+    fn move_to(&mut self, shard: ShardId, position: Position) {
+        self.offset.shards.insert(shard, position);
+    }
+}
+
+#[async_trait]
+impl SplitReader for Lane {
+    // Safe to cancel: both channels are, and what was received is handed over before the next wait.
+    async fn next(&mut self) -> Result<Read> {
+        for note in self.ended.drain(..) {
+            let _ = self.notes.send(note);
+        }
+        loop {
+            tokio::select! {
+                biased;
+                control = self.control.recv() => {
+                    let mut control = control;
+                    loop {
+                        match control {
+                            Some(Control::Shard(command)) => self.apply(command),
+                            Some(Control::Since(since)) => self.offset.since = since,
+                            Some(Control::Fail(error)) => return Err(error),
+                            None => return Err(Error::internal("the shards of a stream are no longer looked after")),
+                        }
+                        control = match self.control.try_recv() {
+                            Ok(more) => Some(more),
+                            Err(_) => break,
+                        };
+                    }
+                    return Ok(self.parts());
+                }
+                // The lane holds a sender itself, so there always is one.
+                Some(from) = self.receiver.recv() => {
+                    if let Some(read) = self.take(from)? {
+                        return Ok(read);
+                    }
+                }
+                Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => {
+                    if let Err(error) = ended
+                        && error.is_panic()
+                    {
+                        return Err(Error::internal("the reader of a shard died").with_cause(error));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn close(&mut self) -> Result<()> {
+        self.tasks.shutdown().await;
+        self.reading.clear();
+        self.closing.lane_closed(&self.context).await
+    }
+}

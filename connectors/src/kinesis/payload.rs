@@ -1,0 +1,345 @@
+//! Records of a shard to pieces for the engine: aggregated ones are taken apart, compressed ones decompressed, and all of them
+//! laid one behind the other as the format frames records.
+//!
+//! Input:  the records of an answer, in the shard's order.
+//! Output: pieces of about 1 MiB, each with the place behind it, which may lie within an aggregated record.
+//! Order:  kept.
+//! Errors: none for bad records. `Parse`: an aggregated record with a wrong checksum, compressed data that is damaged, a quote
+//!         of CSV that is never closed. `TooLarge`: over `max_record_bytes`. Each names its sequence number.
+//!
+//! JSON records end where the line does, so a line break within a document becomes a blank, and one between two documents stays.
+
+use std::io::Read as _;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, StringBuilder, TimestampMillisecondBuilder};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::record_batch::RecordBatch;
+use aws_sdk_kinesis::types::Record;
+use bytes::Bytes;
+use kinesql_engine::connector::Envelopes;
+use kinesql_engine::format::{FormatSpec, RejectReason, Rejected};
+use kinesql_engine::runtime::clock::EventTime;
+use kinesql_engine::{Error, Result};
+use memchr::{memchr, memchr_iter};
+
+use super::kpl;
+use super::limits::PIECE_BYTES;
+use super::position::{Position, ShardId};
+use super::shards::HashRange;
+use crate::file::framing::Framing;
+
+/// How payloads are told apart once they lie one behind the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PayloadFormat {
+    /// Documents.
+    Json,
+    /// Delimited text.
+    Csv(Framing),
+}
+
+impl PayloadFormat {
+    /// The source's format; `Config` if records of a stream cannot be read with it.
+    pub(crate) fn of(format: &FormatSpec) -> Result<Self> {
+        match format {
+            FormatSpec::Json => Ok(PayloadFormat::Json),
+            FormatSpec::Csv(options) if options.header => {
+                Err(Error::config("option \"csv.header\" of connector 'kinesis' cannot be 'true': a stream has no first record")
+                    .with_hint("Leave csv.header out; columns are taken by their order."))
+            }
+            FormatSpec::Csv(_) => Framing::of(format).map(PayloadFormat::Csv),
+            other => Framing::of(other).map(PayloadFormat::Csv),
+        }
+    }
+}
+
+/// The columns that the service knows of each record (kda-sql-reference.md §3.3).
+pub(crate) fn metadata_schema() -> SchemaRef {
+    let text = |name: &str| Field::new(name, DataType::Utf8, true);
+    Arc::new(Schema::new(vec![
+        Field::new("APPROXIMATE_ARRIVAL_TIME", DataType::Timestamp(TimeUnit::Millisecond, None), true),
+        text("PARTITION_KEY"),
+        text("SEQUENCE_NUMBER"),
+        text("SHARD_ID"),
+    ]))
+}
+
+/// Whole records, and the place behind them.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    /// As the format frames records.
+    pub(crate) bytes: Bytes,
+    /// What was refused here.
+    pub(crate) rejected: Vec<Rejected>,
+    /// When the service received the last record.
+    pub(crate) arrival_time: Option<EventTime>,
+    /// What the service says of each record, if anybody reads it.
+    pub(crate) envelopes: Option<Envelopes>,
+    /// Sequence number of the first record.
+    pub(crate) first: Arc<str>,
+    /// The place behind the last record.
+    pub(crate) position: Position,
+}
+
+/// Takes records of one shard apart.
+#[derive(Debug)]
+pub(crate) struct Unpacker {
+    format: PayloadFormat,
+    shard: ShardId,
+    /// Sub-records outside of it belong to another shard; None: all are taken.
+    range: Option<HashRange>,
+    record_bytes_max: usize,
+    metadata: SchemaRef,
+    decompressed: Vec<u8>,
+    /// Sub-records that were left out since this was last asked.
+    filtered: usize,
+}
+
+impl Unpacker {
+    /// For the records of `shard`. `range` filters the records within aggregated ones.
+    /// `metadata` are the columns of [`metadata_schema`] that somebody reads.
+    pub(crate) fn new(
+        format: PayloadFormat,
+        shard: ShardId,
+        range: Option<HashRange>,
+        record_bytes_max: usize,
+        metadata: SchemaRef,
+    ) -> Self {
+        let range = range.filter(|range| !range.is_everything());
+        Self { format, shard, range, record_bytes_max, metadata, decompressed: Vec::new(), filtered: 0 }
+    }
+
+    /// How many records within aggregated ones were left out, since this was last asked.
+    pub(crate) fn take_filtered(&mut self) -> usize {
+        std::mem::take(&mut self.filtered)
+    }
+
+    /// The pieces of `records`, which were read from `position`: of an aggregated record of which a part was handed over before,
+    /// the rest.
+    pub(crate) fn unpack(&mut self, records: &[Record], position: &Position) -> Result<Vec<Piece>> {
+        let mut pieces = Vec::new();
+        let mut build = Build::new(&self.metadata);
+        let mut left: usize = records.iter().map(|record| record.data.as_ref().len() + 1).sum();
+        for record in records {
+            let data = record.data.as_ref();
+            let sequence = record.sequence_number.as_str();
+            build.begin(sequence);
+            build.arrival_time = arrival_time(record).or(build.arrival_time);
+            let done = match position {
+                Position::After { after, sub: Some(sub) } if **after == *sequence => Some(*sub),
+                _ => None,
+            };
+            match kpl::open(data) {
+                Some(Ok(mut aggregated)) => {
+                    let subs = std::mem::take(&mut aggregated.records);
+                    for (index, sub) in subs.iter().enumerate() {
+                        if done.is_some_and(|done| index as u64 <= done) {
+                            continue;
+                        }
+                        if self.range.is_some_and(|range| !range.contains(aggregated.hash_key(sub))) {
+                            self.filtered += 1;
+                            continue;
+                        }
+                        build.reserve(left);
+                        self.payload(&mut build, sub.data, Some(aggregated.partition_key(sub)), record);
+                        if build.bytes.len() >= PIECE_BYTES && index + 1 < subs.len() {
+                            let position = Position::After { after: sequence.into(), sub: Some(index as u64) };
+                            pieces.push(build.finish(position)?);
+                            build.begin(sequence);
+                        }
+                    }
+                }
+                // A part of it was handed over, so it was intact then.
+                _ if done.is_some() => {}
+                Some(Err(why)) => {
+                    let message = format!("record {sequence} is an aggregated record of the KPL, but {why}");
+                    build.reject(data, sequence, RejectReason::Parse, message);
+                }
+                None => {
+                    build.reserve(left);
+                    self.payload(&mut build, data, record.partition_key.as_deref(), record);
+                }
+            }
+            left -= data.len() + 1;
+            if build.bytes.len() >= PIECE_BYTES {
+                pieces.push(build.finish(Position::after(sequence))?);
+            }
+        }
+        if let Some(last) = records.last()
+            && build.first.is_some()
+        {
+            pieces.push(build.finish(Position::after(&last.sequence_number))?);
+        }
+        Ok(pieces)
+    }
+
+    /// Appends one user record.
+    fn payload(&mut self, build: &mut Build, data: &[u8], partition_key: Option<&str>, record: &Record) {
+        let sequence = record.sequence_number.as_str();
+        let decompressed = match decompress(data, self.record_bytes_max, &mut self.decompressed) {
+            Ok(decompressed) => decompressed,
+            Err(why) => return build.reject(data, sequence, RejectReason::Parse, format!("record {sequence} {why}")),
+        };
+        let payload = if decompressed { self.decompressed.as_slice() } else { data };
+        if payload.len() > self.record_bytes_max {
+            let message = format!("record {sequence} is longer than {} bytes", self.record_bytes_max);
+            return build.reject(payload, sequence, RejectReason::TooLarge, message);
+        }
+        let payload = payload.strip_suffix(b"\n").unwrap_or(payload);
+        if payload.is_empty() {
+            return;
+        }
+        let start = build.bytes.len();
+        build.bytes.extend_from_slice(payload);
+        build.bytes.push(b'\n');
+        match self.format {
+            PayloadFormat::Json => join_documents(&mut build.bytes[start..]),
+            PayloadFormat::Csv(framing) => {
+                if !framing.is_whole(&build.bytes[start..]) {
+                    build.bytes.truncate(start);
+                    let message = format!("record {sequence} has a quote that is never closed");
+                    return build.reject(payload, sequence, RejectReason::Parse, message);
+                }
+            }
+        }
+        build.envelope(record, partition_key, &self.shard);
+    }
+}
+
+/// Makes each document of `record`, which ends in a line break, a part of one line: a line break is kept only where a document
+/// may start behind it and none is open before it.
+fn join_documents(record: &mut [u8]) {
+    let last = record.len() - 1;
+    if memchr(b'\n', &record[..last]).is_none() {
+        return;
+    }
+    let breaks: Vec<_> = memchr_iter(b'\n', &record[..last]).collect();
+    for at in breaks {
+        let next = record[at..].iter().find(|byte| !byte.is_ascii_whitespace());
+        let previous = record[..at].iter().rev().find(|byte| !byte.is_ascii_whitespace());
+        let starts = matches!(next, Some(b'{'));
+        let within = matches!(previous, None | Some(b',' | b':' | b'['));
+        if !starts || within {
+            record[at] = b' ';
+        }
+    }
+}
+
+/// Decompresses gzip (RFC 1952) and zstd (RFC 8878) into `out`, recognised by their first bytes; false if it is neither.
+fn decompress(data: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<bool, String> {
+    out.clear();
+    // One byte more than allowed tells that it is too long, without decompressing the rest of it.
+    let most = limit as u64 + 1;
+    let (name, read) = if data.starts_with(&[0x1F, 0x8B, 0x08]) {
+        ("gzip", flate2::read::MultiGzDecoder::new(data).take(most).read_to_end(out))
+    } else if data.starts_with(&[0x28, 0xB5, 0x2F, 0xFD]) {
+        let decoder = zstd::stream::read::Decoder::with_buffer(data);
+        ("zstd", decoder.and_then(|decoder| decoder.take(most).read_to_end(out)))
+    } else {
+        return Ok(false);
+    };
+    read.map(|_| true).map_err(|error| format!("is compressed with {name}, but damaged: {error}"))
+}
+
+/// A piece being put together.
+#[derive(Debug)]
+struct Build {
+    bytes: Vec<u8>,
+    rejected: Vec<Rejected>,
+    arrival_time: Option<EventTime>,
+    first: Option<Arc<str>>,
+    ends: Vec<u32>,
+    metadata: SchemaRef,
+    columns: Vec<Metadata>,
+}
+
+/// A column of [`metadata_schema`].
+#[derive(Debug)]
+enum Metadata {
+    ArrivalTime(TimestampMillisecondBuilder),
+    PartitionKey(StringBuilder),
+    SequenceNumber(StringBuilder),
+    Shard(StringBuilder),
+}
+
+impl Metadata {
+    fn of(name: &str) -> Self {
+        match name {
+            "APPROXIMATE_ARRIVAL_TIME" => Metadata::ArrivalTime(TimestampMillisecondBuilder::new()),
+            "PARTITION_KEY" => Metadata::PartitionKey(StringBuilder::new()),
+            "SEQUENCE_NUMBER" => Metadata::SequenceNumber(StringBuilder::new()),
+            _ => Metadata::Shard(StringBuilder::new()),
+        }
+    }
+
+    fn finish(&mut self) -> ArrayRef {
+        match self {
+            Metadata::ArrivalTime(times) => Arc::new(times.finish()),
+            Metadata::PartitionKey(texts) | Metadata::SequenceNumber(texts) | Metadata::Shard(texts) => Arc::new(texts.finish()),
+        }
+    }
+}
+
+impl Build {
+    fn new(metadata: &SchemaRef) -> Self {
+        Self {
+            bytes: Vec::new(),
+            rejected: Vec::new(),
+            arrival_time: None,
+            first: None,
+            ends: Vec::new(),
+            metadata: Arc::clone(metadata),
+            columns: metadata.fields().iter().map(|field| Metadata::of(field.name())).collect(),
+        }
+    }
+
+    /// Makes room for a piece, given how much there is still to come.
+    fn reserve(&mut self, left: usize) {
+        if self.bytes.capacity() == 0 {
+            self.bytes.reserve(left.min(PIECE_BYTES + PIECE_BYTES / 16));
+        }
+    }
+
+    fn reject(&mut self, record: &[u8], sequence: &str, reason: RejectReason, message: String) {
+        self.begin(sequence);
+        self.rejected.push(Rejected::new(record, self.bytes.len(), reason, message));
+    }
+
+    /// A record with this sequence number is part of the piece.
+    fn begin(&mut self, sequence: &str) {
+        self.first.get_or_insert_with(|| sequence.into());
+    }
+
+    fn envelope(&mut self, record: &Record, partition_key: Option<&str>, shard: &str) {
+        // A piece ends soon behind 1 MiB, and a record is far from 4 GiB.
+        self.ends.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
+        for column in &mut self.columns {
+            match column {
+                Metadata::ArrivalTime(times) => times.append_option(arrival_time(record)),
+                Metadata::PartitionKey(texts) => texts.append_option(partition_key),
+                Metadata::SequenceNumber(texts) => texts.append_value(&record.sequence_number),
+                Metadata::Shard(texts) => texts.append_value(shard),
+            }
+        }
+    }
+
+    /// The piece up to here; what follows is the next one.
+    fn finish(&mut self, position: Position) -> Result<Piece> {
+        let next = Self { arrival_time: self.arrival_time, ..Self::new(&self.metadata) };
+        let Self { bytes, rejected, arrival_time, first, ends, metadata, mut columns } = std::mem::replace(self, next);
+        let envelopes = match metadata.fields().is_empty() {
+            true => None,
+            false => {
+                let columns = columns.iter_mut().map(Metadata::finish).collect();
+                Some(Envelopes { ends, columns: RecordBatch::try_new(metadata, columns)? })
+            }
+        };
+        let first = first.unwrap_or_else(|| "".into());
+        Ok(Piece { bytes: bytes.into(), rejected, arrival_time, envelopes, first, position })
+    }
+}
+
+/// When the service received a record.
+pub(crate) fn arrival_time(record: &Record) -> Option<EventTime> {
+    record.approximate_arrival_timestamp.as_ref()?.to_millis().ok()
+}

@@ -1,0 +1,269 @@
+//! Reads one shard by polling: `GetShardIterator`, then `GetRecords` with the iterator of the answer before.
+//!
+//! | The service says | then |
+//! | --- | --- |
+//! | records | they are handed on; the next read is due as the shard's limits allow (pace.rs) |
+//! | called too often, or fails for now | the same call with the same iterator after a wait that grows |
+//! | the iterator expired | a new one behind the last record |
+//! | there is no such shard | the coordinator finds out whether it was trimmed or the stream deleted |
+//! | anything else | the job fails with it |
+//!
+//! Ends with the shard, or when its lane drops it. Waits cost no thread.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::SchemaRef;
+use kinesql_engine::connector::{Offset, Records};
+use kinesql_engine::runtime::clock::Clock;
+use kinesql_engine::{Error, Result};
+use rand::rngs::SmallRng;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+
+use super::client::{Answer, CallError, CallResult, KinesisApi};
+use super::pace::{Backoff, Pace, PaceOptions, random_for};
+use super::payload::{PayloadFormat, Piece, Unpacker, arrival_time};
+use super::position::{Position, ShardId};
+use super::shards::Shard;
+use super::stats::{ShardStats, Stats};
+
+/// What all readers of a job share.
+#[derive(Debug)]
+pub(crate) struct ReadContext {
+    pub(crate) api: Arc<dyn KinesisApi>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) format: PayloadFormat,
+    /// The metadata columns that somebody reads.
+    pub(crate) metadata: SchemaRef,
+    pub(crate) options: ReadOptions,
+    /// The stream's name, for messages.
+    pub(crate) stream: Arc<str>,
+    /// Bytes that may still be read ahead.
+    pub(crate) memory: Arc<Semaphore>,
+    /// The consumer of enhanced fan-out, once it is there.
+    pub(crate) consumer: watch::Sender<Option<Arc<str>>>,
+}
+
+/// The options of readers.
+#[derive(Debug, Clone)]
+pub(crate) struct ReadOptions {
+    pub(crate) fan_out: bool,
+    pub(crate) pace: PaceOptions,
+    pub(crate) max_skew: Duration,
+    pub(crate) max_record_bytes: usize,
+    /// Leave out records within aggregated ones that belong to another shard.
+    pub(crate) hash_range_check: bool,
+}
+
+/// What a reader sends to its lane.
+#[derive(Debug)]
+pub(crate) struct FromShard {
+    pub(crate) shard: ShardId,
+    pub(crate) what: Event,
+}
+
+/// What happened on a shard.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// Records, with their share of the memory, and the place behind them.
+    Records(Records, Position, Option<OwnedSemaphorePermit>),
+    /// The shard is read to its end.
+    Ended(Vec<Shard>),
+    /// The service does not know the shard.
+    Missing(Error),
+    /// The consumer of enhanced fan-out is gone.
+    NoConsumer,
+    /// Reading cannot go on.
+    Failed(Error),
+}
+
+/// The reader of one shard.
+pub(super) struct ShardReader {
+    pub(super) context: Arc<ReadContext>,
+    pub(super) shard: ShardId,
+    pub(super) position: Position,
+    pub(super) stats: Arc<ShardStats>,
+    pub(super) random: SmallRng,
+    pub(super) backoff: Backoff,
+    unpacker: Unpacker,
+    lane: mpsc::Sender<FromShard>,
+}
+
+/// The lane is gone, or was told why nothing more comes: the reader ends.
+pub(super) struct Stopped;
+
+impl ShardReader {
+    /// A reader of `shard` from `position`.
+    pub(crate) fn new(context: Arc<ReadContext>, shard: &Shard, position: Position, lane: mpsc::Sender<FromShard>) -> Self {
+        let range = context.options.hash_range_check.then_some(shard.range);
+        let metadata = Arc::clone(&context.metadata);
+        let unpacker = Unpacker::new(context.format, shard.id.clone(), range, context.options.max_record_bytes, metadata);
+        let stats = context.stats.shard(&shard.id);
+        let random = random_for(&shard.id);
+        Self { context, shard: shard.id.clone(), position, stats, random, backoff: Backoff::default(), unpacker, lane }
+    }
+
+    /// Reads until the shard ends.
+    pub(crate) async fn run(mut self) {
+        let _ = if self.context.options.fan_out { self.subscribe().await } else { self.poll().await };
+    }
+
+    async fn poll(&mut self) -> Result<(), Stopped> {
+        let context = Arc::clone(&self.context);
+        let mut pace = Pace::new(context.options.pace, context.clock.now());
+        let mut iterator = None;
+        loop {
+            context.stats.align(&self.stats, context.options.max_skew, &context.clock).await;
+            context.clock.sleep_until(pace.next_read()).await;
+            // Taken before the call: what comes must have a place.
+            let permit = self.reserve(pace.expected_bytes()).await?;
+            let current = match iterator.take() {
+                Some(iterator) => iterator,
+                None => match context.api.shard_iterator(&self.shard, &self.position).await {
+                    Ok(iterator) => {
+                        // From here on records may come that LATEST would leave out.
+                        self.position = self.position.again();
+                        iterator
+                    }
+                    Err(error) => {
+                        drop(permit);
+                        self.position = self.position.again();
+                        self.refused(error).await?;
+                        continue;
+                    }
+                },
+            };
+            let called_at = context.clock.now();
+            match context.api.get_records(&self.shard, &current, pace.limit()).await {
+                Ok(answer) => {
+                    let bytes = self.succeeded(&answer);
+                    let behind = answer.behind_latest_ms > 0;
+                    pace.answered(called_at, answer.records.len(), bytes, behind, &mut self.random);
+                    self.hand_over(&answer, permit).await?;
+                    match answer.next_iterator {
+                        Some(next) => iterator = Some(next),
+                        None => return self.end(&answer.children).await,
+                    }
+                }
+                Err(error) => {
+                    drop(permit);
+                    if matches!(error, CallError::Throttled(_)) {
+                        pace.throttled(context.clock.now());
+                    }
+                    let expired = matches!(error, CallError::Expired);
+                    self.refused(error).await?;
+                    iterator = (!expired).then_some(current);
+                }
+            }
+        }
+    }
+
+    /// Waits until so many bytes may be read ahead.
+    pub(super) async fn reserve(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Stopped> {
+        let memory = Arc::clone(&self.context.memory);
+        // Whoever asks for more than there is at all gets everything.
+        let bytes = bytes.min(super::limits::READ_AHEAD_BYTES);
+        memory.acquire_many_owned(bytes as u32).await.map_err(|_| Stopped)
+    }
+
+    /// Notes an answer; returns its bytes.
+    pub(super) fn succeeded(&mut self, answer: &Answer) -> usize {
+        self.backoff.reset();
+        let bytes = answer.records.iter().map(|record| record.data.as_ref().len()).sum();
+        let newest = answer.records.last().and_then(arrival_time);
+        self.stats.answered(self.context.clock.now(), answer.records.len(), bytes, newest, answer.behind_latest_ms);
+        self.context.stats.moved();
+        bytes
+    }
+
+    /// Hands the records of an answer to the lane, and moves on behind them.
+    pub(super) async fn hand_over(&mut self, answer: &Answer, permit: OwnedSemaphorePermit) -> Result<(), Stopped> {
+        let pieces = match self.unpacker.unpack(&answer.records, &self.position) {
+            Ok(pieces) => pieces,
+            Err(error) => return self.send(Event::Failed(error)).await,
+        };
+        self.stats.filtered(self.unpacker.take_filtered());
+        let count = pieces.len();
+        let mut permit = Some(permit);
+        for (index, piece) in pieces.into_iter().enumerate() {
+            self.position = piece.position.clone();
+            // The permit goes with the last piece: then all bytes of the answer are with the engine.
+            let permit = if index + 1 == count { permit.take() } else { None };
+            let (records, position) = self.records(piece);
+            self.send(Event::Records(records, position, permit)).await?;
+        }
+        Ok(())
+    }
+
+    fn records(&self, piece: Piece) -> (Records, Position) {
+        let origin = format!("stream \"{}\", {}, records from {}", self.context.stream, self.shard, piece.first);
+        let records = Records {
+            bytes: piece.bytes,
+            origin: origin.into(),
+            position: 0,
+            rejected: piece.rejected,
+            arrival_time: piece.arrival_time,
+            part: Some(self.shard.clone()),
+            envelopes: piece.envelopes,
+            // The lane, which knows its other shards, sets it.
+            offset: Offset(serde_json::Value::Null),
+        };
+        (records, piece.position)
+    }
+
+    /// The shard was handed over to its end.
+    pub(super) async fn end(&self, children: &[aws_sdk_kinesis::types::ChildShard]) -> Result<(), Stopped> {
+        // A child that is described badly here is found by listing the shards.
+        let children = children.iter().filter_map(|child| Shard::of_child(child).ok()).collect();
+        self.send(Event::Ended(children)).await?;
+        Err(Stopped)
+    }
+
+    /// A call was not answered: waits if it may be later, else tells the lane.
+    pub(super) async fn refused(&mut self, error: CallError) -> Result<(), Stopped> {
+        let now = self.context.clock.now();
+        match error {
+            CallError::Expired => return Ok(()),
+            CallError::Throttled(_) => self.stats.throttled(now),
+            CallError::Transient(_) | CallError::InUse(_) => self.stats.failed(now),
+            // The coordinator fails the job or ends the shard; if the shard is there after all, reading goes on.
+            CallError::NotFound(error) => {
+                self.stats.failed(now);
+                self.send(Event::Missing(error)).await?;
+            }
+            CallError::Fatal(error) => {
+                self.send(Event::Failed(error)).await?;
+                return Err(Stopped);
+            }
+        }
+        let wait = self.backoff.next(&mut self.random);
+        self.context.clock.sleep(wait).await;
+        Ok(())
+    }
+
+    pub(super) async fn send(&self, what: Event) -> Result<(), Stopped> {
+        self.lane.send(FromShard { shard: self.shard.clone(), what }).await.map_err(|_| Stopped)
+    }
+}
+
+/// Makes a call when a job starts: a few times if it fails for now.
+pub(crate) async fn insist<T, F>(clock: &Arc<dyn Clock>, stats: &Stats, mut call: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = CallResult<T>>,
+{
+    let (mut backoff, mut random) = (Backoff::default(), random_for("start"));
+    let stats = stats.shard(&ShardId::from(""));
+    loop {
+        let error = match call().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let passes = error.passes() || matches!(error, CallError::Expired | CallError::InUse(_));
+        if !passes || backoff.failures() + 1 >= super::limits::START_ATTEMPTS {
+            return Err(error.into_error());
+        }
+        stats.failed(clock.now());
+        clock.sleep(backoff.next(&mut random)).await;
+    }
+}

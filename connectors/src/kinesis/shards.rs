@@ -1,0 +1,352 @@
+//! The shards of a stream: which lane reads which of them, from where, and from when on.
+//!
+//! | A shard that no checkpoint knows | is read from |
+//! | --- | --- |
+//! | when the job starts | where the job starts; under `latest` a closed one not at all |
+//! | later, as the child of a shard that is known | its oldest record: nothing before it is missing, nothing is read twice |
+//! | later, without such a parent | the time at which the job started |
+//!
+//! A shard waits until those of its parents that this process reads have been handed over to their ends. It goes to the lane of
+//! its parent, since the order of a partition key is kept within a lane only.
+//! State: every listed shard, and finished ones for as long as the stream lists them.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_kinesis::types;
+use kinesql_engine::{Error, Result};
+
+use super::assignment::Owned;
+use super::limits::LISTINGS_BEFORE_FORGOTTEN;
+use super::position::{LaneOffset, Position, ShardId};
+
+/// Hash keys, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HashRange {
+    /// The first one.
+    pub(crate) start: u128,
+    /// The last one.
+    pub(crate) end: u128,
+}
+
+impl HashRange {
+    fn of(range: Option<&types::HashKeyRange>) -> Option<Self> {
+        let range = range?;
+        Some(Self { start: range.starting_hash_key.parse().ok()?, end: range.ending_hash_key.parse().ok()? })
+    }
+
+    /// True if a record with this hash key belongs to the shard.
+    pub(crate) fn contains(self, key: u128) -> bool {
+        (self.start..=self.end).contains(&key)
+    }
+
+    /// The key in the middle.
+    pub(crate) fn middle(self) -> u128 {
+        self.start + (self.end.saturating_sub(self.start)) / 2
+    }
+
+    /// True if every record belongs to it.
+    pub(crate) fn is_everything(self) -> bool {
+        self.start == 0 && self.end == u128::MAX
+    }
+}
+
+/// A shard as the service describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Shard {
+    /// Its id.
+    pub(crate) id: ShardId,
+    /// One after a split, two after a merge, none in a new stream or when they are gone.
+    pub(crate) parents: Vec<ShardId>,
+    /// The records that it gets.
+    pub(crate) range: HashRange,
+    /// True if it gets no more records.
+    pub(crate) closed: bool,
+}
+
+impl Shard {
+    /// A shard of `ListShards`.
+    pub(crate) fn of(shard: &types::Shard) -> Result<Self> {
+        let parents = [&shard.parent_shard_id, &shard.adjacent_parent_shard_id].into_iter().flatten();
+        let ending = shard.sequence_number_range.as_ref().and_then(|range| range.ending_sequence_number.as_ref());
+        Ok(Self {
+            id: shard.shard_id.as_str().into(),
+            parents: parents.map(|parent| parent.as_str().into()).collect(),
+            range: HashRange::of(shard.hash_key_range.as_ref()).ok_or_else(|| no_range(&shard.shard_id))?,
+            closed: ending.is_some(),
+        })
+    }
+
+    /// A shard that follows one that was read to its end.
+    pub(crate) fn of_child(child: &types::ChildShard) -> Result<Self> {
+        Ok(Self {
+            id: child.shard_id.as_str().into(),
+            parents: child.parent_shards.iter().map(|parent| parent.as_str().into()).collect(),
+            range: HashRange::of(child.hash_key_range.as_ref()).ok_or_else(|| no_range(&child.shard_id))?,
+            closed: false,
+        })
+    }
+}
+
+fn no_range(shard: &str) -> Error {
+    Error::unavailable(format!("kinesis:ListShards: {shard} has no hash key range"))
+}
+
+/// What a lane is told.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Command {
+    /// The shard is the lane's. It waits.
+    Add(Shard, Position),
+    /// The shard is read from now on.
+    Start(ShardId),
+    /// The shard is another process's.
+    Remove(ShardId),
+    /// The shard needs no reading.
+    Skip(ShardId),
+    /// The stream no longer lists a finished shard.
+    Forget(ShardId),
+}
+
+/// A command and its lane.
+pub(crate) type LaneCommand = (usize, Command);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Not this process's.
+    Foreign,
+    Waiting,
+    Reading,
+    Finished,
+}
+
+#[derive(Debug)]
+struct Known {
+    shard: Shard,
+    state: State,
+    /// The lane that reads it or read it.
+    lane: Option<usize>,
+    /// How often it was missing from the stream's list, one time after the other.
+    missing: u32,
+}
+
+/// All shards that matter.
+#[derive(Debug)]
+pub(crate) struct Shards {
+    known: BTreeMap<ShardId, Known>,
+    lanes: usize,
+    since: Position,
+    /// Of the checkpoint: lane and place (None: finished) of shards that were not planned yet.
+    restored: BTreeMap<ShardId, (usize, Option<Position>)>,
+    /// How often the stream was listed.
+    listings: u32,
+    /// False until shards are planned for the first time, in a job without a checkpoint.
+    started: bool,
+    /// True if every lane had an offset, so that a shard without one is new.
+    complete: bool,
+}
+
+impl Shards {
+    /// The lanes with their offsets in the checkpoint; `start` is where a job without a checkpoint starts.
+    pub(crate) fn new(lanes: &[Option<LaneOffset>], start: Position) -> Self {
+        let mut restored = BTreeMap::new();
+        for (index, lane) in lanes.iter().enumerate() {
+            let Some(lane) = lane else { continue };
+            let finished = lane.finished.iter().map(|shard| (shard.clone(), (index, None)));
+            let open = lane.shards.iter().map(|(shard, position)| (shard.clone(), (index, Some(position.clone()))));
+            restored.extend(finished.chain(open));
+        }
+        let since = lanes.iter().flatten().map(|lane| lane.since.clone()).next();
+        Self {
+            known: BTreeMap::new(),
+            lanes: lanes.len(),
+            started: since.is_some(),
+            since: since.unwrap_or(start),
+            restored,
+            listings: 0,
+            complete: lanes.iter().all(Option::is_some),
+        }
+    }
+
+    /// Where the job started.
+    pub(crate) fn since(&self) -> &Position {
+        &self.since
+    }
+
+    /// All shards, in the order of their ids: parents come before their children.
+    pub(crate) fn all(&self) -> Vec<Shard> {
+        self.known.values().map(|known| known.shard.clone()).collect()
+    }
+
+    /// True if a shard was read to its end and what follows it is not known yet.
+    pub(crate) fn lacks_children(&self) -> bool {
+        let is_parent = |id: &ShardId| self.known.values().any(|known| known.shard.parents.contains(id));
+        self.known.iter().any(|(id, known)| known.state == State::Finished && known.missing == 0 && !is_parent(id))
+    }
+
+    /// True if the shard is listed.
+    pub(crate) fn is_listed(&self, shard: &str) -> bool {
+        self.known.get(shard).is_some_and(|known| known.missing == 0)
+    }
+
+    /// Takes a complete list of the stream's shards. Fails with `State` if the checkpoint is that of another stream.
+    pub(crate) fn listed(&mut self, shards: Vec<Shard>) -> Result<()> {
+        for known in self.known.values_mut() {
+            known.missing += 1;
+        }
+        self.listings += 1;
+        let is_restored = |shard: &ShardId| self.restored.contains_key(shard);
+        let continues = shards.iter().any(|shard| is_restored(&shard.id) || shard.parents.iter().any(is_restored));
+        if self.listings == 1 && !self.restored.is_empty() && !continues {
+            return Err(Error::state("the checkpoint is that of another stream: none of its shards exists any more")
+                .with_hint("Was the stream deleted and created again? Start the job without its checkpoint."));
+        }
+        for shard in shards {
+            self.take(shard);
+        }
+        Ok(())
+    }
+
+    /// Takes the shards that follow one that was read to its end.
+    pub(crate) fn found(&mut self, children: Vec<Shard>) {
+        for shard in children {
+            if !self.known.contains_key(&shard.id) {
+                self.take(shard);
+            }
+        }
+    }
+
+    fn take(&mut self, shard: Shard) {
+        match self.known.get_mut(&shard.id) {
+            Some(known) => {
+                known.missing = 0;
+                known.shard = shard;
+            }
+            None => {
+                let finished = self.restored.get(&shard.id).filter(|(_, position)| position.is_none());
+                let (state, lane) = match finished {
+                    Some((lane, _)) => (State::Finished, Some(*lane)),
+                    None => (State::Foreign, None),
+                };
+                self.known.insert(shard.id.clone(), Known { shard, state, lane, missing: 0 });
+            }
+        }
+    }
+
+    /// A shard was handed over to its end.
+    pub(crate) fn ended(&mut self, shard: &str) {
+        if let Some(known) = self.known.get_mut(shard) {
+            known.state = State::Finished;
+        }
+    }
+
+    /// What the lanes are to do now that this process owns these shards.
+    pub(crate) fn plan(&mut self, owned: &[Owned]) -> Vec<LaneCommand> {
+        let mut commands = Vec::new();
+        let owned: BTreeMap<_, _> = owned.iter().map(|owned| (&owned.shard, &owned.position)).collect();
+        let ids: Vec<_> = self.known.keys().cloned().collect();
+        for id in &ids {
+            let state = self.known[id].state;
+            match owned.get(id) {
+                None if matches!(state, State::Waiting | State::Reading) => {
+                    if let Some(lane) = self.known[id].lane {
+                        commands.push((lane, Command::Remove(id.clone())));
+                    }
+                    self.set(id, State::Foreign, None);
+                }
+                None => {
+                    if let Some((lane, Some(_))) = self.restored.remove(id) {
+                        commands.push((lane, Command::Remove(id.clone())));
+                    }
+                }
+                Some(position) if state == State::Foreign => self.add(id, (*position).clone(), &mut commands),
+                Some(_) => {}
+            }
+        }
+        self.started = true;
+        self.start(&ids, &mut commands);
+        self.forget(&ids, &mut commands);
+        commands
+    }
+
+    fn add(&mut self, id: &ShardId, position: Option<Position>, commands: &mut Vec<LaneCommand>) {
+        let shard = self.known[id].shard.clone();
+        let restored = self.restored.remove(id);
+        let lane = match &restored {
+            Some((lane, _)) => *lane,
+            None => self.lane_of(&shard),
+        };
+        // Under `latest` what a closed shard holds is old.
+        if !self.started && position.is_none() && shard.closed && matches!(self.since, Position::Latest(_)) {
+            self.set(id, State::Finished, Some(lane));
+            commands.push((lane, Command::Skip(id.clone())));
+            return;
+        }
+        let restored = restored.and_then(|(_, position)| position).map(|position| position.again());
+        let position = position.or(restored).unwrap_or_else(|| self.start_of(&shard));
+        self.set(id, State::Waiting, Some(lane));
+        commands.push((lane, Command::Add(shard, position)));
+    }
+
+    fn start_of(&self, shard: &Shard) -> Position {
+        if !self.started {
+            return self.since.clone();
+        }
+        let has_known_parent =
+            shard.parents.iter().any(|parent| self.known.contains_key(parent) || self.restored.contains_key(parent));
+        if has_known_parent && self.complete { Position::TrimHorizon } else { self.since.again() }
+    }
+
+    fn lane_of(&self, shard: &Shard) -> usize {
+        let of_parent = |parent: &ShardId| {
+            let known = self.known.get(parent).and_then(|known| known.lane);
+            known.or_else(|| self.restored.get(parent).map(|(lane, _)| *lane))
+        };
+        if let Some(lane) = shard.parents.iter().find_map(of_parent) {
+            return lane;
+        }
+        let mut loads = vec![0usize; self.lanes];
+        for known in self.known.values().filter(|known| matches!(known.state, State::Waiting | State::Reading)) {
+            if let Some(lane) = known.lane {
+                loads[lane] += 1;
+            }
+        }
+        (0..self.lanes).min_by_key(|lane| loads[*lane]).unwrap_or(0)
+    }
+
+    fn start(&mut self, ids: &[ShardId], commands: &mut Vec<LaneCommand>) {
+        for id in ids {
+            let Known { shard, state: State::Waiting, lane: Some(lane), .. } = &self.known[id] else { continue };
+            let is_read = |parent: &ShardId| {
+                self.known.get(parent).is_some_and(|parent| matches!(parent.state, State::Waiting | State::Reading))
+            };
+            if !shard.parents.iter().any(is_read) {
+                commands.push((*lane, Command::Start(id.clone())));
+                self.set(id, State::Reading, Some(*lane));
+            }
+        }
+    }
+
+    fn forget(&mut self, ids: &[ShardId], commands: &mut Vec<LaneCommand>) {
+        for id in ids {
+            let known = &self.known[id];
+            if known.missing < LISTINGS_BEFORE_FORGOTTEN || !matches!(known.state, State::Finished | State::Foreign) {
+                continue;
+            }
+            if let (State::Finished, Some(lane)) = (known.state, known.lane) {
+                commands.push((lane, Command::Forget(id.clone())));
+            }
+            self.known.remove(id);
+        }
+        if self.listings >= LISTINGS_BEFORE_FORGOTTEN {
+            // What is left of the checkpoint was trimmed with its shards, or is finished and no longer listed.
+            let gone = std::mem::take(&mut self.restored);
+            let gone = gone.into_iter().filter(|(id, _)| !self.known.contains_key(id));
+            commands.extend(gone.map(|(id, (lane, _))| (lane, Command::Forget(id))));
+        }
+    }
+
+    fn set(&mut self, id: &ShardId, state: State, lane: Option<usize>) {
+        if let Some(known) = self.known.get_mut(id) {
+            (known.state, known.lane) = (state, lane);
+        }
+    }
+}

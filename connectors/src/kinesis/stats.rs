@@ -1,0 +1,198 @@
+//! What is known of each shard while it is read: for the metrics, and to keep shards together in time.
+//!
+//! A shard whose records are `max_skew` newer than those of the slowest shard that still has records waits: what it would bring
+//! could only be buffered. A shard that is caught up holds nobody back.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use kinesql_engine::connector::ConnectorMetric;
+use kinesql_engine::runtime::clock::{Clock, EventTime};
+use tokio::sync::Notify;
+
+use super::position::ShardId;
+
+/// Not known yet.
+const UNKNOWN: i64 = i64::MIN;
+
+/// How often a waiting shard looks even if nobody calls it.
+const ALIGNMENT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Counters of one shard.
+#[derive(Debug)]
+pub(crate) struct ShardStats {
+    records: AtomicU64,
+    bytes: AtomicU64,
+    throttles: AtomicU64,
+    failures: AtomicU64,
+    filtered: AtomicU64,
+    behind_latest_ms: AtomicI64,
+    /// When the service received what was read last.
+    reached: AtomicI64,
+    /// Since when calls are refused or fail.
+    failing_since: AtomicI64,
+    paused_since: AtomicI64,
+}
+
+impl Default for ShardStats {
+    fn default() -> Self {
+        Self {
+            records: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            throttles: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            filtered: AtomicU64::new(0),
+            behind_latest_ms: AtomicI64::new(UNKNOWN),
+            reached: AtomicI64::new(UNKNOWN),
+            failing_since: AtomicI64::new(UNKNOWN),
+            paused_since: AtomicI64::new(UNKNOWN),
+        }
+    }
+}
+
+impl ShardStats {
+    /// A call brought records, or the news that there are none. `newest` is when the service received the last of them.
+    pub(crate) fn answered(
+        &self,
+        now: EventTime,
+        records: usize,
+        bytes: usize,
+        newest: Option<EventTime>,
+        behind_latest_ms: i64,
+    ) {
+        self.records.fetch_add(records as u64, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.behind_latest_ms.store(behind_latest_ms, Ordering::Relaxed);
+        self.failing_since.store(UNKNOWN, Ordering::Relaxed);
+        // Without records the place is known from the distance to the newest one.
+        let reached = newest.unwrap_or(now.saturating_sub(behind_latest_ms));
+        self.reached.fetch_max(reached, Ordering::Relaxed);
+    }
+
+    /// A call was refused for now.
+    pub(crate) fn throttled(&self, now: EventTime) {
+        self.throttles.fetch_add(1, Ordering::Relaxed);
+        self.is_failing(now);
+    }
+
+    /// A call failed for now.
+    pub(crate) fn failed(&self, now: EventTime) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        self.is_failing(now);
+    }
+
+    /// Sub-records were left out that belong to other shards.
+    pub(crate) fn filtered(&self, count: usize) {
+        self.filtered.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    fn is_failing(&self, now: EventTime) {
+        let _ = self.failing_since.compare_exchange(UNKNOWN, now, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    fn is_behind(&self) -> bool {
+        self.behind_latest_ms.load(Ordering::Relaxed) > 0
+    }
+
+    fn reached(&self) -> Option<EventTime> {
+        known(&self.reached)
+    }
+
+    fn metrics(&self, shard: &str, now: EventTime, metrics: &mut Vec<ConnectorMetric>) {
+        let mut add = |name, value| metrics.push(ConnectorMetric { name, part: shard.to_owned(), value });
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
+        add("records", count(&self.records));
+        add("bytes", count(&self.bytes));
+        add("throttles", count(&self.throttles));
+        add("failures", count(&self.failures));
+        add("filtered_records", count(&self.filtered));
+        let age = |since: &AtomicI64| known(since).map_or(0, |since| now.saturating_sub(since).max(0)) as f64;
+        add("retrying_ms", age(&self.failing_since));
+        add("paused_ms", age(&self.paused_since));
+        if let Some(behind_ms) = known(&self.behind_latest_ms) {
+            add("behind_latest_ms", behind_ms as f64);
+            // As CloudWatch counts: a reader that is caught up has no age.
+            add("iterator_age_ms", if behind_ms == 0 { 0.0 } else { age(&self.reached) });
+        }
+    }
+}
+
+fn known(time: &AtomicI64) -> Option<i64> {
+    Some(time.load(Ordering::Relaxed)).filter(|time| *time != UNKNOWN)
+}
+
+/// The shards that a source reads at the moment.
+#[derive(Debug, Default)]
+pub(crate) struct Stats {
+    shards: Mutex<BTreeMap<ShardId, Arc<ShardStats>>>,
+    /// The clock of the job, once there is one.
+    clock: Mutex<Option<Arc<dyn Clock>>>,
+    moved: Notify,
+}
+
+impl Stats {
+    fn shards(&self) -> MutexGuard<'_, BTreeMap<ShardId, Arc<ShardStats>>> {
+        self.shards.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A job starts: nothing is read yet.
+    pub(crate) fn restart(&self, clock: Arc<dyn Clock>) {
+        self.shards().clear();
+        *self.clock.lock().unwrap_or_else(PoisonError::into_inner) = Some(clock);
+    }
+
+    /// The counters of a shard that is read from now on. The name "" is for calls about the stream.
+    pub(crate) fn shard(&self, shard: &ShardId) -> Arc<ShardStats> {
+        Arc::clone(self.shards().entry(shard.clone()).or_default())
+    }
+
+    /// A shard is no longer read.
+    pub(crate) fn remove(&self, shard: &str) {
+        self.shards().remove(shard);
+        self.moved.notify_waiters();
+    }
+
+    /// What the source shows.
+    pub(crate) fn metrics(&self) -> Vec<ConnectorMetric> {
+        let clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(now) = clock.map(|clock| clock.now()) else { return Vec::new() };
+        let mut metrics = Vec::new();
+        for (shard, stats) in self.shards().iter() {
+            stats.metrics(shard, now, &mut metrics);
+        }
+        metrics
+    }
+
+    /// A shard's records were read, or it fell behind or caught up.
+    pub(crate) fn moved(&self) {
+        self.moved.notify_waiters();
+    }
+
+    /// Waits while `shard` is further ahead of the slowest one than `max_skew`; zero is any distance.
+    pub(crate) async fn align(&self, shard: &ShardStats, max_skew: Duration, clock: &Arc<dyn Clock>) {
+        if max_skew.is_zero() {
+            return;
+        }
+        loop {
+            let moved = self.moved.notified();
+            if !self.is_far_ahead(shard, max_skew) {
+                shard.paused_since.store(UNKNOWN, Ordering::Relaxed);
+                return;
+            }
+            let _ = shard.paused_since.compare_exchange(UNKNOWN, clock.now(), Ordering::Relaxed, Ordering::Relaxed);
+            tokio::select! {
+                () = moved => {}
+                () = clock.sleep(ALIGNMENT_INTERVAL) => {}
+            }
+        }
+    }
+
+    fn is_far_ahead(&self, shard: &ShardStats, max_skew: Duration) -> bool {
+        let Some(reached) = shard.reached() else { return false };
+        let shards = self.shards();
+        let slowest = shards.values().filter(|other| other.is_behind()).filter_map(|other| other.reached()).min();
+        slowest.is_some_and(|slowest| reached.saturating_sub(slowest) > max_skew.as_millis() as i64)
+    }
+}

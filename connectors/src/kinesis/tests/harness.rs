@@ -1,0 +1,169 @@
+//! Reads a stream of the fake on a clock that moves only when nothing else is left to do.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kinesql_engine::Result;
+use kinesql_engine::connector::{
+    Offset, OptionEntry, Options, Read, Records, Source, SourceContext, SourceDefinition, SourceFactory as _, SplitReader,
+};
+use kinesql_engine::format::FormatSpec;
+use kinesql_engine::runtime::clock::{Clock, EventTime, ManualClock};
+
+use crate::conformance::lines;
+use crate::kinesis::fake::FakeKinesis;
+use crate::kinesis::source::{KinesisSource, KinesisSourceFactory};
+
+/// Where the clocks of the tests start.
+pub(super) const START: EventTime = 1_700_000_000_000;
+
+/// How far the clock is moved when nothing is left to do, at least.
+const TICK_MS: i64 = 50;
+
+/// In how many steps a long time passes.
+const STEPS_MAX: i64 = 1_200;
+
+/// Turns that every task gets before the clock is moved. A chain of wake-ups between the tasks of a reader is shorter.
+const TURNS: usize = 40;
+
+/// A bound source on `service`.
+pub(super) fn bind(service: &Arc<FakeKinesis>, options: &[(&str, &str)]) -> KinesisSource {
+    try_bind(options).expect("valid options").with_api(Arc::clone(service) as _)
+}
+
+/// A bound source, or what is wrong with its options.
+pub(super) fn try_bind(options: &[(&str, &str)]) -> Result<KinesisSource> {
+    let mut entries = vec![OptionEntry::new("stream", "fake")];
+    entries.extend(options.iter().map(|(key, value)| OptionEntry::new(*key, *value)));
+    let specs: Vec<_> = KinesisSourceFactory.options().iter().collect();
+    let options = Options::check("connector 'kinesis'", &specs, &entries, None).expect("known options");
+    let definition = SourceDefinition { name: "S".to_owned(), schema: None, format: FormatSpec::Json };
+    KinesisSource::try_new(&definition, &options)
+}
+
+/// A job that reads the stream, one reader per lane.
+pub(super) struct Job {
+    pub(super) source: Arc<KinesisSource>,
+    pub(super) clock: Arc<ManualClock>,
+    lanes: Vec<(String, Box<dyn SplitReader>)>,
+    /// The offsets that came with the last piece of each lane.
+    pub(super) offsets: BTreeMap<String, Offset>,
+    /// Pieces as they came.
+    pub(super) pieces: Vec<Records>,
+    /// Records by lane, in order.
+    pub(super) records: Vec<String>,
+    /// The open shards of each lane.
+    pub(super) parts: BTreeMap<String, Vec<String>>,
+}
+
+impl Job {
+    /// Starts a job with `lanes` lanes; from the offsets of an earlier one, if there are any.
+    pub(super) async fn start(
+        source: KinesisSource,
+        clock: &Arc<ManualClock>,
+        lanes: usize,
+        offsets: &BTreeMap<String, Offset>,
+    ) -> Self {
+        let context = SourceContext::new(Arc::clone(clock) as Arc<dyn Clock>, FormatSpec::Json);
+        let mut readers = Vec::new();
+        for index in 0..lanes {
+            let split = format!("{index}/{lanes}");
+            // Through text, as a checkpoint keeps it.
+            let offset = offsets.get(&split).map(|offset| Offset(serde_json::from_str(&offset.0.to_string()).expect("JSON")));
+            let reader = source.open(&split, offset.as_ref(), &context).await.expect("opening a lane");
+            readers.push((split, reader));
+        }
+        Self {
+            source: Arc::new(source),
+            clock: Arc::clone(clock),
+            lanes: readers,
+            offsets: offsets.clone(),
+            pieces: Vec::new(),
+            records: Vec::new(),
+            parts: BTreeMap::new(),
+        }
+    }
+
+    /// Everything that is there now, without the clock moving.
+    pub(super) async fn settle(&mut self) -> Result<()> {
+        let mut quiet = 0;
+        while quiet < TURNS {
+            tokio::task::yield_now().await;
+            quiet += 1;
+            for index in 0..self.lanes.len() {
+                let (split, lane) = &mut self.lanes[index];
+                let polled = futures::poll!(lane.next());
+                let std::task::Poll::Ready(read) = polled else { continue };
+                quiet = 0;
+                let split = split.clone();
+                let offset = match read? {
+                    Read::Records(records) => {
+                        self.records.extend(lines(&records.bytes));
+                        self.records.extend(records.rejected.iter().map(|rejected| format!("rejected: {}", rejected.message)));
+                        let offset = records.offset.clone();
+                        self.pieces.push(records);
+                        offset
+                    }
+                    Read::Parts { open, offset } => {
+                        self.parts.insert(split.clone(), open.iter().map(ToString::to_string).collect());
+                        offset
+                    }
+                    other => panic!("a stream does not end: {other:?}"),
+                };
+                self.offsets.insert(split, offset);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets `ms` pass.
+    pub(super) async fn run(&mut self, ms: i64) -> Result<()> {
+        let until = self.clock.now() + ms;
+        let tick = TICK_MS.max(ms / STEPS_MAX);
+        self.settle().await?;
+        while self.clock.now() < until {
+            self.clock.set((self.clock.now() + tick).min(until));
+            self.settle().await?;
+        }
+        Ok(())
+    }
+
+    /// What was read since the last call.
+    pub(super) fn take(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.records)
+    }
+
+    /// Stops gracefully.
+    pub(super) async fn close(mut self) -> Result<()> {
+        for (_, lane) in &mut self.lanes {
+            lane.close().await?;
+        }
+        Ok(())
+    }
+
+    /// A metric of a shard.
+    pub(super) fn metric(&self, shard: &str, name: &str) -> f64 {
+        let metrics = self.source.metrics();
+        let found = metrics.iter().find(|metric| metric.part == shard && metric.name == name);
+        found.unwrap_or_else(|| panic!("no metric {name} of {shard}: {metrics:?}")).value
+    }
+}
+
+/// The job dies without notice, and another one goes on from its newest offsets.
+pub(super) async fn restart(job: Job, source: KinesisSource) -> Job {
+    let (clock, lanes, offsets) = (Arc::clone(&job.clock), job.lanes.len(), job.offsets.clone());
+    drop(job);
+    Job::start(source, &clock, lanes, &offsets).await
+}
+
+/// A clock, a service with so many shards on it, and nothing read yet.
+pub(super) fn service(shards: usize) -> (Arc<ManualClock>, Arc<FakeKinesis>) {
+    let clock = ManualClock::starting_at(START);
+    let service = FakeKinesis::new(Arc::clone(&clock) as Arc<dyn Clock>, shards);
+    (clock, service)
+}
+
+/// A job with one lane and no checkpoint.
+pub(super) async fn job(service: &Arc<FakeKinesis>, clock: &Arc<ManualClock>, options: &[(&str, &str)]) -> Job {
+    Job::start(bind(service, options), clock, 1, &BTreeMap::new()).await
+}

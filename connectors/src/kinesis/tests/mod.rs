@@ -1,0 +1,8 @@
+//! The source against the service in memory: each rule by its name.
+
+mod assignment;
+mod fan_out;
+mod faults;
+mod harness;
+mod reading;
+mod reshard;

@@ -1,0 +1,236 @@
+//! Shards that split and merge while they are read: nothing is lost, nothing comes twice, and the records of a partition key
+//! stay in order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::harness::{Job, bind, job, restart, service};
+use crate::kinesis::fake::FakeKinesis;
+
+const TRIM_HORIZON: &[(&str, &str)] = &[("scan.start", "trim_horizon")];
+
+/// Puts numbered records of several keys, and says what must come of them.
+struct Producer<'a> {
+    service: &'a Arc<FakeKinesis>,
+    keys: usize,
+    next: usize,
+}
+
+impl Producer<'_> {
+    fn put(&mut self, count: usize) {
+        for _ in 0..count {
+            let key = format!("key {}", self.next % self.keys);
+            self.service.put(&key, format!("{key}: {}", self.next / self.keys).as_bytes());
+            self.next += 1;
+        }
+    }
+
+    /// Every record came once, those of a key in order.
+    fn check(&self, read: &[String]) {
+        let mut by_key: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for record in read {
+            let (key, number) = record.split_once(": ").expect("as put");
+            by_key.entry(key).or_default().push(number.parse().expect("a number"));
+        }
+        for (key, numbers) in &by_key {
+            assert!(numbers.iter().copied().eq(0..numbers.len()), "{key}: {numbers:?}");
+        }
+        assert_eq!(read.len(), self.next, "every record once");
+    }
+}
+
+#[tokio::test]
+async fn children_start_at_trim_horizon_after_their_parent_although_the_source_started_at_latest() {
+    let (clock, service) = service(1);
+    let mut job = job(&service, &clock, &[]).await;
+    job.run(1_000).await.expect("reading");
+    let mut producer = Producer { service: &service, keys: 7, next: 0 };
+    producer.put(50);
+    service.split("shardId-000000000000");
+    // The children have records before anybody has seen them.
+    producer.put(50);
+    job.run(3_000).await.expect("reading");
+    producer.check(&job.take());
+    assert_eq!(job.parts["0/1"], ["shardId-000000000001", "shardId-000000000002"]);
+    assert_eq!(job.offsets["0/1"].0["finished"], serde_json::json!(["shardId-000000000000"]));
+}
+
+#[tokio::test]
+async fn parents_finish_before_their_children_start() {
+    let (clock, service) = service(2);
+    let mut producer = Producer { service: &service, keys: 5, next: 0 };
+    producer.put(100);
+    service.split("shardId-000000000000");
+    producer.put(100);
+    service.merge("shardId-000000000003", "shardId-000000000001");
+    producer.put(100);
+    // The answers are small, so that reading the parents takes a while.
+    service.set_answer_bytes_max(50);
+    let mut job = job(&service, &clock, TRIM_HORIZON).await;
+    job.run(60_000).await.expect("reading");
+    producer.check(&job.take());
+    let first_read = |shard: &str| {
+        let calls = service.calls();
+        calls.iter().position(|call| call.name == "GetRecords" && call.shard == shard).expect("a read")
+    };
+    let last_read = |shard: &str| {
+        let calls = service.calls();
+        calls.iter().rposition(|call| call.name == "GetRecords" && call.shard == shard).expect("a read")
+    };
+    for (parent, child) in [(0, 2), (0, 3), (3, 4), (1, 4)] {
+        let (parent, child) = (format!("shardId-{parent:012}"), format!("shardId-{child:012}"));
+        assert!(last_read(&parent) < first_read(&child), "{parent} before {child}");
+    }
+}
+
+#[tokio::test]
+async fn a_reshard_from_2_to_4_to_3_with_a_restart_after_every_step() {
+    for lanes in [1, 2, 3] {
+        let (clock, service) = service(2);
+        service.set_page_size(2);
+        service.set_answer_bytes_max(100);
+        let mut producer = Producer { service: &service, keys: 11, next: 0 };
+        let start = bind(&service, TRIM_HORIZON);
+        let mut job = Job::start(start, &clock, lanes, &BTreeMap::new()).await;
+        let mut read = Vec::new();
+        let steps: [&dyn Fn(); 4] = [
+            &|| drop(service.split("shardId-000000000000")),
+            &|| drop(service.split("shardId-000000000001")),
+            &|| drop(service.merge("shardId-000000000003", "shardId-000000000004")),
+            &|| (),
+        ];
+        for step in steps {
+            // Three restarts around each step: with what was put read in part, with the step just done, and later.
+            producer.put(60);
+            job.run(400).await.expect("reading");
+            read.extend(job.take());
+            job = restart(job, bind(&service, TRIM_HORIZON)).await;
+            step();
+            producer.put(60);
+            job.run(100).await.expect("reading");
+            read.extend(job.take());
+            job = restart(job, bind(&service, TRIM_HORIZON)).await;
+            job.run(2_000).await.expect("reading");
+            read.extend(job.take());
+            job = restart(job, bind(&service, TRIM_HORIZON)).await;
+        }
+        job.run(60_000).await.expect("reading");
+        read.extend(job.take());
+        let mut missing: Vec<_> = read.clone();
+        missing.sort();
+        missing.dedup();
+        assert_eq!(missing.len(), read.len(), "nothing twice, {lanes} lanes");
+        producer.check(&read);
+        let open: Vec<_> = job.parts.values().flatten().cloned().collect();
+        assert_eq!(open.len(), 3, "{open:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_restart_before_the_children_are_known_finds_them() {
+    let (clock, service) = service(1);
+    let mut producer = Producer { service: &service, keys: 3, next: 0 };
+    let mut job = job(&service, &clock, &[]).await;
+    job.run(1_000).await.expect("reading");
+    let offsets = job.offsets.clone();
+    drop(job);
+    producer.put(10);
+    let [low, _] = service.split("shardId-000000000000");
+    producer.put(10);
+    service.split(&low);
+    producer.put(10);
+    let mut job = Job::start(bind(&service, &[]), &clock, 1, &offsets).await;
+    job.run(10_000).await.expect("reading");
+    producer.check(&job.take());
+}
+
+#[tokio::test]
+async fn a_finished_shard_is_remembered_while_it_is_listed_and_then_forgotten() {
+    let (clock, service) = service(1);
+    let mut job = job(&service, &clock, &[]).await;
+    job.run(1_000).await.expect("reading");
+    service.put("a", b"1");
+    service.split("shardId-000000000000");
+    job.run(2_000).await.expect("reading");
+    assert_eq!(job.take(), ["1"]);
+    let mut job = restart(job, bind(&service, &[])).await;
+    job.run(600_000).await.expect("reading");
+    assert_eq!(job.take(), Vec::<String>::new(), "a closed shard is not read twice");
+    assert_eq!(job.offsets["0/1"].0["finished"], serde_json::json!(["shardId-000000000000"]));
+    service.trim("shardId-000000000000");
+    job.run(600_000).await.expect("reading");
+    assert_eq!(job.offsets["0/1"].0["finished"], serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn under_at_timestamp_children_from_before_the_time_bring_nothing_older() {
+    let (clock, service) = service(1);
+    service.put("a", b"0");
+    service.split("shardId-000000000000");
+    service.put("a", b"1");
+    clock.set(super::harness::START + 3_600_000);
+    service.put("a", b"2");
+    let options = [("scan.start", "at_timestamp"), ("scan.timestamp", "2023-11-14T22:43:20Z")];
+    let mut job = job(&service, &clock, &options).await;
+    job.run(2_000).await.expect("reading");
+    assert_eq!(job.take(), ["2"]);
+}
+
+#[tokio::test]
+async fn a_child_goes_to_the_lane_of_its_parent() {
+    let (clock, service) = service(3);
+    let mut job = Job::start(bind(&service, &[]), &clock, 3, &BTreeMap::new()).await;
+    job.run(1_000).await.expect("reading");
+    let lane_of = |job: &Job, shard: &str| {
+        job.parts.iter().find(|(_, open)| open.iter().any(|id| id == shard)).map(|(lane, _)| lane.clone())
+    };
+    let before = lane_of(&job, "shardId-000000000001").expect("a lane");
+    let [low, high] = service.split("shardId-000000000001");
+    job.run(2_000).await.expect("reading");
+    assert_eq!(lane_of(&job, &low), Some(before.clone()));
+    assert_eq!(lane_of(&job, &high), Some(before));
+}
+
+#[tokio::test]
+async fn pages_of_shards_are_listed_again_when_a_token_expires() {
+    let (clock, service) = service(10);
+    service.set_page_size(3);
+    let mut job = job(&service, &clock, TRIM_HORIZON).await;
+    service.fail("ListShards", crate::kinesis::fake::Fault::Expired);
+    job.run(2_000).await.expect("reading");
+    assert_eq!(job.parts["0/1"].len(), 10);
+}
+
+#[tokio::test]
+async fn a_shard_that_was_trimmed_before_it_was_read_gives_way_to_its_children() {
+    let (clock, service) = service(1);
+    let mut job = job(&service, &clock, &[]).await;
+    job.run(1_000).await.expect("reading");
+    let offsets = job.offsets.clone();
+    drop(job);
+    service.put("a", b"lost with its shard");
+    service.split("shardId-000000000000");
+    service.put("a", b"1");
+    service.trim("shardId-000000000000");
+    let mut job = Job::start(bind(&service, &[]), &clock, 1, &offsets).await;
+    job.run(5_000).await.expect("reading");
+    assert_eq!(job.take(), ["1"]);
+}
+
+#[tokio::test]
+async fn a_checkpoint_of_another_stream_is_refused() {
+    let (clock, first) = service(1);
+    let mut job = job(&first, &clock, &[]).await;
+    job.run(1_000).await.expect("reading");
+    let offsets = job.offsets.clone();
+    let other = FakeKinesis::new(clock.clone(), 1);
+    other.split("shardId-000000000000");
+    other.trim("shardId-000000000000");
+    for shard in ["shardId-000000000001", "shardId-000000000002"] {
+        other.split(shard);
+        other.trim(shard);
+    }
+    let mut job = Job::start(bind(&other, &[]), &clock, 1, &offsets).await;
+    let error = job.run(1_000).await.expect_err("another stream");
+    assert_eq!(error.message(), "the checkpoint is that of another stream: none of its shards exists any more");
+}

@@ -1,0 +1,101 @@
+//! `docs/conformance.md` says what is true: it is generated from the items and specifications of `slt/kda`, each item that works
+//! has a specification, and what is listed as not built is refused.
+//!
+//! `CONFORMANCE_UPDATE=1 cargo test -p kinesql-tests conformance` (`just conformance`) rewrites the page.
+
+use std::path::{Path, PathBuf};
+
+use kinesql_tests::conformance::{Claim, Section, State, claims, contradictions, files, page, sections};
+use kinesql_tests::driver::{Driver, Mode};
+
+/// What the statements that must be refused refer to.
+const SETUP: &str = r#"
+    CREATE SOURCE "S" ("k" VARCHAR(4), "v" INTEGER, "d" DOUBLE, "t" TIMESTAMP, WATERMARK FOR "t" AS "t") WITH (connector = 'memory');
+    CREATE SOURCE "U" ("k" VARCHAR(4), "v" INTEGER, "t" TIMESTAMP, WATERMARK FOR "t" AS "t") WITH (connector = 'memory');
+    CREATE STREAM "OUT" ("k" VARCHAR(4), "v" INTEGER);
+    CREATE PUMP "P" AS INSERT INTO "OUT" SELECT STREAM "k", "v" FROM "S";
+"#;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("slt")
+}
+
+fn items() -> Vec<Section> {
+    let mut all = Vec::new();
+    for file in files(&folder(), "txt").expect("readable") {
+        let text = std::fs::read_to_string(&file).expect("readable");
+        all.extend(sections(&text).unwrap_or_else(|problem| panic!("{}: {problem}", file.display())));
+    }
+    all
+}
+
+fn specifications() -> Vec<Claim> {
+    let mut all = Vec::new();
+    for file in files(&folder(), "slt").expect("readable") {
+        let name = file.strip_prefix(folder()).expect("inside").display().to_string();
+        all.extend(claims(&name, &std::fs::read_to_string(&file).expect("readable")).expect("claims with records"));
+    }
+    all
+}
+
+#[test]
+fn every_item_has_its_specification_and_every_specification_its_item() {
+    let problems = contradictions(&items(), &specifications());
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+#[test]
+fn the_page_is_what_items_and_specifications_say() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/conformance.md");
+    let page = page(&items(), &specifications());
+    if std::env::var_os("CONFORMANCE_UPDATE").is_some() {
+        std::fs::write(&path, &page).expect("writable");
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(committed == page, "docs/conformance.md is not what `just conformance` writes");
+}
+
+#[test]
+fn what_is_not_built_is_refused() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let accepted: Vec<String> = runtime.block_on(async {
+        let mut driver = Driver::new(Mode::Straight).expect("an engine");
+        driver.step(SETUP).await.expect("the set-up is right");
+        let mut accepted = Vec::new();
+        for item in items().into_iter().flat_map(|section| section.items) {
+            if let State::NotBuilt(probe) = item.state
+                && driver.step(&probe).await.is_ok()
+            {
+                accepted.push(format!("{} works: {probe}", item.id));
+            }
+        }
+        accepted
+    });
+    assert!(accepted.is_empty(), "{}", accepted.join("\n"));
+}
+
+/// Functions that stand behind a form of their own, such as `x LIKE y`.
+const BEHIND_FORMS: &[&str] = &[
+    "BTRIM",
+    "CEIL_TO",
+    "FLOOR_TO",
+    "IS_LIKE",
+    "KDA_EXTRACT",
+    "KDA_SUBSTRING",
+    "LTRIM",
+    "NONZERO",
+    "RTRIM",
+    "SIMILAR_TO",
+    "SUBSTRING_FROM",
+    "SUBSTRING_SIMILAR",
+    "TS_MINUS",
+];
+
+#[test]
+fn every_function_of_the_dialect_is_listed() {
+    let items: Vec<String> = items().into_iter().flat_map(|section| section.items).map(|item| item.id).collect();
+    let names = kinesql_udfs::scalar::all().into_iter().map(|function| function.name().to_uppercase());
+    let listed = |name: &str| BEHIND_FORMS.contains(&name) || items.contains(&format!("5.1/{name}"));
+    let missing: Vec<String> = names.filter(|name| !listed(name)).collect();
+    assert!(missing.is_empty(), "not listed in section 5.1: {missing:?}");
+}
