@@ -30,18 +30,18 @@ pub const SWITCHES: &[&OptionSpec] = &[
                number of milliseconds, as SimpleDateFormat does.",
     },
     &OptionSpec {
-        name: RANGE_FAR_END,
-        kind: OptionKind::OneOf(&["included", "excluded"]),
+        name: RANGE_ENDPOINT,
+        kind: OptionKind::OneOf(&["inclusive", "exclusive"]),
         required: false,
-        default: Some("included"),
+        default: Some("inclusive"),
         help: "Whether a row that is exactly as old as RANGE INTERVAL … PRECEDING says is in the window, also of a join.",
     },
     &OptionSpec {
-        name: ROWS_COUNT_CURRENT,
-        kind: OptionKind::Boolean,
+        name: ROWS_PRECEDING,
+        kind: OptionKind::OneOf(&["n_plus_1", "n"]),
         required: false,
-        default: Some("false"),
-        help: "True: ROWS n PRECEDING are n rows, the current one among them. False: they are the current row and n before it.",
+        default: Some("n_plus_1"),
+        help: "'n': ROWS n PRECEDING are n rows, the current one among them. 'n_plus_1': they are the current row and n before it.",
     },
     &OptionSpec {
         name: TO_CHAR_OF_NULL,
@@ -61,8 +61,8 @@ pub const SWITCHES: &[&OptionSpec] = &[
 
 const AVG_DOUBLE: &str = "avg_double";
 const CHAR_TO_TIMESTAMP_FRACTION: &str = "char_to_timestamp_fraction";
-const RANGE_FAR_END: &str = "range_far_end";
-const ROWS_COUNT_CURRENT: &str = "rows_count_current";
+const RANGE_ENDPOINT: &str = "range_endpoint";
+const ROWS_PRECEDING: &str = "rows_preceding";
 const TO_CHAR_OF_NULL: &str = "to_char_of_null";
 const TSDIFF_ORDER: &str = "tsdiff_order";
 
@@ -115,13 +115,13 @@ impl Settings {
     }
 
     /// A row at the far end of a RANGE is not in the window.
-    pub(crate) fn far_end_is_excluded(&self) -> bool {
-        self.is(RANGE_FAR_END, "excluded")
+    pub(crate) fn range_endpoint_is_exclusive(&self) -> bool {
+        self.is(RANGE_ENDPOINT, "exclusive")
     }
 
     /// The current row is one of ROWS n.
     pub(crate) fn rows_count_current(&self) -> bool {
-        self.options.flag(ROWS_COUNT_CURRENT)
+        self.is(ROWS_PRECEDING, "n")
     }
 
     /// TIMESTAMP_TO_CHAR and its like give NULL for NULL.
@@ -152,10 +152,10 @@ mod tests {
     #[test]
     fn a_switch_has_its_default_until_it_is_set() {
         let mut settings = Settings::default();
-        assert!(!settings.avg_is_double() && !settings.tsdiff_is_swapped() && !settings.far_end_is_excluded());
+        assert!(!settings.avg_is_double() && !settings.tsdiff_is_swapped() && !settings.range_endpoint_is_exclusive());
         settings.set(OptionEntry::new("avg_double", "TRUE")).expect("a boolean");
         settings.set(OptionEntry::new("tsdiff_order", "first_minus_second")).expect("one of the words");
-        assert!(settings.avg_is_double() && settings.tsdiff_is_swapped() && !settings.far_end_is_excluded());
+        assert!(settings.avg_is_double() && settings.tsdiff_is_swapped() && !settings.range_endpoint_is_exclusive());
         settings.set(OptionEntry::new("avg_double", "false")).expect("a boolean");
         assert!(!settings.avg_is_double());
         assert_eq!(settings.to_string(), "avg_double = 'false', tsdiff_order = 'first_minus_second'");

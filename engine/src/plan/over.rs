@@ -315,7 +315,7 @@ impl Functions<'_, '_> {
                 whole_number(start).and_then(|rows| rows.checked_sub(1)).map(number)
             }
             // Times are whole milliseconds.
-            (WindowFrameUnits::Range, Some(Interval::Milliseconds(length @ 1..))) if settings.far_end_is_excluded() => {
+            (WindowFrameUnits::Range, Some(Interval::Milliseconds(length @ 1..))) if settings.range_endpoint_is_exclusive() => {
                 Some(Interval::Milliseconds(length - 1).to_expr())
             }
             _ => None,

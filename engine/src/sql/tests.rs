@@ -142,6 +142,7 @@ fn create_stream() {
         "OR REPLACE STREAM \"ALERTS\" (\"device\" VARCHAR(32) NOT NULL, LEVEL SMALLINT, \"seen \"at\" TIMESTAMP)",
     );
     check_statement("CREATE STREAM s AS SELECT STREAM a FROM t", "STREAM S () AS SELECT A FROM T");
+    check_statement("CREATE STREAM db.app.s AS SELECT STREAM a FROM app.t", "STREAM S () AS SELECT A FROM T");
     check_statement("CREATE STREAM s (a INT) AS SELECT a FROM t", "STREAM S (A INTEGER) AS SELECT A FROM T");
     // Reserved words do where only a name can stand.
     check_statement(

@@ -32,7 +32,7 @@ impl JoinWindow {
     /// The window as the engine's switches read it (kda-sql-reference.md §8.5).
     pub(super) fn switched(self, settings: &Settings) -> Self {
         match self {
-            JoinWindow::Range(ms @ 1..) if settings.far_end_is_excluded() => JoinWindow::Range(ms - 1),
+            JoinWindow::Range(ms @ 1..) if settings.range_endpoint_is_exclusive() => JoinWindow::Range(ms - 1),
             JoinWindow::Rows(rows @ 1..) if settings.rows_count_current() => JoinWindow::Rows(rows - 1),
             window => window,
         }

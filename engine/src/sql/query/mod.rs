@@ -84,7 +84,7 @@ pub(crate) fn parse(tokens: &[Token], stream: bool, text: &str) -> Result<Query,
     };
     let mut ast = parsed.map_err(|problem| vec![*problem])?;
     let span = first.span.union(last.span);
-    let mut finish = Finish { stream, span, problems: &mut problems };
+    let mut finish = Finish { stream, span, subqueries: 0, problems: &mut problems };
     // The visitor never breaks off.
     let _ = ast.visit(&mut finish);
     if !problems.is_empty() {

@@ -187,7 +187,7 @@ impl<'a> Rewriter<'a> {
     }
 
     pub(super) fn interval(&mut self, token: &Token) {
-        let mut cursor = Cursor::new(self.tokens, self.text);
+        let mut cursor = Cursor::new(&self.tokens[..self.end_of_interval()], self.text);
         cursor.next = self.at - 1;
         match interval(&mut cursor) {
             Ok((value, span)) => {
@@ -201,6 +201,28 @@ impl<'a> Rewriter<'a> {
             Err(problem) => self.report(*problem),
         }
         self.at = cursor.next.max(self.at);
+    }
+
+    /// Where the literal of an interval ends at the latest: in `FLOOR(x - INTERVAL '1' HOUR TO MINUTE)` the TO is FLOOR's, since a
+    /// value of one field has no second one.
+    fn end_of_interval(&self) -> usize {
+        let all = self.tokens.len();
+        if !matches!(self.levels.last(), Some(Level { opening: Opening::Round(Some(_)), .. })) {
+            return all;
+        }
+        let sign = usize::from(self.peek_is_symbol(0, "-") || self.peek_is_symbol(0, "+"));
+        match self.peek(sign).map(|token| &token.kind) {
+            Some(TokenKind::Text(value)) if !value.trim().trim_start_matches(['+', '-']).contains([' ', ':', '-']) => {}
+            _ => return all,
+        }
+        let mut behind_unit = sign + 2;
+        if self.peek_is_symbol(behind_unit, "(") {
+            while self.peek(behind_unit).is_some_and(|token| !token.is_symbol(")")) {
+                behind_unit += 1;
+            }
+            behind_unit += 1;
+        }
+        if self.peek_is_word(behind_unit, "TO") { self.at + behind_unit } else { all }
     }
 
     /// The unit of `FLOOR(x TO unit)`.

@@ -936,17 +936,6 @@ error: the statement ends too early
 "#,
     );
     check(
-        "CREATE STREAM a.b (a INT)",
-        r#"
-error: a qualified name is not supported yet
- --> app.sql:1:15
-  |
-1 | CREATE STREAM a.b (a INT)
-  |               ^^^
-hint: Write the name without catalog and schema.
-"#,
-    );
-    check(
         "CREATE STREAM s (a INT) WITH (x = 1)",
         r#"
 error: unexpected "WITH"
