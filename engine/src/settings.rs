@@ -30,6 +30,13 @@ pub const SWITCHES: &[&OptionSpec] = &[
                number of milliseconds, as SimpleDateFormat does.",
     },
     &OptionSpec {
+        name: DECIMAL_PRECISION_MAX,
+        kind: OptionKind::Integer { min: 18, max: 38 },
+        required: false,
+        default: Some("38"),
+        help: "Digits that the result of arithmetic on DECIMAL can have; beyond them its scale shrinks.",
+    },
+    &OptionSpec {
         name: RANGE_ENDPOINT,
         kind: OptionKind::OneOf(&["inclusive", "exclusive"]),
         required: false,
@@ -61,6 +68,7 @@ pub const SWITCHES: &[&OptionSpec] = &[
 
 const AVG_DOUBLE: &str = "avg_double";
 const CHAR_TO_TIMESTAMP_FRACTION: &str = "char_to_timestamp_fraction";
+const DECIMAL_PRECISION_MAX: &str = "decimal_precision_max";
 const RANGE_ENDPOINT: &str = "range_endpoint";
 const ROWS_PRECEDING: &str = "rows_preceding";
 const TO_CHAR_OF_NULL: &str = "to_char_of_null";
@@ -112,6 +120,12 @@ impl Settings {
     /// CHAR_TO_TIMESTAMP drops the digits of a fraction behind the third.
     pub(crate) fn cuts_fractions(&self) -> bool {
         self.is(CHAR_TO_TIMESTAMP_FRACTION, "cut")
+    }
+
+    /// Digits that the result of exact arithmetic can have.
+    pub(crate) fn decimal_precision_max(&self) -> u8 {
+        // Unless it is set: as many as a DECIMAL can have.
+        self.options.integer(DECIMAL_PRECISION_MAX).and_then(|digits| u8::try_from(digits).ok()).unwrap_or(38)
     }
 
     /// A row at the far end of a RANGE is not in the window.

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use datafusion::common::TableReference;
 use datafusion::execution::SessionState;
 use datafusion::prelude::SessionContext;
-use sqlparser::ast::{self, Spanned, Visit, Visitor};
+use sqlparser::ast::{self, Visit, Visitor};
 
 use super::query::{ReferenceTables, StreamSchemas};
 use crate::catalog::Catalog;

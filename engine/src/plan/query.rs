@@ -27,7 +27,7 @@ use super::names::check_names;
 use super::over::resolve_windows;
 use super::physical::{NO_ROWTIME, OperatorSpec, PlanNode, plan_operators};
 use super::rowtime::{Carrier, make_explicit};
-use super::rules::{aggregate_types, casts, literals, output_types, subqueries, switches, window_types};
+use super::rules::{aggregate_types, casts, decimal_types, literals, output_types, subqueries, switches, window_types};
 use super::table_function::{TableFunctionPlanner, TableFunctions, prepare_table_functions};
 use super::window_table::{WindowCalls, WindowTablePlanner, prepare_windows};
 use crate::diagnostic::{Diagnostic, Span};
@@ -144,6 +144,7 @@ async fn logical_plan(
     let plan = session.statement_to_plan(statement).await;
     plan.and_then(literals::apply)
         .and_then(|plan| switches::apply(plan, settings))
+        .and_then(|plan| decimal_types::apply(plan, settings))
         .and_then(output_types::apply)
         .and_then(casts::apply)
         .and_then(|plan| aggregate_types::apply(plan, settings))

@@ -2,6 +2,7 @@
 
 pub mod aggregate_types;
 pub mod casts;
+pub mod decimal_types;
 pub mod literals;
 pub mod output_types;
 pub mod subqueries;
