@@ -26,6 +26,10 @@ conformance:
 snapshots:
     INSTA_UPDATE=always cargo test --workspace --test suite
 
+# Writes the tables of options in docs/connectors from the code.
+docs-options:
+    UPDATE_DOCS=1 cargo test -p kinesql-connectors --lib documentation
+
 # Runs an example, such as `just example stock-ticks`.
 example name:
     cd sql-examples/{{name}} && xargs -d '\n' cargo run --quiet -p kinesql -- < command

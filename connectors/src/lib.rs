@@ -16,6 +16,8 @@ pub mod aws;
 mod blocking;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
+#[cfg(test)]
+mod documentation;
 pub mod file;
 pub mod generator;
 pub mod kinesis;

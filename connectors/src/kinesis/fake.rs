@@ -14,7 +14,7 @@ use kinesql_engine::runtime::clock::{Clock, EventTime};
 use tokio::sync::Notify;
 
 use super::client::{Answer, CallError, CallResult, Consumer, ConsumerState, KinesisApi, ShardPage, Subscription};
-use super::kpl::hash_key;
+use super::kpl::testing::hash_key;
 use super::position::{Position, ShardId};
 use super::shards::{HashRange, Shard};
 

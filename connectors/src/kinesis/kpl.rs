@@ -10,18 +10,14 @@
 //! Read in place: nothing is copied or allocated per user record. Fields that are not named above are passed over.
 //! See: the file aggregation-format.md of awslabs/amazon-kinesis-producer.
 
-use md5::{Digest as _, Md5};
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
+
+use super::digests::digests;
 
 /// How an aggregated record starts.
 pub(crate) const MAGIC: [u8; 4] = [0xF3, 0x89, 0x9A, 0xC2];
 
 const DIGEST_BYTES: usize = 16;
-
-/// The hash key that a partition key stands for (guide: "Partition key": its MD5 as a 128-bit number).
-pub(crate) fn hash_key(partition_key: &str) -> u128 {
-    u128::from_be_bytes(Md5::digest(partition_key.as_bytes()).into())
-}
 
 /// A user record within an aggregated one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,25 +35,39 @@ pub(crate) struct SubRecord<'a> {
 pub(crate) struct Aggregated<'a> {
     partition_keys: Vec<&'a str>,
     explicit_hash_keys: Vec<&'a str>,
-    /// The hash keys of the partition keys, once they were needed.
-    hashes: Vec<Option<u128>>,
+    /// The hash keys of the partition keys, once one was needed.
+    hash_keys: Vec<u128>,
     /// The user records, in order.
     pub(crate) records: Vec<SubRecord<'a>>,
 }
 
-/// Opens an aggregated record. None: it is a plain one. The error says why it cannot be used although it starts like one.
-pub(crate) fn open(data: &[u8]) -> Option<Result<Aggregated<'_>, &'static str>> {
-    let rest = data.strip_prefix(&MAGIC)?;
-    let Some((body, digest)) = rest.split_last_chunk::<DIGEST_BYTES>() else {
-        return Some(Err("it is too short"));
+/// Looks for aggregated records. None: it is a plain one. Else its protobuf, or why it cannot be used.
+///
+/// Checksums of several records are computed side by side.
+pub(crate) fn find<'a>(records: impl Iterator<Item = &'a [u8]>) -> Vec<Option<Result<&'a [u8], &'static str>>> {
+    let split = |record: &'a [u8]| {
+        let rest = record.strip_prefix(&MAGIC)?;
+        Some(rest.split_last_chunk::<DIGEST_BYTES>().ok_or("it is too short"))
     };
-    if Md5::digest(body)[..] != digest[..] {
-        return Some(Err("its checksum is wrong"));
-    }
-    Some(Aggregated::parse(body).ok_or("its content is damaged"))
+    let found: Vec<_> = records.map(split).collect();
+    let bodies: Vec<_> = found.iter().flatten().flatten().map(|(body, _)| *body).collect();
+    let mut digests = digests(&bodies).into_iter();
+    let check = |found: Option<Result<(&'a [u8], &'a [u8; DIGEST_BYTES]), &'static str>>| {
+        Some(found?.and_then(
+            |(body, digest)| {
+                if digests.next().as_ref() == Some(digest) { Ok(body) } else { Err("its checksum is wrong") }
+            },
+        ))
+    };
+    found.into_iter().map(check).collect()
 }
 
 impl<'a> Aggregated<'a> {
+    /// Opens the protobuf of an aggregated record. The error says why it cannot be used.
+    pub(crate) fn open(body: &'a [u8]) -> Result<Self, &'static str> {
+        Self::parse(body).ok_or("its content is damaged")
+    }
+
     fn parse(mut body: &'a [u8]) -> Option<Self> {
         let mut new = Self::default();
         while !body.is_empty() {
@@ -72,7 +82,6 @@ impl<'a> Aggregated<'a> {
         let (keys, hashes) = (new.partition_keys.len(), new.explicit_hash_keys.len());
         let is_whole =
             |record: &SubRecord<'_>| record.partition_key < keys && record.explicit_hash_key.is_none_or(|index| index < hashes);
-        new.hashes = vec![None; keys];
         new.records.iter().all(is_whole).then_some(new)
     }
 
@@ -84,9 +93,19 @@ impl<'a> Aggregated<'a> {
     /// The key that decides which shard one of its records belongs to: the explicit one, else that of the partition key.
     pub(crate) fn hash_key(&mut self, record: &SubRecord<'_>) -> u128 {
         let explicit = record.explicit_hash_key.and_then(|index| self.explicit_hash_keys[index].parse().ok());
-        let partition_key = self.partition_keys[record.partition_key];
-        explicit.unwrap_or_else(|| *self.hashes[record.partition_key].get_or_insert_with(|| hash_key(partition_key)))
+        explicit.unwrap_or_else(|| {
+            if self.hash_keys.is_empty() {
+                self.hash_keys = hash_keys(&self.partition_keys);
+            }
+            self.hash_keys[record.partition_key]
+        })
     }
+}
+
+/// The hash keys that partition keys stand for (guide: "Partition key": the MD5 as a 128-bit number).
+fn hash_keys(partition_keys: &[&str]) -> Vec<u128> {
+    let keys: Vec<_> = partition_keys.iter().map(|key| key.as_bytes()).collect();
+    digests(&keys).into_iter().map(u128::from_be_bytes).collect()
 }
 
 impl<'a> SubRecord<'a> {
@@ -118,45 +137,52 @@ fn text<'a>(body: &mut &'a [u8]) -> Option<&'a str> {
     std::str::from_utf8(delimited(body)?).ok()
 }
 
-/// The same format written by prost, for tests.
-#[cfg(test)]
-pub(crate) mod testing {
+/// The same format written by prost, for tests and measurements.
+#[cfg(any(test, feature = "testing"))]
+pub mod testing {
+    use md5::{Digest as _, Md5};
     use prost::Message;
 
     use super::*;
 
+    /// The hash key of a partition key.
+    #[cfg(test)]
+    pub(crate) fn hash_key(partition_key: &str) -> u128 {
+        hash_keys(&[partition_key])[0]
+    }
+
     #[derive(Clone, PartialEq, Message)]
-    pub(crate) struct AggregatedRecord {
+    pub(super) struct AggregatedRecord {
         #[prost(string, repeated, tag = "1")]
-        pub(crate) partition_key_table: Vec<String>,
+        pub(super) partition_key_table: Vec<String>,
         #[prost(string, repeated, tag = "2")]
-        pub(crate) explicit_hash_key_table: Vec<String>,
+        pub(super) explicit_hash_key_table: Vec<String>,
         #[prost(message, repeated, tag = "3")]
-        pub(crate) records: Vec<Record>,
+        pub(super) records: Vec<Record>,
     }
 
     #[derive(Clone, PartialEq, Message)]
-    pub(crate) struct Record {
+    pub(super) struct Record {
         #[prost(uint64, required, tag = "1")]
-        pub(crate) partition_key_index: u64,
+        pub(super) partition_key_index: u64,
         #[prost(uint64, optional, tag = "2")]
-        pub(crate) explicit_hash_key_index: Option<u64>,
+        pub(super) explicit_hash_key_index: Option<u64>,
         #[prost(bytes = "vec", required, tag = "3")]
-        pub(crate) data: Vec<u8>,
+        pub(super) data: Vec<u8>,
         #[prost(message, repeated, tag = "4")]
-        pub(crate) tags: Vec<Tag>,
+        pub(super) tags: Vec<Tag>,
     }
 
     #[derive(Clone, PartialEq, Message)]
-    pub(crate) struct Tag {
+    pub(super) struct Tag {
         #[prost(string, required, tag = "1")]
-        pub(crate) key: String,
+        pub(super) key: String,
         #[prost(string, optional, tag = "2")]
-        pub(crate) value: Option<String>,
+        pub(super) value: Option<String>,
     }
 
     /// An aggregated record of (partition key, explicit hash key, data).
-    pub(crate) fn aggregate(records: &[(&str, Option<u128>, &[u8])]) -> Vec<u8> {
+    pub fn aggregate(records: &[(&str, Option<u128>, &[u8])]) -> Vec<u8> {
         let mut message = AggregatedRecord::default();
         for (key, hash, data) in records {
             let place = message.partition_key_table.iter().position(|known| known == key);
@@ -175,7 +201,7 @@ pub(crate) mod testing {
     }
 
     /// Magic number, `body`, checksum.
-    pub(crate) fn seal(body: &[u8]) -> Vec<u8> {
+    pub(super) fn seal(body: &[u8]) -> Vec<u8> {
         [&MAGIC[..], body, &Md5::digest(body)[..]].concat()
     }
 }
@@ -186,6 +212,11 @@ mod tests {
 
     use super::testing::{aggregate, seal};
     use super::*;
+
+    /// None: a plain record.
+    fn open(record: &[u8]) -> Option<Result<Aggregated<'_>, &'static str>> {
+        find([record].into_iter()).remove(0).map(|body| body.and_then(Aggregated::open))
+    }
 
     #[test]
     fn user_records_come_with_their_keys() {

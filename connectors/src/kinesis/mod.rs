@@ -9,7 +9,7 @@
 //! | `lane` | one split of the source: many shards side by side |
 //! | `reader`, `fan_out` | one shard: by polling, by subscription |
 //! | `pace` | how often, how much, how long to wait |
-//! | `payload`, `kpl` | records to pieces: aggregated, compressed, plain |
+//! | `payload`, `kpl`, `digests` | records to pieces: aggregated, compressed, plain |
 //! | `position` | places in shards, offsets in checkpoints |
 //! | `stats` | metrics per shard; shards kept together in time |
 //! | `client` | the calls that are used, as a trait over the SDK |
@@ -21,6 +21,7 @@
 mod assignment;
 mod client;
 mod coordinator;
+mod digests;
 #[cfg(test)]
 mod fake;
 mod fan_out;
@@ -36,6 +37,28 @@ mod source;
 mod stats;
 
 pub use source::KinesisSourceFactory;
+
+/// For measurements of parts of the source.
+#[cfg(feature = "testing")]
+pub mod testing {
+    use arrow::datatypes::SchemaRef;
+    use aws_sdk_kinesis::types::Record;
+    use bytes::Bytes;
+    use kinesql_engine::Result;
+
+    pub use super::kpl::testing::aggregate;
+    use super::payload::{PayloadFormat, Unpacker};
+    use super::position::Position;
+    use super::shards::HashRange;
+
+    /// What the decoder gets of the records of an answer. The range of the shard leaves hardly any key out.
+    pub fn unpack(records: &[Record], check_hash_range: bool, metadata: SchemaRef) -> Result<Vec<Bytes>> {
+        let range = check_hash_range.then_some(HashRange { start: 1, end: u128::MAX });
+        let mut unpacker = Unpacker::new(PayloadFormat::Json, "shardId-000000000000".into(), range, 64 << 20, metadata);
+        let pieces = unpacker.unpack(records, &Position::TrimHorizon)?;
+        Ok(pieces.into_iter().map(|piece| piece.bytes).collect())
+    }
+}
 
 #[cfg(test)]
 mod tests;

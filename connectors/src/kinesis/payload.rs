@@ -23,7 +23,7 @@ use kinesql_engine::runtime::clock::EventTime;
 use kinesql_engine::{Error, Result};
 use memchr::{memchr, memchr_iter};
 
-use super::kpl;
+use super::kpl::{self, Aggregated};
 use super::limits::PIECE_BYTES;
 use super::position::{Position, ShardId};
 use super::shards::HashRange;
@@ -120,7 +120,8 @@ impl Unpacker {
         let mut pieces = Vec::new();
         let mut build = Build::new(&self.metadata);
         let mut left: usize = records.iter().map(|record| record.data.as_ref().len() + 1).sum();
-        for record in records {
+        let aggregated = kpl::find(records.iter().map(|record| record.data.as_ref()));
+        for (record, aggregated) in records.iter().zip(aggregated) {
             let data = record.data.as_ref();
             let sequence = record.sequence_number.as_str();
             build.begin(sequence);
@@ -129,7 +130,7 @@ impl Unpacker {
                 Position::After { after, sub: Some(sub) } if **after == *sequence => Some(*sub),
                 _ => None,
             };
-            match kpl::open(data) {
+            match aggregated.map(|body| body.and_then(Aggregated::open)) {
                 Some(Ok(mut aggregated)) => {
                     let subs = std::mem::take(&mut aggregated.records);
                     for (index, sub) in subs.iter().enumerate() {

@@ -319,7 +319,7 @@ impl KinesisSource {
             clock: Arc::clone(&context.clock),
             stats: Arc::clone(&self.stats),
             format: self.format,
-            metadata: metadata_schema(),
+            metadata: Arc::clone(&context.metadata),
             options: self.read.clone(),
             stream: self.stream.name().into(),
             memory: Arc::new(Semaphore::new(READ_AHEAD_BYTES)),

@@ -3,6 +3,7 @@
 //! The first test installs the servers (`scripts/test-servers`, needs Node and Python). Where these tools are missing the
 //! tests say so and do nothing, except in CI, where that is a failure.
 
+mod kinesis_source;
 mod servers;
 
 /// The servers start and answer: what every other test relies on.

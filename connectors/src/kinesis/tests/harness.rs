@@ -65,6 +65,7 @@ impl Job {
         offsets: &BTreeMap<String, Offset>,
     ) -> Self {
         let context = SourceContext::new(Arc::clone(clock) as Arc<dyn Clock>, FormatSpec::Json);
+        let context = SourceContext { metadata: source.metadata(), ..context };
         let mut readers = Vec::new();
         for index in 0..lanes {
             let split = format!("{index}/{lanes}");

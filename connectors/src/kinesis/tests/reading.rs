@@ -6,8 +6,7 @@ use std::io::Write as _;
 use kinesql_engine::connector::Source as _;
 
 use super::harness::{Job, START, bind, job, restart, service, try_bind};
-use crate::kinesis::kpl::hash_key;
-use crate::kinesis::kpl::testing::aggregate;
+use crate::kinesis::kpl::testing::{aggregate, hash_key};
 
 const TRIM_HORIZON: &[(&str, &str)] = &[("scan.start", "trim_horizon")];
 

@@ -1,0 +1,215 @@
+//! What the `kinesis` source costs, in time of the processor:
+//!
+//! ```text
+//! cargo run --release --example kinesis_speed -F testing -- decode
+//! cargo run --release --example kinesis_speed -F testing -- idle http://127.0.0.1:4568 200 30
+//! ```
+//!
+//! `decode` reads rows of 100 bytes as JSON lines from a file, and as aggregated records of an answer, both into columns.
+//! `idle` creates a stream with so many shards on a local server and runs a job on it for so many seconds; every second one row
+//! comes.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use aws_sdk_kinesis::primitives::{Blob, DateTime};
+use aws_sdk_kinesis::types::{Record, StreamStatus};
+use kinesql_connectors::file::FileSourceFactory;
+use kinesql_connectors::kinesis::KinesisSourceFactory;
+use kinesql_connectors::kinesis::testing::{aggregate, unpack};
+use kinesql_connectors::register_all;
+use kinesql_engine::connector::{OptionEntry, Options, Read, Source, SourceContext, SourceDefinition, SourceFactory};
+use kinesql_engine::format::{DecodeColumn, Decoder, FormatSpec, decoder};
+use kinesql_engine::runtime::clock::SystemClock;
+use kinesql_engine::types::SqlType;
+use kinesql_engine::{Engine, Result};
+
+const ROWS: usize = 400_000;
+
+/// Bytes of an aggregated record: what the KPL fills by default ("AggregationMaxSize": 51,200).
+const AGGREGATED_BYTES: usize = 51_200;
+
+/// Bytes of an answer that is one of five per second.
+const ANSWER_BYTES: usize = 400 << 10;
+
+const ROUNDS: usize = 10;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["decode"] => decode().await,
+        ["idle", endpoint, shards, seconds] => idle(endpoint, shards.parse().unwrap_or(200), seconds.parse().unwrap_or(30)).await,
+        _ => {
+            eprintln!("usage: kinesis_speed decode | idle ENDPOINT SHARDS SECONDS");
+            Ok(())
+        }
+    }
+}
+
+/// Nanoseconds on a processor of all threads (Linux: the first number of schedstat).
+fn cpu_ns() -> u64 {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let times = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok());
+    times.filter_map(|text| text.split(' ').next()?.parse::<u64>().ok()).sum()
+}
+
+fn row(number: usize) -> String {
+    let ticker = ["AMZN", "JPM", "PFE", "XOM", "BRK.B"][number % 5];
+    let (change, price) = ((number * 7 % 2_000) as f64 / 100.0 - 10.0, (number * 31 % 100_000) as f64 / 100.0);
+    format!(
+        "{{\"TICKER_SYMBOL\":\"{ticker}\",\"SECTOR\":\"TECHNOLOGY\",\"CHANGE\":{change:.2},\"PRICE\":{price:.2},\"ID\":{number}}}"
+    )
+}
+
+fn columns() -> Vec<DecodeColumn> {
+    let types = [
+        ("TICKER_SYMBOL", SqlType::Varchar(8)),
+        ("SECTOR", SqlType::Varchar(16)),
+        ("CHANGE", SqlType::Double),
+        ("PRICE", SqlType::Double),
+        ("ID", SqlType::BigInt),
+    ];
+    let column = |(index, (name, sql_type)): (usize, (&str, SqlType))| DecodeColumn {
+        field: sql_type.field(name, true),
+        path: None,
+        index,
+    };
+    types.into_iter().enumerate().map(column).collect()
+}
+
+async fn decode() -> Result<()> {
+    let rows: Vec<_> = (0..ROWS).map(row).collect();
+    let bytes: usize = rows.iter().map(|row| row.len() + 1).sum();
+    println!("{ROWS} rows of {:.0} bytes", bytes as f64 / ROWS as f64);
+    let mut file = tempfile::Builder::new().suffix(".jsonl").tempfile().expect("a file");
+    for row in &rows {
+        writeln!(file, "{row}").expect("written");
+    }
+    file.flush().expect("written");
+    let path = file.path().display().to_string();
+
+    let answers = answers(&rows);
+    let mut decoder = decoder(&FormatSpec::Json, columns())?;
+    let mut best = [f64::MAX; 4];
+    let (empty, full) = (Arc::new(Schema::empty()), metadata());
+    for _ in 0..ROUNDS {
+        let started = cpu_ns();
+        let read = read_file(&path, decoder.as_mut()).await?;
+        assert_eq!(read, ROWS);
+        let mut note = |place: usize, started: u64| best[place] = best[place].min((cpu_ns() - started) as f64 / ROWS as f64);
+        note(0, started);
+        for (place, check, metadata) in [(1, false, &empty), (2, true, &empty), (3, true, &full)] {
+            let started = cpu_ns();
+            assert_eq!(read_answers(&answers, check, metadata, decoder.as_mut())?, ROWS);
+            note(place, started);
+        }
+    }
+    for (name, ns) in
+        ["JSON lines of a file", "aggregated", "aggregated, keys checked", "the same with metadata"].iter().zip(best)
+    {
+        println!("{name:28} {ns:6.0} ns per row, {:.2} of the file's speed", best[0] / ns);
+    }
+    Ok(())
+}
+
+/// Answers of aggregated records, each row with a key of its own.
+fn answers(rows: &[String]) -> Vec<Vec<Record>> {
+    let mut answers = vec![Vec::new()];
+    let mut size = 0;
+    for (number, rows) in rows.chunks(AGGREGATED_BYTES / 115).enumerate() {
+        let keys: Vec<_> = (0..rows.len()).map(|row| format!("key-{}", number * 1_000 + row)).collect();
+        let records: Vec<_> = rows.iter().zip(&keys).map(|(row, key)| (key.as_str(), None, row.as_bytes())).collect();
+        let data = aggregate(&records);
+        size += data.len();
+        if size > ANSWER_BYTES {
+            answers.push(Vec::new());
+            size = data.len();
+        }
+        let record = Record::builder()
+            .sequence_number(format!("4959033827149025660855969253836157109592157598913{number:07}"))
+            .approximate_arrival_timestamp(DateTime::from_secs(1_700_000_000))
+            .partition_key("a")
+            .data(Blob::new(data));
+        answers.last_mut().expect("one").push(record.build().expect("complete"));
+    }
+    answers
+}
+
+fn metadata() -> SchemaRef {
+    bind(&KinesisSourceFactory, &[("stream", "x")]).metadata()
+}
+
+fn read_answers(answers: &[Vec<Record>], check: bool, metadata: &SchemaRef, decoder: &mut dyn Decoder) -> Result<usize> {
+    let mut rows = 0;
+    for answer in answers {
+        for bytes in unpack(answer, check, Arc::clone(metadata))? {
+            rows += decoder.decode(&bytes, &mut Vec::new())?.num_rows();
+        }
+    }
+    Ok(rows)
+}
+
+async fn read_file(path: &str, decoder: &mut dyn Decoder) -> Result<usize> {
+    let source = bind(&FileSourceFactory, &[("path", path)]);
+    let context = SourceContext::new(SystemClock::shared(), FormatSpec::Json);
+    let mut reader = source.open("0/1", None, &context).await?;
+    let mut rows = 0;
+    loop {
+        match reader.next().await? {
+            Read::Records(records) => rows += decoder.decode(&records.bytes, &mut Vec::new())?.num_rows(),
+            Read::End { .. } => return Ok(rows),
+            _ => {}
+        }
+    }
+}
+
+fn bind(factory: &dyn SourceFactory, options: &[(&str, &str)]) -> Arc<dyn Source> {
+    let entries: Vec<_> = options.iter().map(|(key, value)| OptionEntry::new(*key, *value)).collect();
+    let specs: Vec<_> = factory.options().iter().collect();
+    let options = Options::check("the connector", &specs, &entries, None).expect("options");
+    let definition = SourceDefinition { name: "S".to_owned(), schema: None, format: FormatSpec::Json };
+    factory.create(&definition, &options).expect("a source")
+}
+
+async fn idle(endpoint: &str, shards: i32, seconds: u64) -> Result<()> {
+    let stream = format!("idle-{}-{}", shards, std::process::id());
+    let config = aws_config::defaults(aws_config::BehaviorVersion::latest())
+        .region("us-east-1")
+        .endpoint_url(endpoint)
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .load()
+        .await;
+    let client = aws_sdk_kinesis::Client::new(&config);
+    let clock = SystemClock::shared();
+    client.create_stream().stream_name(&stream).shard_count(shards).send().await.expect("created");
+    loop {
+        let described = client.describe_stream_summary().stream_name(&stream).send().await.expect("described");
+        if described.stream_description_summary().expect("there").stream_status() == &StreamStatus::Active {
+            break;
+        }
+        clock.sleep(Duration::from_millis(100)).await;
+    }
+    let engine = Engine::builder().connectors(register_all).build()?;
+    let script = format!(
+        "CREATE SOURCE \"IN\" (\"ID\" INTEGER) WITH (connector = 'kinesis', stream = '{stream}', region = 'us-east-1', endpoint = '{endpoint}');
+         CREATE STREAM \"OUT\" (\"ID\" INTEGER);
+         CREATE PUMP \"P\" AS INSERT INTO \"OUT\" SELECT STREAM \"ID\" FROM \"IN\";
+         CREATE SINK \"S\" FROM \"OUT\" WITH (connector = 'stdout');"
+    );
+    let job = engine.run_script(&script).await?;
+    // Until idle shards are read as seldom as they are in the long run.
+    clock.sleep(Duration::from_secs(10)).await;
+    let started = cpu_ns();
+    for row in 0..seconds {
+        let put = client.put_record().stream_name(&stream).partition_key(row.to_string());
+        put.data(Blob::new(format!("{{\"ID\":{row}}}"))).send().await.expect("a record is put");
+        clock.sleep(Duration::from_secs(1)).await;
+    }
+    let used = (cpu_ns() - started) as f64 / 1e9;
+    println!("{shards} shards: {:.1} % of a core", 100.0 * used / seconds as f64);
+    job.stop();
+    job.wait().await
+}
