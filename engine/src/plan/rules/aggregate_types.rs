@@ -13,6 +13,7 @@ use datafusion::common::{Column, Result};
 use datafusion::functions_aggregate::{count::count_udaf, sum::sum_udaf};
 use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams};
 use datafusion::logical_expr::{Aggregate, BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, Projection, cast};
+use kinesql_udfs::aggregate::distinct_statistics::distinct_of;
 
 use crate::settings::Settings;
 
@@ -46,6 +47,11 @@ fn rewrite(aggregate: Aggregate, settings: &Settings) -> Result<Transformed<Logi
         };
         let argument_type = params.args.first().map(|argument| argument.get_type(input.schema())).transpose()?;
         let result = match (func.name(), argument_type) {
+            (_, Some(_)) if let (true, Some(func)) = (params.distinct, distinct_of(func)) => {
+                let mut params = AggregateFunctionParams { distinct: false, ..params.clone() };
+                params.args = params.args.into_iter().map(|argument| cast(argument, DataType::Float64)).collect();
+                call(Expr::AggregateFunction(AggregateFunction { func, params }))
+            }
             ("avg", Some(data_type)) if data_type.is_integer() && !settings.avg_is_double() => {
                 let with = |func, params| Expr::AggregateFunction(AggregateFunction { func, params });
                 let sum = cast(call(with(sum_udaf(), exact(params, &data_type))), DataType::Int64);
