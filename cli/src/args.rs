@@ -149,7 +149,7 @@ pub struct ApplicationArgs {
           long_help = format!("Writes stream STREAM to URI, besides the script's own sinks.\n\nURI is one of:\n{URI_HELP}"))]
     pub sinks: Vec<Assignment>,
 
-    /// Format of a --source or --sink: json, csv, parquet, table. By default the extension decides, else json.
+    /// Format of a --source or --sink: json, csv, raw, parquet, table. By default the extension decides, else json.
     #[arg(long = "format", value_name = "STREAM=FORMAT", value_parser = assignment, help_heading = "Sources and sinks")]
     pub formats: Vec<Assignment>,
 

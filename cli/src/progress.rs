@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use kinesql_engine::connector::BEHIND_LATEST_MS;
 use kinesql_engine::runtime::clock::{Clock, EventTime};
 use kinesql_engine::runtime::metrics::Metrics;
 
@@ -94,6 +95,9 @@ fn line(metrics: &Metrics, samples: &VecDeque<Sample>) -> String {
         let behind = if behind < LAG_MAX { format!(", {} behind", time(behind)) } else { String::new() };
         parts.push(format!("watermark {}{behind}", date_time(watermark)));
     }
+    if let Some(behind) = behind_latest(metrics) {
+        parts.push(format!("source {} behind", time(behind)));
+    }
     if metrics.errors.get() > 0 {
         parts.push(count(metrics.errors.get(), "error"));
     }
@@ -102,6 +106,14 @@ fn line(metrics: &Metrics, samples: &VecDeque<Sample>) -> String {
         parts.push(format!("checkpoint {epoch}"));
     }
     parts.join("  ")
+}
+
+/// How far the slowest shard of any source is behind the newest record of its stream, as its connector says.
+fn behind_latest(metrics: &Metrics) -> Option<Duration> {
+    let of_sources = metrics.sources.iter().flat_map(|source| source.of_connector());
+    let behind = of_sources.filter(|metric| metric.name == BEHIND_LATEST_MS).map(|metric| metric.value).fold(0.0, f64::max);
+    // Below a second it is the time between two reads.
+    (behind >= 1_000.0).then(|| Duration::from_millis(behind as u64))
 }
 
 #[cfg(test)]

@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use kinesql_engine::connector::ConnectorMetric;
 use kinesql_engine::runtime::clock::EventTime;
-use kinesql_engine::runtime::metrics::Metrics;
+use kinesql_engine::runtime::metrics::{Metrics, total};
 
 use crate::report;
 
@@ -14,6 +15,7 @@ use crate::report;
 /// done in 3.2 s
 ///   source SOURCE_SQL_STREAM_001   1,000,000 rows, 120.0 MB   312,500 rows/s
 ///   sink   OUT                        10,000 rows, 1.1 MB       3,125 rows/s
+///   SOURCE_SQL_STREAM_001: behind_latest 1.2 s (shardId-000000000003), throttles 4
 ///   2 errors, the first ones:
 ///     COERCION_ERROR: …
 /// ```
@@ -46,6 +48,17 @@ pub fn summary(metrics: &Metrics, elapsed: Duration, succeeded: bool) -> String 
         }
         text.truncate(text.trim_end().len());
     }
+    let of_sources = metrics.sources.iter().map(|source| (&source.name, source.of_connector()));
+    let of_sinks = metrics.sinks.iter().map(|sink| (&sink.name, sink.of_connector()));
+    for (name, numbers) in of_sources.chain(of_sinks) {
+        let numbers: Vec<_> = total(&numbers).iter().map(number).collect();
+        if !numbers.is_empty() {
+            let _ = write!(text, "\n  {name}: {}", numbers.join(", "));
+        }
+    }
+    for sink in metrics.sinks.iter().filter(|sink| sink.refused.get() > 0) {
+        let _ = write!(text, "\n  {} refused by sink {}", count(sink.refused.get(), "row"), sink.name);
+    }
     let late: u64 = metrics.sources.iter().map(|source| source.late.get()).sum();
     if late > 0 {
         let _ = write!(text, "\n  {} dropped: behind the watermark", count(late, "late row"));
@@ -58,6 +71,18 @@ pub fn summary(metrics: &Metrics, elapsed: Duration, succeeded: bool) -> String 
         let _ = write!(text, "\n{}", errors(metrics, "  "));
     }
     text
+}
+
+/// `throttles 4`, `behind_latest 1.2 s (shardId-000000000003)`.
+fn number(metric: &ConnectorMetric) -> String {
+    let (name, value) = match metric.name.strip_suffix("_ms") {
+        Some(name) => (name, time(Duration::from_millis(metric.value.max(0.0) as u64))),
+        None => (metric.name, grouped(metric.value.max(0.0) as u64)),
+    };
+    match metric.part.as_str() {
+        "" => format!("{name} {value}"),
+        part => format!("{name} {value} ({part})"),
+    }
 }
 
 /// Prints how many rows failed, and the first few messages.

@@ -25,7 +25,7 @@ use crate::sql::{
     AlterPump, CreatePump, CreateSink, CreateSource, CreateStream, CreateTable, Drop as DropStatement, Name, ObjectKind, Query,
     SourceColumn, Watermark,
 };
-use crate::types::{ROWTIME, SqlType};
+use crate::types::{ROWTIME, SqlType, is_declared};
 
 /// Problems of one statement.
 type Problems = Vec<Diagnostic>;
@@ -40,7 +40,7 @@ const CONNECTOR: OptionSpec = OptionSpec {
 };
 const FORMAT: OptionSpec = OptionSpec {
     name: "format",
-    kind: OptionKind::OneOf(&["json", "csv", "parquet", "table"]),
+    kind: OptionKind::OneOf(&["json", "csv", "raw", "parquet", "table"]),
     required: false,
     default: None,
     help: "How records are encoded; by the path's extension, else json.",
@@ -71,7 +71,7 @@ const IDLE_TIMEOUT: OptionSpec = OptionSpec {
     kind: OptionKind::Duration,
     required: false,
     default: None,
-    help: "After this long without a row a split no longer holds windows open; never unless given.",
+    help: "After this long without a row a split or shard no longer holds windows open; never unless given, 1s under rowtime = 'arrival'.",
 };
 
 const LATE: OptionSpec = OptionSpec {
@@ -197,11 +197,12 @@ impl Binder<'_> {
 
     /// Adds a source and the stream of its late rows.
     fn insert_source(&mut self, name: &str, entry: SourceEntry) {
-        let schema = SourceEntry::stream_schema(&entry.columns);
-        if let Some(late) = entry.late.clone() {
-            self.catalog.streams.insert(late, StreamEntry { schema: schema.clone(), source: None });
+        let late = entry.late.clone();
+        let stream = entry.into_stream();
+        if let Some(late) = late {
+            self.catalog.streams.insert(late, StreamEntry { schema: stream.schema.clone(), source: None });
         }
-        self.catalog.streams.insert(name.to_owned(), StreamEntry { schema, source: Some(entry) });
+        self.catalog.streams.insert(name.to_owned(), stream);
     }
 
     /// Checks that the name of the late rows is free, unless it was that of the source's late rows before.
@@ -447,7 +448,7 @@ impl Binder<'_> {
         let format = match checked.text("format") {
             Some(word @ ("parquet" | "table")) => {
                 let problem = Diagnostic::error(format!("sources cannot read format '{word}'"));
-                return Err(vec![place(problem, value_span(options, "format")).label("formats are json, csv")]);
+                return Err(vec![place(problem, value_span(options, "format")).label("formats are json, csv, raw")]);
             }
             Some(word) => format_spec(word, &checked, options)?,
             None => format_spec(format_of_path(&checked), &checked, options)?,
@@ -467,8 +468,10 @@ impl Binder<'_> {
         let definition = SourceDefinition { name: name.to_owned(), schema: fields, format: format.clone() };
         let failed = |error: Error| vec![place(from_error(&error), span)];
         let source = factory.create(&definition, &checked).map_err(failed)?;
+        let mut metadata = SchemaRef::new(Schema::empty());
         match source.payload() {
             Payload::Bytes => {
+                metadata = source.metadata();
                 if columns.is_empty() {
                     columns = self.infer_columns(source.as_ref(), &format).await.map_err(failed)?;
                 }
@@ -503,9 +506,12 @@ impl Binder<'_> {
             (None, None, Some("arrival")) => Rowtime::Arrival,
             (None, None, _) => Rowtime::Processing,
         };
-        if !matches!(rowtime, Rowtime::Column { .. })
-            && let Some(option) = options.iter().find(|option| [IDLE_TIMEOUT.name, LATE.name].contains(&option.key.as_str()))
-        {
+        let meaningless: &[&str] = match rowtime {
+            Rowtime::Processing => &[IDLE_TIMEOUT.name, LATE.name],
+            Rowtime::Arrival => &[LATE.name],
+            Rowtime::Column { .. } => &[],
+        };
+        if let Some(option) = options.iter().find(|option| meaningless.contains(&option.key.as_str())) {
             let problem = Diagnostic::error(format!("option \"{}\" needs event time", option.key));
             let problem = place(problem, option.key_span).label(match option.key == LATE.name {
                 true => "without it no row is late",
@@ -521,10 +527,14 @@ impl Binder<'_> {
                 vec![place(Diagnostic { message, ..problem }, at)]
             })?;
         }
+        // A column that is declared wins.
+        let is_free = |name: &str| columns.iter().all(|column| column.field.name() != name);
+        let fields = metadata.fields().iter().filter(|field| is_free(field.name())).cloned();
         Ok(SourceEntry {
             connector: factory.name().to_owned(),
             source,
             format,
+            metadata: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
             columns,
             rowtime,
             idle_timeout: checked.duration("idle_timeout"),
@@ -557,14 +567,15 @@ impl Binder<'_> {
             loop {
                 match reader.next().await? {
                     Read::Records(mut records) => {
+                        let mut refused = std::mem::take(&mut records.rejected);
                         if let Some(decoder) = &mut decoder {
-                            batches.push(decoder.decode(&records.bytes, &mut records.rejected)?);
+                            batches.push(records.decode(decoder.as_mut(), None, &mut refused)?);
                         }
                         let position = records.position;
                         let message = |record: &format::Rejected| {
                             format!("{}, byte {}: {}", records.origin, position + record.position, record.message)
                         };
-                        rejected.extend(records.rejected.iter().map(message));
+                        rejected.extend(refused.iter().map(message));
                     }
                     Read::Batch { batch, .. } => {
                         let indices = schema
@@ -585,7 +596,7 @@ impl Binder<'_> {
 
 /// A reader of a stream's declared columns: what a sink writes.
 pub(crate) fn declared_columns(stream: &str, schema: &SchemaRef) -> PlanNode {
-    let columns: Vec<_> = schema.fields().iter().filter(|field| field.name() != ROWTIME).cloned().collect();
+    let columns: Vec<_> = schema.fields().iter().filter(|field| is_declared(schema, field.name())).cloned().collect();
     PlanNode::Scan { stream: stream.to_owned(), schema: Arc::new(Schema::new(columns)) }
 }
 
@@ -655,6 +666,7 @@ fn format_spec(word: &str, checked: &Options, options: &[OptionEntry]) -> Result
             };
             Ok(FormatSpec::Csv(CsvOptions { delimiter, header: checked.flag("csv.header") }))
         }
+        "raw" => Ok(FormatSpec::Raw),
         "parquet" => Ok(FormatSpec::Parquet),
         "table" => Ok(FormatSpec::Table),
         _ => Ok(FormatSpec::Json),

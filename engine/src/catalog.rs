@@ -11,7 +11,7 @@ use crate::format::{DecodeColumn, FormatSpec};
 use crate::plan::{PlanNode, StreamSchemas};
 use crate::runtime::error_rows::{ERROR_STREAM, ERROR_STREAM_SCHEMA};
 use crate::runtime::rowtime::RowtimeSource;
-use crate::types::{ROWTIME, SqlType};
+use crate::types::{ROWTIME, SqlType, is_declared, with_hidden};
 
 /// All objects, in the order in which they were created where that matters.
 #[derive(Clone)]
@@ -46,6 +46,8 @@ pub struct SourceEntry {
     pub format: FormatSpec,
     /// The declared columns and where their values stand.
     pub columns: Vec<DecodeColumn>,
+    /// What the source knows of each record, but for names that are declared.
+    pub metadata: SchemaRef,
     /// Where ROWTIME comes from.
     pub rowtime: Rowtime,
     /// After this long without a row a split no longer holds the watermark back.
@@ -205,7 +207,8 @@ impl Catalog {
 
     /// All objects, for listings.
     pub fn objects(&self) -> Vec<Object> {
-        let columns = |schema: &SchemaRef| schema.fields().iter().filter(|field| field.name() != ROWTIME).cloned().collect();
+        let columns =
+            |schema: &SchemaRef| schema.fields().iter().filter(|field| is_declared(schema, field.name())).cloned().collect();
         let streams = self.streams.iter().map(|(name, entry)| {
             let (kind, detail) = match &entry.source {
                 Some(source) => ("source", source.connector.clone()),
@@ -231,10 +234,18 @@ impl Catalog {
 }
 
 impl SourceEntry {
-    /// Schema of the stream: the declared columns and ROWTIME.
-    pub fn stream_schema(columns: &[DecodeColumn]) -> SchemaRef {
-        let fields = columns.iter().map(|column| column.field.clone());
+    /// Schema of rows with some of the declared columns, some of the metadata, and ROWTIME.
+    pub fn stream_schema(columns: &[DecodeColumn], metadata: &Schema) -> SchemaRef {
+        let fields = columns.iter().map(|column| column.field.clone()).chain(metadata.fields().iter().cloned());
         Arc::new(Schema::new(fields.chain([SqlType::Timestamp.field(ROWTIME, false)]).collect::<Vec<_>>()))
+    }
+
+    /// The source's stream, for the catalog.
+    pub fn into_stream(self) -> StreamEntry {
+        let schema = Self::stream_schema(&self.columns, &self.metadata);
+        let hidden: Vec<_> = self.metadata.fields().iter().map(|field| field.name().as_str()).collect();
+        let schema = Arc::new(with_hidden(schema.as_ref().clone(), &hidden));
+        StreamEntry { schema, source: Some(self) }
     }
 
     /// Where ROWTIME comes from, if only `columns` are decoded.

@@ -20,7 +20,7 @@ use object_store::ObjectStore;
 use tokio::sync::mpsc;
 
 use crate::bind::{Binder, declared_columns};
-use crate::catalog::{Catalog, Object, PumpEntry, SinkEntry, SourceBinding, StreamEntry};
+use crate::catalog::{Catalog, Object, PumpEntry, SinkEntry, SourceBinding};
 use crate::checkpoint::store::CheckpointStore;
 use crate::connector::conflicts::check_paths;
 use crate::connector::memory::ChannelSink;
@@ -349,9 +349,9 @@ impl Engine {
             },
         };
         let (connector, format) = (CUSTOM.to_owned(), FormatSpec::Json);
-        let entry = SourceEntry { connector, source, format, columns, rowtime, idle_timeout: None, late: None };
-        let stream = StreamEntry { schema: SourceEntry::stream_schema(&entry.columns), source: Some(entry) };
-        self.shared().catalog.streams.insert(name.to_owned(), stream);
+        let metadata = Arc::new(arrow::datatypes::Schema::empty());
+        let entry = SourceEntry { connector, source, format, columns, metadata, rowtime, idle_timeout: None, late: None };
+        self.shared().catalog.streams.insert(name.to_owned(), entry.into_stream());
         Ok(())
     }
 

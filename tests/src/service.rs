@@ -13,8 +13,8 @@ use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use async_trait::async_trait;
 use kinesql_engine::checkpoint::Epoch;
 use kinesql_engine::connector::{
-    Envelopes, Offset, OptionSpec, Options, Read, Records, RefusedRows, Sink, SinkContext, SinkDefinition, SinkFactory,
-    SinkState, SinkWriter, Source, SourceContext, SourceDefinition, SourceFactory, SplitReader,
+    BEHIND_LATEST_MS, ConnectorMetric, Envelopes, Offset, OptionSpec, Options, Read, Records, RefusedRows, Sink, SinkContext,
+    SinkDefinition, SinkFactory, SinkState, SinkWriter, Source, SourceContext, SourceDefinition, SourceFactory, SplitReader,
 };
 use kinesql_engine::format::{self, FormatSpec};
 use kinesql_engine::types::SqlType;
@@ -174,6 +174,16 @@ impl Source for Service {
 
     fn metadata(&self) -> SchemaRef {
         metadata()
+    }
+
+    fn metrics(&self) -> Vec<ConnectorMetric> {
+        let metric = |name, part: &str, value| ConnectorMetric { name, part: part.to_owned(), value };
+        vec![
+            metric(BEHIND_LATEST_MS, "shard-1", 1_200.0),
+            metric("throttles", "shard-1", 3.0),
+            metric(BEHIND_LATEST_MS, "shard-2", 60_000.0),
+            metric("throttles", "shard-2", 4.0),
+        ]
     }
 
     fn checkpointed(&self, split: &str, offset: &Offset) {

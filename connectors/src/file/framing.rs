@@ -29,10 +29,10 @@ impl Framing {
     /// The framing of a source's format; `Config` if sources cannot read it.
     pub(crate) fn of(format: &FormatSpec) -> Result<Self> {
         match format {
-            FormatSpec::Json => Ok(Framing::Lines),
+            FormatSpec::Json | FormatSpec::Raw => Ok(Framing::Lines),
             FormatSpec::Csv(options) => Ok(Framing::Csv { delimiter: options.delimiter }),
             other => Err(Error::config(format!("a source cannot read format '{}'", other.name()))
-                .with_hint("Sources read 'json' and 'csv'.")),
+                .with_hint("Sources read 'json', 'csv' and 'raw'.")),
         }
     }
 

@@ -34,8 +34,11 @@ pub struct Manifest {
 pub struct SplitPosition {
     /// The source's own offset; None if nothing was read yet.
     pub offset: Option<Offset>,
-    /// Greatest ROWTIME seen, from which the watermark follows; None before the first row.
+    /// Greatest ROWTIME seen, or that of the slowest part, from which the watermark follows; None before the first row.
     pub max_rowtime: Option<EventTime>,
+    /// The greatest ROWTIME of every open part (shard), None before its first row; None if the split has no parts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<BTreeMap<String, Option<EventTime>>>,
 }
 
 impl Manifest {

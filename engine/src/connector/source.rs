@@ -16,8 +16,14 @@ use serde::{Deserialize, Serialize};
 
 use super::options::{OptionSpec, Options};
 use crate::error::Result;
-use crate::format::{FormatSpec, Rejected};
+use crate::format::{Decoder, FormatSpec, Rejected};
 use crate::runtime::clock::{Clock, EventTime};
+
+/// The metadata column that has the time at which the service received a record (kda-sql-reference.md §3.3).
+pub const ARRIVAL_TIME: &str = "APPROXIMATE_ARRIVAL_TIME";
+
+/// The metric of how far behind the newest record of its stream a part is: the progress line shows the greatest.
+pub const BEHIND_LATEST_MS: &str = "behind_latest_ms";
 
 /// A place in a split, written into checkpoints as JSON. Only the source that made it can read it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,8 +68,8 @@ pub enum Read {
 /// Whole records of a split, in the source's order.
 #[derive(Debug)]
 pub struct Records {
-    /// The records as the format frames them (for JSON and CSV: lines). Never ends within a record; without the header that
-    /// a CSV file may start with.
+    /// The records as the format frames them (for JSON, CSV and raw text: lines), or, with [`Records::envelopes`], one after the
+    /// other with nothing in between. Never ends within a record; without the header that a CSV file may start with.
     pub bytes: Bytes,
     /// Where the bytes come from, for error messages: a file's path, a shard's name.
     pub origin: Arc<str>,
@@ -71,7 +77,8 @@ pub struct Records {
     pub position: u64,
     /// Records that the reader itself refused, such as one over the size limit.
     pub rejected: Vec<Rejected>,
-    /// When the service received the records, if it says so: the ROWTIME under `rowtime = 'arrival'`.
+    /// When the service received the records, if it says so: the ROWTIME under `rowtime = 'arrival'`, unless the envelopes have
+    /// a column [`ARRIVAL_TIME`].
     pub arrival_time: Option<EventTime>,
     /// The part of the split that the records come from, one of the last [`Read::Parts`].
     pub part: Option<Arc<str>>,
@@ -81,16 +88,32 @@ pub struct Records {
     pub offset: Offset,
 }
 
+impl Records {
+    /// The rows of the records. `records_of_rows`, if it is wanted, gets for each row the place of its record among the envelopes.
+    pub(crate) fn decode(
+        &self,
+        decoder: &mut dyn Decoder,
+        records_of_rows: Option<&mut Vec<u32>>,
+        rejected: &mut Vec<Rejected>,
+    ) -> Result<RecordBatch> {
+        match &self.envelopes {
+            Some(envelopes) => decoder.decode_records(&self.bytes, &envelopes.ends, records_of_rows, rejected),
+            None => decoder.decode(&self.bytes, rejected),
+        }
+    }
+}
+
 /// What the service says of each record of [`Records::bytes`]: a record may hold several rows, or none.
 #[derive(Debug, Clone)]
 pub struct Envelopes {
-    /// Where each record ends within the bytes, rising.
+    /// Where each record ends within the bytes, rising to their length.
     pub ends: Vec<u32>,
-    /// The columns of [`Source::metadata`], a row for each record.
+    /// The columns of [`SourceContext::metadata`], perhaps with others of [`Source::metadata`]; a row for each record.
     pub columns: RecordBatch,
 }
 
-/// A number that a connector shows of itself, such as how far behind the newest record a shard is.
+/// A number that a connector shows of itself, such as how far behind the newest record a shard is. One in milliseconds is how
+/// things are now, any other counts from the start of the job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConnectorMetric {
     /// Its name with the unit last, such as `behind_latest_ms`.
@@ -99,6 +122,13 @@ pub struct ConnectorMetric {
     pub part: String,
     /// Its value now.
     pub value: f64,
+}
+
+impl ConnectorMetric {
+    /// True if it says how things are now, false if it counts.
+    pub fn is_level(&self) -> bool {
+        self.name.ends_with("_ms")
+    }
 }
 
 /// Whether a source delivers bytes to decode or rows.
@@ -136,8 +166,8 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// The first records, at most about `max_bytes`, for schema inference. Reading them does not lose them.
     async fn sample(&self, max_bytes: usize, context: &SourceContext) -> Result<Vec<u8>>;
 
-    /// Columns that the source knows of each record besides the record itself (kda-sql-reference.md §3.3). They can be selected
-    /// by name, are not part of `*`, and come with [`Records::envelopes`].
+    /// Columns that the source knows of each record besides the record itself (kda-sql-reference.md §3.3), their names in upper
+    /// case. They can be selected by name, are not part of `*`, and come with [`Records::envelopes`]. Sources of rows have none.
     fn metadata(&self) -> SchemaRef {
         Arc::new(Schema::empty())
     }

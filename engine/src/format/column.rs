@@ -344,7 +344,7 @@ impl ColumnBuilder {
         Ok(())
     }
 
-    fn push_bytes(&mut self, value: &[u8]) -> Result<(), Refusal> {
+    pub(crate) fn push_bytes(&mut self, value: &[u8]) -> Result<(), Refusal> {
         let (SqlType::Binary(length) | SqlType::Varbinary(length)) = self.sql_type else { return Err(Refusal::Incompatible) };
         let Values::Bytes(bytes, ends) = &mut self.values else { return Err(Refusal::Incompatible) };
         if value.len() > length as usize || bytes.len() + value.len() > i32::MAX as usize {

@@ -4,7 +4,8 @@
 //! Output: nullable columns in the order in which they were first seen. JSON: integers become BIGINT, other numbers DOUBLE,
 //!         `true`/`false` BOOLEAN, everything else (timestamps too, as in the original's discovery) VARCHAR(65535), objects
 //!         and arrays as JSON text; names are kept exactly, since they are also the paths. CSV: the text is read as JSON's
-//!         strings are; names come from the header, made to fit as kda-sql-reference.md §6.9 says, or are COL_1, COL_2, ….
+//!         strings are; names come from the header, made to fit as kda-sql-reference.md §6.9 says, or are COL_1, COL_2, …. Raw:
+//!         RECORD, whatever the sample is.
 //! Errors: `Data` when no record of the sample can be used.
 
 use std::collections::HashMap;
@@ -24,6 +25,8 @@ pub fn infer_schema(spec: &FormatSpec, sample: &[u8]) -> Result<SchemaRef> {
     let columns = match spec {
         FormatSpec::Json => json_columns(sample),
         FormatSpec::Csv(options) => csv_columns(options, sample)?,
+        // Any record will do.
+        FormatSpec::Raw => vec![SqlType::Varchar(CHARACTER_LENGTH_MAX).field("RECORD", true)],
         FormatSpec::Parquet | FormatSpec::Table => {
             return Err(Error::config("columns cannot be inferred from parquet: it is a format of sinks"));
         }

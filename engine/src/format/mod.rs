@@ -9,10 +9,13 @@ pub mod csv;
 mod infer;
 pub mod json;
 mod number;
+mod raw;
 #[cfg(test)]
 mod testing;
 mod text;
 pub mod timestamp;
+
+use std::ops::Range;
 
 use arrow::datatypes::{FieldRef, SchemaRef};
 use arrow::record_batch::RecordBatch;
@@ -28,6 +31,8 @@ pub enum FormatSpec {
     Json,
     /// Delimited text.
     Csv(CsvOptions),
+    /// The whole record in one column of text or bytes: only sources.
+    Raw,
     /// Apache Parquet: files only, and only sinks.
     Parquet,
     /// An aligned table for people: standard output only.
@@ -55,6 +60,7 @@ impl FormatSpec {
         match self {
             FormatSpec::Json => "json",
             FormatSpec::Csv(_) => "csv",
+            FormatSpec::Raw => "raw",
             FormatSpec::Parquet => "parquet",
             FormatSpec::Table => "table",
         }
@@ -114,6 +120,29 @@ pub trait Decoder: Send {
 
     /// Decodes every record in `bytes`, in order; refused ones are appended to `rejected`.
     fn decode(&mut self, bytes: &[u8], rejected: &mut Vec<Rejected>) -> Result<RecordBatch>;
+
+    /// Decodes records that a service keeps apart: each ends at one of `ends` and holds any number of rows, and line breaks
+    /// are part of it. `records_of_rows`, if it is wanted, is empty and gets for each row the place of its record.
+    /// Fails with [`crate::ErrorKind::Internal`] if `ends` do not rise to the length of `bytes`.
+    fn decode_records(
+        &mut self,
+        bytes: &[u8],
+        ends: &[u32],
+        records_of_rows: Option<&mut Vec<u32>>,
+        rejected: &mut Vec<Rejected>,
+    ) -> Result<RecordBatch>;
+}
+
+/// The records that end at `ends`, as ranges of `bytes`, and whether all of them are UTF-8.
+fn framed(bytes: &[u8], ends: &[u32]) -> Result<(impl Iterator<Item = Range<usize>>, bool)> {
+    let whole = ends.last().map_or(bytes.is_empty(), |end| *end as usize == bytes.len());
+    if !whole || !ends.is_sorted() {
+        return Err(Error::internal("the ends of records do not rise to the end of their bytes"));
+    }
+    // A character cut in two by the end of a record is none.
+    let is_utf8 = std::str::from_utf8(bytes).is_ok_and(|text| ends.iter().all(|end| text.is_char_boundary(*end as usize)));
+    let starts = std::iter::once(0).chain(ends.iter().map(|end| *end as usize));
+    Ok((starts.zip(ends).map(|(start, end)| start..*end as usize), is_utf8))
 }
 
 /// Encodes rows into records.
@@ -128,6 +157,7 @@ pub fn decoder(spec: &FormatSpec, columns: Vec<DecodeColumn>) -> Result<Box<dyn 
     match spec {
         FormatSpec::Json => Ok(Box::new(json::JsonDecoder::try_new(columns)?)),
         FormatSpec::Csv(options) => Ok(Box::new(csv::CsvDecoder::try_new(columns, options.clone())?)),
+        FormatSpec::Raw => Ok(Box::new(raw::RawDecoder::try_new(columns)?)),
         FormatSpec::Parquet | FormatSpec::Table => {
             Err(Error::config(format!("{} cannot be read as a stream of records: it is a format of sinks", spec.name())))
         }
@@ -140,6 +170,7 @@ pub fn encoder(spec: &FormatSpec, schema: &SchemaRef) -> Result<Box<dyn Encoder>
     match spec {
         FormatSpec::Json => Ok(Box::new(json::JsonEncoder::try_new(schema)?)),
         FormatSpec::Csv(options) => Ok(Box::new(csv::CsvEncoder::try_new(schema, options.clone())?)),
+        FormatSpec::Raw => Err(Error::config("raw is not written: it is a format of sources")),
         FormatSpec::Parquet | FormatSpec::Table => {
             Err(Error::config(format!("{} is not written record by record: not every sink takes it", spec.name())))
         }

@@ -56,6 +56,23 @@ pub(super) fn decoded(decoder: &mut dyn Decoder, bytes: &[u8]) -> Vec<String> {
     rows(&batch).into_iter().chain(rejected.iter().map(shown)).collect()
 }
 
+/// The rows and refused records of records that are kept apart, and for each row the place of its record.
+pub(super) fn framed_rows(decoder: &mut dyn Decoder, records: &[&[u8]]) -> (Vec<String>, Vec<u32>) {
+    let bytes = records.concat();
+    let mut end = 0;
+    let ends: Vec<u32> = records
+        .iter()
+        .map(|record| {
+            end += record.len() as u32;
+            end
+        })
+        .collect();
+    let (mut places, mut rejected) = (Vec::new(), Vec::new());
+    let batch = decoder.decode_records(&bytes, &ends, Some(&mut places), &mut rejected).unwrap();
+    assert_eq!(places.len(), batch.num_rows());
+    (rows(&batch).into_iter().chain(rejected.iter().map(shown)).collect(), places)
+}
+
 fn shown(rejected: &Rejected) -> String {
     let reason = match rejected.reason {
         RejectReason::Parse => "Parse",

@@ -24,7 +24,8 @@ pub fn explain(graph: &Graph) -> String {
                     1 => "1 split".to_owned(),
                     n => format!("{n} splits"),
                 };
-                let columns: Vec<_> = source.columns.iter().map(|column| column.field.name().as_str()).collect();
+                let fields = source.columns.iter().map(|column| &column.field).chain(source.metadata.fields());
+                let columns: Vec<_> = fields.map(|field| field.name().as_str()).collect();
                 writeln!(text, "source {} ({}, {splits}): {}", stage.name, source.entry.connector, columns.join(", "))
             }
             None => writeln!(text, "stream {}", stage.name),

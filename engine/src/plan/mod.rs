@@ -14,6 +14,7 @@ mod insert;
 mod item_names;
 mod join;
 mod locate;
+mod metadata;
 pub mod monotonic;
 pub(crate) mod names;
 mod over;

@@ -23,6 +23,7 @@ use super::explain_error::explain_error;
 use super::item_names::name_by_text;
 use super::join::{JoinPlanner, StreamJoins, check_joins, find_keys, prepare_joins, read_tables};
 use super::locate::locate;
+use super::metadata::resolve_metadata;
 use super::names::check_names;
 use super::over::resolve_windows;
 use super::physical::{NO_ROWTIME, OperatorSpec, PlanNode, plan_operators};
@@ -81,6 +82,8 @@ pub async fn plan_stream_query(
     }
     let item_spans = item_spans(&query.ast.body);
     let mut explicit = query.ast.clone();
+    let streams = &resolve_metadata(&mut explicit, streams, &tables);
+    let explain = |error: DataFusionError| fail(explain_error(&error, streams));
     name_by_text(&mut explicit, &query.item_texts);
     let windows = prepare_windows(&mut explicit)?;
     let (functions, mut warnings) = prepare_table_functions(&mut explicit)?;

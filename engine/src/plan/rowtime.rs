@@ -14,7 +14,7 @@ use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Sign
 use sqlparser::ast::{
     ExcludeSelectItem, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident,
     ObjectName, OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableAliasColumnDef,
-    TableFactor, TableWithJoins, Visit, VisitMut, Visitor, VisitorMut,
+    TableFactor, TableWithJoins, Visit, VisitMut, Visitor, VisitorMut, WildcardAdditionalOptions,
 };
 use std::ops::ControlFlow;
 
@@ -22,7 +22,7 @@ use super::item_names::make_unique;
 use super::join::{is_stream_join, qualify_rowtime, reads_stream};
 use super::query::StreamSchemas;
 use crate::sql::WITHIN;
-use crate::types::ROWTIME;
+use crate::types::{ROWTIME, hidden};
 
 /// Name of the marker aggregate: the ROWTIME of a group's result row.
 pub const GROUP_ROWTIME: &str = "$group_rowtime";
@@ -127,11 +127,14 @@ fn in_set_expression(body: &mut SetExpr, streams: &StreamSchemas, within: bool) 
 
 fn in_select(select: &mut Select, streams: &StreamSchemas, within: bool) -> Carrier {
     let (mut of_streams, mut of_tables) = (Vec::new(), Vec::new());
+    // The metadata columns of each relation, which are hidden like ROWTIME.
+    let mut metadata: Vec<(Option<Ident>, Vec<String>)> = Vec::new();
     let joined = select.from.iter().find_map(stream_join);
     for table in &mut select.from {
         in_factors(table, streams, &mut |factor| {
             let names = if reads_stream(factor, streams) { &mut of_streams } else { &mut of_tables };
             names.push(relation_name(factor));
+            metadata.push((relation_name(factor), hidden_of(factor, streams)));
         });
     }
     // A query of tables has no time.
@@ -158,16 +161,11 @@ fn in_select(select: &mut Select, streams: &StreamSchemas, within: bool) -> Carr
     for (i, item) in select.projection.iter_mut().enumerate() {
         match item {
             SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), _) if is_table(name) => {}
-            SelectItem::Wildcard(options)
-            | SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(_), options) => {
-                let rowtime = ObjectName::from(Ident::with_quote('"', ROWTIME));
-                options.opt_exclude = Some(match options.opt_exclude.take() {
-                    Some(ExcludeSelectItem::Multiple(mut names)) => {
-                        names.push(rowtime);
-                        ExcludeSelectItem::Multiple(names)
-                    }
-                    _ => ExcludeSelectItem::Single(rowtime),
-                });
+            SelectItem::Wildcard(options) => hide(options, metadata.iter().flat_map(|(_, columns)| columns)),
+            SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options) => {
+                let named = name.0.last().and_then(|part| part.as_ident());
+                let of_relation = metadata.iter().filter(|(relation, _)| relation.as_ref() == named);
+                hide(options, of_relation.flat_map(|(_, columns)| columns));
             }
             SelectItem::UnnamedExpr(expr) if is_carrier(expr) => {
                 carrier.get_or_insert(Carrier::Item(i));
@@ -212,25 +210,49 @@ fn in_factors(table: &mut TableWithJoins, streams: &StreamSchemas, visit: &mut d
             TableFactor::Derived { subquery, .. } => {
                 let carrier = make_explicit(subquery, streams);
                 let is_added = carrier == Carrier::Added && reads_stream(factor, streams);
-                name_rowtime(factor, is_added);
+                name_hidden(factor, &[], is_added);
                 visit(factor);
             }
             factor => {
                 let is_stream = reads_stream(factor, streams);
-                name_rowtime(factor, is_stream);
+                name_hidden(factor, &hidden_of(factor, streams), is_stream);
                 visit(factor);
             }
         }
     }
 }
 
-/// ROWTIME keeps its name behind those of `AS l(r)` if the user does not see it as a column of the relation.
-fn name_rowtime(factor: &mut TableFactor, is_last: bool) {
+/// The metadata columns of a stream that is named.
+fn hidden_of(factor: &TableFactor, streams: &StreamSchemas) -> Vec<String> {
+    let TableFactor::Table { name, .. } = factor else { return Vec::new() };
+    let schema = name.0.last().and_then(|part| part.as_ident()).and_then(|ident| streams.get(&ident.value));
+    schema.map(|schema| hidden(schema).map(str::to_owned).collect()).unwrap_or_default()
+}
+
+/// Leaves ROWTIME and `columns` out of a wildcard.
+fn hide<'a>(options: &mut WildcardAdditionalOptions, columns: impl Iterator<Item = &'a String>) {
+    let hidden = columns.map(String::as_str).chain([ROWTIME]).map(|name| ObjectName::from(Ident::with_quote('"', name)));
+    let mut names = match options.opt_exclude.take() {
+        Some(ExcludeSelectItem::Multiple(names)) => names,
+        Some(ExcludeSelectItem::Single(name)) => vec![name],
+        None => Vec::new(),
+    };
+    for name in hidden {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    options.opt_exclude = Some(ExcludeSelectItem::Multiple(names));
+}
+
+/// `columns` and ROWTIME keep their names behind those of `AS l(r)` if the user does not see them as columns of the relation.
+fn name_hidden(factor: &mut TableFactor, columns: &[String], is_last: bool) {
     if let TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } = factor
         && is_last
         && !alias.columns.is_empty()
     {
-        alias.columns.push(TableAliasColumnDef { name: Ident::with_quote('"', ROWTIME), data_type: None });
+        let hidden = columns.iter().map(String::as_str).chain([ROWTIME]);
+        alias.columns.extend(hidden.map(|name| TableAliasColumnDef { name: Ident::with_quote('"', name), data_type: None }));
     }
 }
 

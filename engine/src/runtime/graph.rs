@@ -10,7 +10,8 @@ use std::sync::Arc;
 use arrow::datatypes::{Schema, SchemaRef};
 
 use super::error_rows::ERROR_STREAM;
-use crate::catalog::{Catalog, PumpEntry, SinkEntry, SourceEntry};
+use crate::catalog::{Catalog, PumpEntry, Rowtime, SinkEntry, SourceEntry};
+use crate::connector::ARRIVAL_TIME;
 use crate::error::{Error, Result};
 use crate::format::DecodeColumn;
 use crate::operator::pair_filter::Side;
@@ -47,6 +48,8 @@ pub struct SourceSpec {
     pub entry: SourceEntry,
     /// Columns to decode.
     pub columns: Vec<DecodeColumn>,
+    /// Metadata columns behind them.
+    pub metadata: SchemaRef,
     /// Splits to read.
     pub splits: Vec<String>,
 }
@@ -122,8 +125,8 @@ pub fn build(
     for stage in &builder.stages {
         if let Some(source) = &stage.source {
             let entry = &source.entry;
-            let columns: Vec<_> =
-                source.columns.iter().map(|column| format!("{} {}", column.field.name(), column.field.data_type())).collect();
+            let fields = source.columns.iter().map(|column| &column.field).chain(source.metadata.fields());
+            let columns: Vec<_> = fields.map(|field| format!("{} {}", field.name(), field.data_type())).collect();
             let text = format!(
                 "{}, {}, rowtime {:?}, columns {}",
                 entry.connector,
@@ -155,6 +158,17 @@ fn needed_columns(catalog: &Catalog, pumps: &[&PumpEntry], sinks: &[SinkEntry]) 
     needed
 }
 
+impl SourceSpec {
+    /// The metadata that readers are asked for: what is selected, and the arrival time if that is the ROWTIME.
+    pub fn metadata_to_read(&self) -> SchemaRef {
+        let known = self.entry.source.metadata();
+        let arrival =
+            known.fields().iter().filter(|field| self.entry.rowtime == Rowtime::Arrival && field.name() == ARRIVAL_TIME);
+        let arrival = arrival.filter(|field| self.metadata.index_of(field.name()).is_err()).cloned();
+        Arc::new(Schema::new(self.metadata.fields().iter().cloned().chain(arrival).collect::<Vec<_>>()))
+    }
+}
+
 impl Builder<'_> {
     fn stage_of(&mut self, stream: &str) -> Result<usize> {
         if let Some(stage) = self.by_stream.get(stream) {
@@ -163,12 +177,13 @@ impl Builder<'_> {
         let entry = self.catalog.streams.get(stream).ok_or_else(|| Error::internal(format!("there is no stream {stream}")))?;
         let source = entry.source.as_ref().map(|entry| {
             let needed = self.needed.get(stream).cloned().unwrap_or_default();
-            let is_rowtime =
-                |name: &str| matches!(&entry.rowtime, crate::catalog::Rowtime::Column { name: column, .. } if column == name);
+            let is_rowtime = |name: &str| matches!(&entry.rowtime, Rowtime::Column { name: column, .. } if column == name);
             let columns =
                 entry.columns.iter().filter(|column| needed.contains(column.field.name()) || is_rowtime(column.field.name()));
             let columns = columns.cloned().collect();
-            SourceSpec { entry: entry.clone(), columns, splits: self.splits.get(stream).cloned().unwrap_or_default() }
+            let metadata = entry.metadata.fields().iter().filter(|field| needed.contains(field.name())).cloned();
+            let metadata = Arc::new(Schema::new(metadata.collect::<Vec<_>>()));
+            SourceSpec { entry: entry.clone(), columns, metadata, splits: self.splits.get(stream).cloned().unwrap_or_default() }
         });
         let stage = self.add_stage(stream.to_owned(), source);
         self.by_stream.insert(stream.to_owned(), stage);
@@ -187,7 +202,7 @@ impl Builder<'_> {
     /// Schema of the batches on a stage that reads a stream.
     fn stage_schema(&self, stage: usize) -> Result<SchemaRef> {
         match &self.stages[stage].source {
-            Some(source) => Ok(SourceEntry::stream_schema(&source.columns)),
+            Some(source) => Ok(SourceEntry::stream_schema(&source.columns, &source.metadata)),
             None => {
                 if let Some((source, _)) = self.late.iter().find(|(_, late)| **late == stage) {
                     return self.stage_schema(*source);

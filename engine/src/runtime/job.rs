@@ -14,11 +14,12 @@ use super::clock::{Clock, EventTime};
 use super::error_rows::ErrorReporter;
 use super::graph::{Graph, StageSpec, Target, build};
 use super::metrics::{Metrics, SinkMetrics, SourceMetrics};
+use super::row_metadata::RowMetadata;
 use super::rowtime::RowtimeAssigner;
 use super::sink_task::{Refusals, SinkTask};
 use super::source_task::{RowDecoder, SourceTask};
 use super::stage::{NEIGHBOUR_GONE, Stage, StageChain};
-use crate::catalog::{Catalog, PumpEntry, SinkEntry, SourceEntry};
+use crate::catalog::{Catalog, PumpEntry, Rowtime, SinkEntry, SourceEntry};
 use crate::checkpoint::coordinator::{CheckpointPlan, Coordinator, Report, Request, TaskId};
 use crate::checkpoint::manifest::Manifest;
 use crate::checkpoint::store::CheckpointStore;
@@ -173,14 +174,18 @@ impl Launch {
     ) -> (Self, mpsc::UnboundedSender<Request>) {
         let (requests, request_receiver) = mpsc::unbounded_channel();
         let (reports, report_receiver) = mpsc::unbounded_channel();
-        let sources = graph.stages.iter().filter(|stage| stage.source.is_some());
+        let sources = graph.stages.iter().filter_map(|stage| {
+            let connector = stage.source.as_ref()?.entry.source.clone();
+            Some(SourceMetrics { name: stage.name.clone(), connector: Some(connector), ..Default::default() })
+        });
+        let sinks = graph.sinks.iter().map(|sink| SinkMetrics {
+            name: sink.name.clone(),
+            connector: Some(sink.sink.clone()),
+            ..Default::default()
+        });
         let metrics = Arc::new(Metrics {
-            sources: sources.map(|stage| Arc::new(SourceMetrics { name: stage.name.clone(), ..Default::default() })).collect(),
-            sinks: graph
-                .sinks
-                .iter()
-                .map(|sink| Arc::new(SinkMetrics { name: sink.name.clone(), ..Default::default() }))
-                .collect(),
+            sources: sources.map(Arc::new).collect(),
+            sinks: sinks.map(Arc::new).collect(),
             ..Metrics::default()
         });
         let last_epoch = manifest.as_ref().map_or(0, |manifest| manifest.epoch);
@@ -316,10 +321,10 @@ impl Launch {
             clock: self.options.clock.clone(),
             format: entry.format.clone(),
             checkpointed: self.options.checkpoints.is_some(),
-            metadata: Arc::new(arrow::datatypes::Schema::empty()),
+            metadata: source.metadata_to_read(),
         };
         let reader = entry.source.open(split, offset.as_ref(), &context).await?;
-        let schema = SourceEntry::stream_schema(&source.columns);
+        let schema = SourceEntry::stream_schema(&source.columns, &source.metadata);
         let decoder = match entry.source.payload() {
             Payload::Bytes => RowDecoder::Bytes(format::decoder(&entry.format, source.columns.clone())?),
             Payload::Batches(payload) => {
@@ -330,8 +335,12 @@ impl Launch {
             }
         };
         let reporter = ErrorReporter::new("", self.options.clock.clone());
-        let max_rowtime = position.and_then(|position| position.max_rowtime);
-        let rowtime = RowtimeAssigner::new(entry.rowtime_source(&source.columns), schema, reporter.clone(), max_rowtime);
+        let now = self.options.clock.now();
+        let rowtime = RowtimeAssigner::new(entry.rowtime_source(&source.columns), schema, reporter.clone());
+        let rowtime = match position {
+            Some(position) => rowtime.restored(position, now),
+            None => rowtime,
+        };
         let rowtime = if stage.late.is_some() { rowtime.keeping_late_rows() } else { rowtime };
         let (commands, command_receiver) = mpsc::unbounded_channel();
         self.coordinator.sources.insert(stage.task, commands);
@@ -342,6 +351,7 @@ impl Launch {
             split: split.to_owned(),
             offset,
             decoder,
+            metadata: RowMetadata::new(&source.metadata, entry.rowtime == Rowtime::Arrival),
             rowtime,
             reporter,
             idle_timeout: entry.idle_timeout,
@@ -350,6 +360,8 @@ impl Launch {
             commands: command_receiver,
             job_complete: self.coordinator.job_complete.subscribe(),
             stage,
+            last_row: now,
+            idle: false,
         };
         Ok((task, reader))
     }

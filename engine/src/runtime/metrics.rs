@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use super::clock::EventTime;
 use super::error_rows::{ErrorRow, Place};
+use crate::connector::{ConnectorMetric, Sink, Source};
 
 /// A counter that only grows.
 #[derive(Debug, Default)]
@@ -41,6 +42,22 @@ struct SplitWatermark {
     /// [`EventTime::MIN`] before the first row, [`EventTime::MAX`] after the last.
     time: EventTime,
     idle: bool,
+    /// The split's parts (shards), if it has any: the watermark that would be the split's if there were no other, and
+    /// whether the part is idle.
+    parts: BTreeMap<Arc<str>, (EventTime, bool)>,
+}
+
+/// Where a split, or a part (shard) of it, stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// The split.
+    pub split: String,
+    /// The part; None if the split has none.
+    pub part: Option<Arc<str>>,
+    /// Its watermark: [`EventTime::MIN`] before the first row, [`EventTime::MAX`] after the last.
+    pub watermark: EventTime,
+    /// True while nobody waits for it.
+    pub idle: bool,
 }
 
 impl Splits {
@@ -56,8 +73,11 @@ impl SplitWatermarks {
     pub fn set(&self, split: &str, time: EventTime) {
         let mut splits = self.lock();
         match splits.by_name.get_mut(split) {
-            Some(current) => *current = SplitWatermark { time, idle: false },
-            None => drop(splits.by_name.insert(split.to_owned(), SplitWatermark { time, idle: false })),
+            Some(current) => (current.time, current.idle) = (time, false),
+            None => {
+                let watermark = SplitWatermark { time, idle: false, parts: BTreeMap::new() };
+                splits.by_name.insert(split.to_owned(), watermark);
+            }
         }
         if time != EventTime::MAX {
             splits.silent_since = None;
@@ -101,13 +121,51 @@ impl SplitWatermarks {
         self.lock().reached
     }
 
-    /// The slowest split that is neither idle nor at its end, with its watermark: it holds windows open. None before the
-    /// first row and after the last.
+    /// The parts of `split`: their names, watermarks, and whether they are idle.
+    pub fn set_parts(&self, split: &str, parts: impl Iterator<Item = (Arc<str>, EventTime, bool)>) {
+        if let Some(current) = self.lock().by_name.get_mut(split) {
+            current.parts = parts.map(|(name, time, idle)| (name, (time, idle))).collect();
+        }
+    }
+
+    /// The watermark of a part, which is not idle.
+    pub fn set_part(&self, split: &str, part: &Arc<str>, time: EventTime) {
+        if let Some(current) = self.lock().by_name.get_mut(split) {
+            match current.parts.get_mut(part) {
+                Some(current) => *current = (time, false),
+                None => drop(current.parts.insert(part.clone(), (time, false))),
+            }
+        }
+    }
+
+    /// The slowest split that is neither idle nor at its end, with its watermark: it holds windows open. If it has parts, the
+    /// name is that of its slowest part. None before the first row and after the last.
     pub fn slowest(&self) -> Option<(String, EventTime)> {
         let splits = self.lock();
         let known =
             splits.by_name.iter().filter(|(_, split)| !split.idle && !matches!(split.time, EventTime::MIN | EventTime::MAX));
-        known.min_by_key(|(_, split)| split.time).map(|(name, split)| (name.clone(), split.time))
+        let (name, split) = known.min_by_key(|(_, split)| split.time)?;
+        let parts = split.parts.iter().filter(|(_, (_, idle))| !idle);
+        let name = parts.min_by_key(|(_, (time, _))| *time).map_or(name.as_str(), |(part, _)| &**part);
+        Some((name.to_owned(), split.time))
+    }
+
+    /// Every split, or every part of those that have parts.
+    pub fn standings(&self) -> Vec<Standing> {
+        let splits = self.lock();
+        let mut standings = Vec::new();
+        for (name, SplitWatermark { time, idle, parts }) in &splits.by_name {
+            if parts.is_empty() {
+                standings.push(Standing { split: name.clone(), part: None, watermark: *time, idle: *idle });
+            }
+            standings.extend(parts.iter().map(|(part, (watermark, idle))| Standing {
+                split: name.clone(),
+                part: Some(part.clone()),
+                watermark: *watermark,
+                idle: *idle,
+            }));
+        }
+        standings
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Splits> {
@@ -121,6 +179,8 @@ impl SplitWatermarks {
 pub struct SourceMetrics {
     /// Name of its stream.
     pub name: String,
+    /// The connector, which has numbers of its own.
+    pub connector: Option<Arc<dyn Source>>,
     /// Rows that entered the stream.
     pub rows: Counter,
     /// Bytes read, before decoding; 0 for sources that deliver rows.
@@ -135,17 +195,49 @@ pub struct SourceMetrics {
     pub reads: Counter,
 }
 
+impl SourceMetrics {
+    /// What the connector shows of itself now.
+    pub fn of_connector(&self) -> Vec<ConnectorMetric> {
+        self.connector.as_ref().map(|connector| connector.metrics()).unwrap_or_default()
+    }
+}
+
 /// Counters of one sink.
 #[derive(Debug, Default)]
 pub struct SinkMetrics {
     /// Its name.
     pub name: String,
+    /// The connector, which has numbers of its own.
+    pub connector: Option<Arc<dyn Sink>>,
     /// Rows handed to it.
     pub rows: Counter,
     /// Those that it gave up because the destination will never accept them.
     pub refused: Counter,
     /// Bytes written, encoded.
     pub bytes: Counter,
+}
+
+impl SinkMetrics {
+    /// What the connector shows of itself now.
+    pub fn of_connector(&self) -> Vec<ConnectorMetric> {
+        self.connector.as_ref().map(|connector| connector.metrics()).unwrap_or_default()
+    }
+}
+
+/// A connector's numbers, one for each name in the order of their first mention: over its parts the greatest of what is in
+/// milliseconds, which is shown with its part, and the sum of what is counted.
+pub fn total(metrics: &[ConnectorMetric]) -> Vec<ConnectorMetric> {
+    let mut totals: Vec<ConnectorMetric> = Vec::new();
+    for metric in metrics {
+        match totals.iter_mut().find(|total| total.name == metric.name) {
+            None if metric.is_level() => totals.push(metric.clone()),
+            None => totals.push(ConnectorMetric { part: String::new(), ..metric.clone() }),
+            Some(total) if !metric.is_level() => total.value += metric.value,
+            Some(total) if metric.value > total.value => total.clone_from(metric),
+            Some(_) => {}
+        }
+    }
+    totals
 }
 
 /// Counters of a job. Shared with the tasks: every read sees the newest values.

@@ -7,6 +7,8 @@ pub mod graph;
 pub mod job;
 pub mod merge_task;
 pub mod metrics;
+pub mod parts;
+pub mod row_metadata;
 pub mod rowtime;
 pub mod sink_task;
 pub mod source_task;

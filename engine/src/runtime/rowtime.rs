@@ -2,23 +2,33 @@
 //!
 //! Late is decided row by row in the order of the split: a row is late if its ROWTIME lies behind the greatest one
 //! before it minus the delay. So it does not matter how the rows are cut into batches.
+//!
+//! A split with parts (shards) stands where its slowest part stands (runtime/parts.rs), and that is what late means there.
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, TimestampMillisecondArray, UInt32Array};
 use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::datatypes::{SchemaRef, TimestampMillisecondType};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::clock::EventTime;
 use super::error_rows::{ErrorReporter, ErrorRow};
+use super::parts::Parts;
+use crate::checkpoint::manifest::SplitPosition;
+use crate::connector::Offset;
 use crate::error::{Error, Result};
+
+/// `idle_timeout` under `rowtime = 'arrival'` unless it is given: records that a service has got are read within a second
+/// (kda-sql-reference.md §3.5).
+const ARRIVAL_IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Where ROWTIME comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RowtimeSource {
     /// The clock when the rows are read: KDA's behaviour (kda-sql-reference.md §3.1).
     Processing,
-    /// The time at which the service received the records, the clock where it does not say.
+    /// The time at which the service received the records, the clock where it does not say. It never goes back in a part.
     Arrival,
     /// A column, by its place; rows may be late by up to `delay_ms`.
     Column {
@@ -29,22 +39,41 @@ pub enum RowtimeSource {
     },
 }
 
+/// When the service received the rows of a batch.
+#[derive(Debug, Clone)]
+pub enum Arrival {
+    /// It does not say.
+    Unknown,
+    /// All at this time.
+    At(EventTime),
+    /// Each at its own time.
+    PerRow(TimestampMillisecondArray),
+}
+
 /// Gives the rows of one split their ROWTIME.
 pub struct RowtimeAssigner {
     source: RowtimeSource,
     /// The decoded columns and ROWTIME.
     schema: SchemaRef,
     reporter: ErrorReporter,
-    /// Greatest ROWTIME so far.
-    pub max_rowtime: Option<EventTime>,
+    /// Where the split stands: the watermark is the delay before it. [`EventTime::MIN`] before the first row.
+    reached: EventTime,
+    /// The parts, if the split has any.
+    parts: Option<Parts>,
     /// Late rows since they were last taken; None if nobody wants them.
     late: Option<Vec<RecordBatch>>,
 }
 
 impl RowtimeAssigner {
     /// `schema` is that of the output: the decoded columns, then ROWTIME.
-    pub fn new(source: RowtimeSource, schema: SchemaRef, reporter: ErrorReporter, max_rowtime: Option<EventTime>) -> Self {
-        Self { source, schema, reporter, max_rowtime, late: None }
+    pub fn new(source: RowtimeSource, schema: SchemaRef, reporter: ErrorReporter) -> Self {
+        Self { source, schema, reporter, reached: EventTime::MIN, parts: None, late: None }
+    }
+
+    /// Goes on where an earlier run was at a checkpoint.
+    pub fn restored(self, position: &SplitPosition, now: EventTime) -> Self {
+        let parts = position.parts.as_ref().map(|parts| Parts::restored(parts, now));
+        Self { reached: position.max_rowtime.unwrap_or(EventTime::MIN), parts, ..self }
     }
 
     /// Keeps late rows for [`RowtimeAssigner::take_late`].
@@ -57,59 +86,180 @@ impl RowtimeAssigner {
         self.late.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// True if the watermark follows a clock, so that windows close without rows.
+    /// True if ROWTIME is the clock, so that windows close without rows.
     pub fn follows_clock(&self) -> bool {
-        !matches!(self.source, RowtimeSource::Column { .. })
-    }
-
-    /// The watermark: no later row will have a ROWTIME below it.
-    pub fn watermark(&self) -> EventTime {
-        match (&self.source, self.max_rowtime) {
-            (_, None) => EventTime::MIN,
-            (RowtimeSource::Column { delay_ms, .. }, Some(time)) => time.saturating_sub(*delay_ms),
-            (_, Some(time)) => time,
-        }
+        self.source == RowtimeSource::Processing
     }
 
     /// Raises the time of a source that follows the clock to `now`.
     pub fn tick(&mut self, now: EventTime) {
-        self.max_rowtime = Some(self.max_rowtime.map_or(now, |time| time.max(now)));
+        self.reached = self.reached.max(now);
     }
 
-    /// Raises the watermark to at least `watermark`.
+    /// After this long without a row a split, or a part of it, is idle. `given` is the option `idle_timeout`.
+    pub fn idle_timeout(&self, given: Option<Duration>) -> Option<Duration> {
+        match self.source {
+            RowtimeSource::Processing => None,
+            RowtimeSource::Arrival => given.or(Some(ARRIVAL_IDLE_TIMEOUT)),
+            RowtimeSource::Column { .. } => given,
+        }
+    }
+
+    /// What a checkpoint says of the split, read up to `offset`.
+    pub fn position(&self, offset: Option<Offset>) -> SplitPosition {
+        let max_rowtime = Some(self.reached).filter(|time| *time != EventTime::MIN);
+        SplitPosition { offset, max_rowtime, parts: self.parts.as_ref().map(Parts::saved) }
+    }
+
+    /// The watermark: no later row will have a ROWTIME below it.
+    pub fn watermark(&self) -> EventTime {
+        self.watermark_at(self.reached)
+    }
+
+    /// The watermark that follows when rows up to `time` have come.
+    pub fn watermark_at(&self, time: EventTime) -> EventTime {
+        time.saturating_sub(self.delay_ms())
+    }
+
+    fn delay_ms(&self) -> i64 {
+        if let RowtimeSource::Column { delay_ms, .. } = self.source { delay_ms } else { 0 }
+    }
+
+    /// The parts of the split; None if it is whole.
+    pub fn parts(&self) -> Option<&Parts> {
+        self.parts.as_ref()
+    }
+
+    /// The open parts are these from now on.
+    pub fn set_parts(&mut self, open: &[Arc<str>], now: EventTime) {
+        let reached = self.reached;
+        self.parts.get_or_insert_default().set_open(open, reached, now);
+        self.follow_parts();
+    }
+
+    /// Rows of `part` have come.
+    pub fn hear_from(&mut self, part: &Arc<str>, now: EventTime) {
+        let reached = self.reached;
+        self.parts.get_or_insert_default().touch(part, reached, now);
+    }
+
+    /// Parts that were silent for `timeout` no longer hold the watermark back.
+    pub fn expire_parts(&mut self, timeout: Duration, now: EventTime) {
+        if let Some(parts) = &mut self.parts {
+            parts.expire(timeout, now);
+        }
+        self.follow_parts();
+    }
+
+    /// Raises the watermark to at least `watermark`, whoever says so; silent parts stay silent.
     pub fn raise(&mut self, watermark: EventTime) {
-        let delay = if let RowtimeSource::Column { delay_ms, .. } = self.source { delay_ms } else { 0 };
-        self.tick(watermark.saturating_add(delay));
+        let time = watermark.saturating_add(self.delay_ms());
+        self.reached = self.reached.max(time);
+        if let Some(parts) = &mut self.parts {
+            parts.raise(time);
+        }
     }
 
-    /// Adds ROWTIME to `batch`; late rows and rows without event time are left out and reported.
+    /// The source says that nothing before `watermark` follows on any part.
+    pub fn declare(&mut self, watermark: EventTime, now: EventTime) {
+        self.raise(watermark);
+        if let Some(parts) = &mut self.parts {
+            parts.touch_all(self.reached, now);
+        }
+        self.follow_parts();
+    }
+
+    /// The split stands where its slowest part does; if all are idle it stays where it is.
+    fn follow_parts(&mut self) {
+        if let Some(slowest) = self.parts.as_ref().and_then(Parts::slowest) {
+            self.reached = self.reached.max(slowest);
+        }
+    }
+
+    /// Adds ROWTIME to `batch`, rows of `part` if the split has parts; late rows and rows without event time are left out and
+    /// reported.
     pub fn assign(
         &mut self,
         batch: RecordBatch,
-        arrival: Option<EventTime>,
+        part: Option<&Arc<str>>,
+        arrival: Arrival,
         now: EventTime,
         errors: &mut Vec<ErrorRow>,
     ) -> Result<RecordBatch> {
-        let RowtimeSource::Column { index, delay_ms } = self.source else {
-            let time = if self.source == RowtimeSource::Arrival { arrival.unwrap_or(now) } else { now };
-            self.tick(time);
-            let time = self.max_rowtime.unwrap_or(time);
-            let rowtime: ArrayRef = Arc::new(TimestampMillisecondArray::from_value(time, batch.num_rows()));
+        if self.source == RowtimeSource::Processing {
+            self.reached = self.reached.max(now);
+            let rowtime: ArrayRef = Arc::new(TimestampMillisecondArray::from_value(self.reached, batch.num_rows()));
             return self.with_rowtime(batch, rowtime);
+        }
+        // How far the rows before these have come, and how far the other parts let the split come.
+        let (before, others) = match (part, &mut self.parts) {
+            (None, None) => (self.reached, EventTime::MAX),
+            (None, Some(_)) => (self.reached, self.reached),
+            (Some(part), parts) => {
+                let parts = parts.get_or_insert_default();
+                (parts.time(part).unwrap_or(self.reached), parts.slowest_besides(part).unwrap_or(EventTime::MAX))
+            }
         };
+        let (batch, after) = match self.source {
+            RowtimeSource::Column { index, delay_ms } => self.by_column(batch, index, delay_ms, before, others, errors)?,
+            _ => self.by_arrival(batch, arrival, now, before)?,
+        };
+        match (part, &mut self.parts) {
+            (Some(part), Some(parts)) => {
+                parts.advance(part, after);
+                self.follow_parts();
+            }
+            _ => self.reached = self.reached.max(after.min(others)),
+        }
+        Ok(batch)
+    }
+
+    fn by_arrival(
+        &self,
+        batch: RecordBatch,
+        arrival: Arrival,
+        now: EventTime,
+        before: EventTime,
+    ) -> Result<(RecordBatch, EventTime)> {
+        let rows = batch.num_rows();
+        let (rowtime, after) = match arrival {
+            Arrival::Unknown => (TimestampMillisecondArray::from_value(before.max(now), rows), before.max(now)),
+            Arrival::At(time) => (TimestampMillisecondArray::from_value(before.max(time), rows), before.max(time)),
+            Arrival::PerRow(times) => {
+                let mut after = before;
+                let running = times.iter().map(|time| {
+                    after = after.max(time.unwrap_or(now));
+                    after
+                });
+                (TimestampMillisecondArray::from_iter_values(running), after)
+            }
+        };
+        Ok((self.with_rowtime(batch, Arc::new(rowtime))?, after))
+    }
+
+    /// `before`: the greatest event time before these rows. What is behind it, but not behind `others`, is not late.
+    fn by_column(
+        &mut self,
+        batch: RecordBatch,
+        index: usize,
+        delay_ms: i64,
+        before: EventTime,
+        others: EventTime,
+        errors: &mut Vec<ErrorRow>,
+    ) -> Result<(RecordBatch, EventTime)> {
         let column = batch.column(index).clone();
         let times = column.as_primitive_opt::<TimestampMillisecondType>();
         let times = times.ok_or_else(|| Error::internal("the event time column is not a timestamp"))?;
         if times.null_count() == 0
-            && let Some(greatest) = greatest_if_in_time(times.values(), self.max_rowtime, delay_ms)
+            && let Some(greatest) = greatest_if_in_time(times.values(), before, others, delay_ms)
         {
-            self.max_rowtime = greatest;
-            return self.with_rowtime(batch, column);
+            return Ok((self.with_rowtime(batch, column)?, greatest));
         }
         let mut keep = Vec::with_capacity(times.len());
         let (mut late_rows, mut watermarks) = (Vec::new(), Vec::new());
+        let mut greatest = before;
         for (row, time) in times.iter().enumerate() {
-            let watermark = self.watermark();
+            let watermark = self.watermark_at(greatest.min(others));
             keep.push(time.is_some_and(|time| time >= watermark));
             match time {
                 None => {
@@ -122,7 +272,7 @@ impl RowtimeAssigner {
                     late_rows.push(row as u32);
                     watermarks.push(watermark);
                 }
-                Some(time) => self.max_rowtime = Some(self.max_rowtime.map_or(time, |greatest| greatest.max(time))),
+                Some(time) => greatest = greatest.max(time),
             }
         }
         if self.late.is_some() && !late_rows.is_empty() {
@@ -132,7 +282,7 @@ impl RowtimeAssigner {
         }
         let kept = filter_record_batch(&batch, &BooleanArray::from(keep))?;
         let rowtime = kept.column(index).clone();
-        self.with_rowtime(kept, rowtime)
+        Ok((self.with_rowtime(kept, rowtime)?, greatest))
     }
 
     fn with_rowtime(&self, batch: RecordBatch, rowtime: ArrayRef) -> Result<RecordBatch> {
@@ -145,19 +295,19 @@ impl RowtimeAssigner {
 }
 
 /// The greatest of `times` and `before`, or None if any of `times` is late.
-fn greatest_if_in_time(times: &[EventTime], before: Option<EventTime>, delay_ms: i64) -> Option<Option<EventTime>> {
+fn greatest_if_in_time(times: &[EventTime], before: EventTime, others: EventTime, delay_ms: i64) -> Option<EventTime> {
     let (Some(first), Some(last)) = (times.first(), times.last()) else { return Some(before) };
-    let is_late = |time: EventTime, greatest: EventTime| time < greatest.saturating_sub(delay_ms);
+    let is_late = |time: EventTime, greatest: EventTime| time < greatest.min(others).saturating_sub(delay_ms);
     if is_ascending(times) {
-        return (!before.is_some_and(|before| is_late(*first, before))).then_some(before.max(Some(*last)));
+        return (!is_late(*first, before)).then_some(before.max(*last));
     }
-    let mut greatest = before.unwrap_or(EventTime::MIN);
+    let mut greatest = before;
     let mut in_time = true;
     for time in times {
         in_time &= !is_late(*time, greatest);
         greatest = greatest.max(*time);
     }
-    in_time.then_some(Some(greatest))
+    in_time.then_some(greatest)
 }
 
 /// True if `times` ascend; false also for times beyond 2^62, 146 million years away.
@@ -182,14 +332,20 @@ mod tests {
     fn assigner(delay_ms: i64) -> RowtimeAssigner {
         let schema = Schema::new(["t", ROWTIME].map(|name| SqlType::Timestamp.field(name, true)).to_vec());
         let reporter = ErrorReporter::new("", ManualClock::starting_at(0));
-        RowtimeAssigner::new(RowtimeSource::Column { index: 0, delay_ms }, Arc::new(schema), reporter, None)
+        RowtimeAssigner::new(RowtimeSource::Column { index: 0, delay_ms }, Arc::new(schema), reporter)
     }
 
     fn assign(assigner: &mut RowtimeAssigner, times: &[Option<i64>]) -> (Vec<i64>, Vec<&'static str>) {
+        assign_part(assigner, None, times)
+    }
+
+    fn assign_part(assigner: &mut RowtimeAssigner, part: Option<&str>, times: &[Option<i64>]) -> (Vec<i64>, Vec<&'static str>) {
         let column: ArrayRef = Arc::new(TimestampMillisecondArray::from(times.to_vec()));
         let mut errors = Vec::new();
         let batch = RecordBatch::try_from_iter_with_nullable([("t", column, true)]).expect("one column");
-        let batch = assigner.assign(batch, None, 0, &mut errors).expect("timestamps");
+        let part: Option<Arc<str>> = part.map(Arc::from);
+        part.iter().for_each(|part| assigner.hear_from(part, 0));
+        let batch = assigner.assign(batch, part.as_ref(), Arrival::Unknown, 0, &mut errors).expect("timestamps");
         let kept = batch.column(1).as_primitive::<TimestampMillisecondType>().values().to_vec();
         (kept, errors.iter().map(|error| error.name).collect())
     }
@@ -202,6 +358,87 @@ mod tests {
             (vec![10, 5, 12], vec!["LATE_ROW", "NULL_VIOLATION"])
         );
         assert_eq!(assigner.watermark(), 7);
+    }
+
+    #[test]
+    fn late_is_what_lies_behind_the_slowest_part_however_far_the_others_are() {
+        let mut assigner = assigner(5);
+        let open = ["a", "b"].map(Arc::from);
+        assigner.set_parts(&open, 0);
+        assert_eq!(assign_part(&mut assigner, Some("a"), &[Some(100), Some(10)]), (vec![100, 10], vec![]));
+        assert_eq!(assigner.watermark(), i64::MIN.saturating_sub(5), "b has not come");
+        assert_eq!(assign_part(&mut assigner, Some("b"), &[Some(50), Some(44), Some(45)]), (vec![50, 45], vec!["LATE_ROW"]));
+        assert_eq!(assigner.watermark(), 45);
+        assert_eq!(assign_part(&mut assigner, Some("a"), &[Some(44), Some(45)]), (vec![45], vec!["LATE_ROW"]));
+        assert_eq!(assign_part(&mut assigner, Some("b"), &[Some(200)]).0, [200]);
+        assert_eq!(assigner.watermark(), 95, "now a is the slowest");
+    }
+
+    #[test]
+    fn parts_that_come_and_go_never_take_the_watermark_back() {
+        let mut assigner = assigner(0);
+        assigner.set_parts(&["parent"].map(Arc::from), 0);
+        assign_part(&mut assigner, Some("parent"), &[Some(10)]);
+        assigner.set_parts(&["left", "right"].map(Arc::from), 0);
+        assert_eq!(assigner.watermark(), 10);
+        assert_eq!(assign_part(&mut assigner, Some("left"), &[Some(9), Some(30)]), (vec![30], vec!["LATE_ROW"]));
+        assert_eq!(assigner.watermark(), 10, "right has not come");
+        assigner.set_parts(&["left"].map(Arc::from), 0);
+        assert_eq!(assigner.watermark(), 30, "right was given away");
+        assigner.set_parts(&[], 0);
+        assert_eq!(assigner.watermark(), 30);
+        assigner.set_parts(&["right"].map(Arc::from), 0);
+        assert_eq!(assign_part(&mut assigner, Some("right"), &[Some(29), Some(31)]), (vec![31], vec!["LATE_ROW"]));
+        assert_eq!(assigner.watermark(), 31);
+    }
+
+    #[test]
+    fn an_idle_part_holds_nothing_back_and_comes_back_at_the_watermark() {
+        let mut assigner = assigner(0);
+        assigner.set_parts(&["a", "b"].map(Arc::from), 0);
+        assign_part(&mut assigner, Some("a"), &[Some(10)]);
+        assign_part(&mut assigner, Some("b"), &[Some(90)]);
+        assigner.hear_from(&"b".into(), 1_000);
+        assigner.expire_parts(Duration::from_secs(1), 1_000);
+        assert_eq!(assigner.watermark(), 90, "a is idle");
+        assigner.expire_parts(Duration::from_secs(1), 2_000);
+        assert_eq!(assigner.watermark(), 90, "all are idle");
+        assert_eq!(assign_part(&mut assigner, Some("a"), &[Some(20), Some(95)]), (vec![95], vec!["LATE_ROW"]));
+        assert_eq!(assigner.watermark(), 95, "b still is");
+    }
+
+    #[test]
+    fn a_checkpoint_keeps_how_far_each_part_has_come() {
+        let mut before = assigner(0);
+        before.set_parts(&["a", "b", "c"].map(Arc::from), 0);
+        assign_part(&mut before, Some("a"), &[Some(10)]);
+        assign_part(&mut before, Some("b"), &[Some(90)]);
+        let position = before.position(None);
+        let saved = serde_json::to_string(&position).expect("JSON");
+        assert_eq!(saved, r#"{"offset":null,"max_rowtime":null,"parts":{"a":10,"b":90,"c":null}}"#);
+        let mut after = assigner(0).restored(&serde_json::from_str(&saved).expect("JSON"), 0);
+        assign_part(&mut after, Some("c"), &[Some(50)]);
+        assert_eq!(after.watermark(), 10);
+        let whole = serde_json::to_string(&assigner(0).position(None)).expect("JSON");
+        assert_eq!(whole, r#"{"offset":null,"max_rowtime":null}"#);
+    }
+
+    #[test]
+    fn arrival_times_of_a_part_never_go_back_and_are_never_late() {
+        let schema = Schema::new([ROWTIME].map(|name| SqlType::Timestamp.field(name, true)).to_vec());
+        let reporter = ErrorReporter::new("", ManualClock::starting_at(0));
+        let mut assigner = RowtimeAssigner::new(RowtimeSource::Arrival, Arc::new(schema), reporter);
+        assigner.set_parts(&["a", "b"].map(Arc::from), 0);
+        let mut assign = |part: &str, times: &[i64]| {
+            let options = RecordBatchOptions::new().with_row_count(Some(times.len()));
+            let batch = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options).expect("no columns");
+            let arrival = Arrival::PerRow(TimestampMillisecondArray::from(times.to_vec()));
+            let batch = assigner.assign(batch, Some(&part.into()), arrival, 0, &mut Vec::new()).expect("assigned");
+            (batch.column(0).as_primitive::<TimestampMillisecondType>().values().to_vec(), assigner.watermark())
+        };
+        assert_eq!(assign("a", &[100, 90, 110]), (vec![100, 100, 110], i64::MIN));
+        assert_eq!(assign("b", &[20, 30]), (vec![20, 30], 30));
+        assert_eq!(assign("b", &[10, 200]), (vec![30, 200], 110));
     }
 
     #[test]
@@ -229,8 +466,8 @@ mod tests {
             assert_eq!(is_ascending(times), ascending, "{times:?}");
         }
         // What is not recognised takes the longer way to the same answer.
-        assert_eq!(greatest_if_in_time(&[i64::MIN, i64::MAX], None, 0), Some(Some(i64::MAX)));
-        assert_eq!(greatest_if_in_time(&[i64::MAX, i64::MIN], None, 0), None);
+        assert_eq!(greatest_if_in_time(&[i64::MIN, i64::MAX], i64::MIN, i64::MAX, 0), Some(i64::MAX));
+        assert_eq!(greatest_if_in_time(&[i64::MAX, i64::MIN], i64::MIN, i64::MAX, 0), None);
     }
 
     proptest! {

@@ -14,10 +14,10 @@ use super::channel::{Barrier, End, Event};
 use super::clock::{Clock, EventTime};
 use super::error_rows::{ErrorReporter, ErrorRow};
 use super::metrics::SourceMetrics;
-use super::rowtime::RowtimeAssigner;
+use super::row_metadata::RowMetadata;
+use super::rowtime::{Arrival, RowtimeAssigner};
 use super::stage::Stage;
 use crate::checkpoint::coordinator::{SourceCommand, TaskState};
-use crate::checkpoint::manifest::SplitPosition;
 use crate::connector::{Offset, Read, SplitReader};
 use crate::error::{Error, Result};
 use crate::format::{Decoder, RejectReason, Rejected};
@@ -46,11 +46,13 @@ pub struct SourceTask {
     pub offset: Option<Offset>,
     /// Decodes the pieces.
     pub decoder: RowDecoder,
+    /// Brings what the source says of records to their rows.
+    pub metadata: RowMetadata,
     /// Assigns ROWTIME.
     pub rowtime: RowtimeAssigner,
     /// Reports bad records.
     pub reporter: ErrorReporter,
-    /// After this long without a row the split no longer holds the watermark back; None: never.
+    /// The option `idle_timeout`: after this long without a row the split no longer holds the watermark back.
     pub idle_timeout: Option<Duration>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
@@ -62,6 +64,10 @@ pub struct SourceTask {
     pub job_complete: watch::Receiver<bool>,
     /// The readers' chains.
     pub stage: Stage,
+    /// When the newest row came.
+    pub last_row: EventTime,
+    /// True while nobody waits for the split.
+    pub idle: bool,
 }
 
 /// Runs until the split ends or the job stops, then closes the reader.
@@ -80,29 +86,13 @@ pub async fn run(mut task: SourceTask, reader: Box<dyn SplitReader>) -> Result<(
 async fn process_reads(task: &mut SourceTask, reads: &mut mpsc::Receiver<Result<Read>>) -> Result<()> {
     // A restored watermark tells the windows behind where they were.
     task.publish_watermark().await?;
-    let mut last_row = task.clock.now();
-    let mut idle = false;
+    task.last_row = task.clock.now();
     loop {
-        // An idle split of event time looks at the clock as well: if all are idle, time goes on as the clock does.
-        let wake = if task.rowtime.follows_clock() || idle {
-            Some(task.clock.now().saturating_add(TICK.as_millis() as i64))
-        } else {
-            task.idle_timeout.map(|timeout| last_row.saturating_add(timeout.as_millis() as i64))
-        };
+        let wake = task.wake_time();
         tokio::select! {
             // What is due by the clock comes before a barrier that was sent after it.
             biased;
-            () = sleep_until(&task.clock, wake) => {
-                if task.rowtime.follows_clock() {
-                    task.tick().await?;
-                } else if idle {
-                    task.go_on_silently().await?;
-                } else {
-                    idle = true;
-                    task.metrics.watermarks.set_idle(&task.split, task.clock.now());
-                    task.stage.process(0, Event::Idle).await?;
-                }
-            }
+            () = sleep_until(&task.clock, wake) => task.on_time().await?,
             command = task.commands.recv() => match command {
                 None => return Err(Error::internal(super::stage::NEIGHBOUR_GONE)),
                 Some(SourceCommand::Barrier(barrier)) => task.pass_barrier(barrier).await?,
@@ -117,18 +107,7 @@ async fn process_reads(task: &mut SourceTask, reads: &mut mpsc::Receiver<Result<
             read = reads.recv() => {
                 // The reader ends after `Read::End` only, which ends this loop first, or by a panic.
                 let read = read.unwrap_or_else(|| Err(Error::internal(format!("the reader of {} died", task.source))))?;
-                let has_rows = match &read {
-                    Read::Records(records) => !records.bytes.is_empty() || !records.rejected.is_empty(),
-                    Read::Batch { batch, .. } => batch.num_rows() > 0,
-                    Read::Watermark { .. } | Read::End { .. } => true,
-                    Read::Parts { .. } => false,
-                };
-                if has_rows {
-                    last_row = task.clock.now();
-                    if std::mem::take(&mut idle) {
-                        task.wake().await?;
-                    }
-                }
+                task.hear(&read).await?;
                 if task.take(read).await? {
                     return task.finish();
                 }
@@ -138,31 +117,85 @@ async fn process_reads(task: &mut SourceTask, reads: &mut mpsc::Receiver<Result<
 }
 
 impl SourceTask {
+    /// When to look at the clock again.
+    fn wake_time(&self) -> Option<EventTime> {
+        let after = |time: EventTime, wait: Duration| time.saturating_add(wait.as_millis() as i64);
+        // An idle split of event time looks at the clock as well: if all are idle, time goes on as the clock does.
+        if self.rowtime.follows_clock() || self.idle {
+            return Some(after(self.clock.now(), TICK));
+        }
+        let timeout = self.rowtime.idle_timeout(self.idle_timeout)?;
+        match self.rowtime.parts() {
+            Some(parts) => parts.next_expiry(timeout),
+            None => Some(after(self.last_row, timeout)),
+        }
+    }
+
+    /// It is time to look at the clock.
+    async fn on_time(&mut self) -> Result<()> {
+        if self.rowtime.follows_clock() {
+            return self.tick().await;
+        }
+        if self.idle {
+            return self.go_on_silently().await;
+        }
+        let now = self.clock.now();
+        if let Some(timeout) = self.rowtime.idle_timeout(self.idle_timeout) {
+            self.rowtime.expire_parts(timeout, now);
+        }
+        match self.rowtime.parts() {
+            Some(_) => self.follow_parts().await,
+            None => self.fall_silent().await,
+        }
+    }
+
+    /// A piece is a sign of life if it has rows, or the promise of none.
+    async fn hear(&mut self, read: &Read) -> Result<()> {
+        let now = self.clock.now();
+        let (is_alive, part) = match read {
+            Read::Records(records) => (!records.bytes.is_empty() || !records.rejected.is_empty(), records.part.as_ref()),
+            Read::Batch { batch, .. } => (batch.num_rows() > 0, None),
+            Read::Watermark { .. } | Read::End { .. } => (true, None),
+            Read::Parts { .. } => (false, None),
+        };
+        if !is_alive {
+            return Ok(());
+        }
+        self.last_row = now;
+        if let Some(part) = part {
+            self.rowtime.hear_from(part, now);
+        }
+        if std::mem::take(&mut self.idle) { self.wake().await } else { Ok(()) }
+    }
+
     /// Processes one piece; true if it was the last.
     async fn take(&mut self, read: Read) -> Result<bool> {
         let mut errors = Vec::new();
-        let (batch, arrival, offset) = match read {
-            Read::Records(records) => {
+        let (batch, part, arrival, offset) = match read {
+            Read::Records(mut records) => {
                 self.metrics.bytes.add(records.bytes.len() as u64);
-                let mut rejected = records.rejected;
-                let batch = match &mut self.decoder {
-                    RowDecoder::Bytes(decoder) => decoder.decode(&records.bytes, &mut rejected)?,
+                let mut rejected = std::mem::take(&mut records.rejected);
+                let (batch, arrival) = match &mut self.decoder {
+                    RowDecoder::Bytes(decoder) => self.metadata.decode(&records, decoder.as_mut(), &mut rejected)?,
                     RowDecoder::Batches(..) => return Err(Error::internal("a source of rows delivered bytes")),
                 };
                 self.metrics.rejected.add(rejected.len() as u64);
                 errors.extend(rejected.into_iter().map(|record| self.reject(record, &records.origin, records.position)));
-                (batch, records.arrival_time, records.offset)
+                (batch, records.part, arrival, records.offset)
             }
-            Read::Batch { batch, offset } => (self.pick(batch)?, None, offset),
+            Read::Batch { batch, offset } => (self.pick(batch)?, None, Arrival::Unknown, offset),
             Read::Watermark { time, offset } => {
                 self.offset = Some(offset);
-                self.rowtime.raise(time);
+                self.rowtime.declare(time, self.clock.now());
+                self.show_parts();
                 self.publish_watermark().await?;
                 self.metrics.reads.add(1);
                 return Ok(false);
             }
-            Read::Parts { offset, .. } => {
+            Read::Parts { open, offset } => {
                 self.offset = Some(offset);
+                self.rowtime.set_parts(&open, self.clock.now());
+                self.follow_parts().await?;
                 self.metrics.reads.add(1);
                 return Ok(false);
             }
@@ -176,7 +209,10 @@ impl SourceTask {
             }
         };
         let records_refused = errors.len();
-        let batch = self.rowtime.assign(batch, arrival, self.clock.now(), &mut errors)?;
+        let batch = self.rowtime.assign(batch, part.as_ref(), arrival, self.clock.now(), &mut errors)?;
+        if let Some(part) = &part {
+            self.show_part(part);
+        }
         self.metrics.late.add(errors[records_refused..].iter().filter(|row| row.name == "LATE_ROW").count() as u64);
         self.metrics.rows.add(batch.num_rows() as u64);
         self.offset = Some(offset);
@@ -209,6 +245,41 @@ impl SourceTask {
         };
         let message = format!("{origin}, byte {}: {}", position + record.position, record.message);
         self.reporter.record(name, &message, record.raw)
+    }
+
+    /// The split's parts have changed, or fallen silent.
+    async fn follow_parts(&mut self) -> Result<()> {
+        self.show_parts();
+        let is_silent = self.rowtime.parts().is_some_and(|parts| parts.slowest().is_none());
+        match (is_silent && !self.rowtime.follows_clock(), self.idle) {
+            (true, false) => self.fall_silent().await,
+            (false, true) => {
+                self.idle = false;
+                self.wake().await
+            }
+            _ => self.publish_watermark().await,
+        }
+    }
+
+    /// Shows how far the parts are.
+    fn show_parts(&self) {
+        if let Some(parts) = self.rowtime.parts() {
+            let parts = parts.iter().map(|(name, part)| (name.clone(), self.rowtime.watermark_at(part.time), part.idle));
+            self.metrics.watermarks.set_parts(&self.split, parts);
+        }
+    }
+
+    fn show_part(&self, name: &Arc<str>) {
+        if let Some(time) = self.rowtime.parts().and_then(|parts| parts.time(name)) {
+            self.metrics.watermarks.set_part(&self.split, name, self.rowtime.watermark_at(time));
+        }
+    }
+
+    /// The split is idle: nobody waits for it.
+    async fn fall_silent(&mut self) -> Result<()> {
+        self.idle = true;
+        self.metrics.watermarks.set_idle(&self.split, self.clock.now());
+        self.stage.process(0, Event::Idle).await
     }
 
     /// The split was idle and speaks again. What lies behind the splits that went on without it is late.
@@ -258,7 +329,7 @@ impl SourceTask {
     }
 
     fn state(&self) -> TaskState {
-        let position = SplitPosition { offset: self.offset.clone(), max_rowtime: self.rowtime.max_rowtime };
+        let position = self.rowtime.position(self.offset.clone());
         TaskState { source: Some((self.source.clone(), self.split.clone(), position)), ..TaskState::default() }
     }
 

@@ -22,7 +22,7 @@ use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
 use super::check;
 use crate::error::Result;
 use crate::format::column::{ColumnBuilder, Value};
-use crate::format::{CsvOptions, DecodeColumn, Decoder, RejectReason, Rejected};
+use crate::format::{CsvOptions, DecodeColumn, Decoder, RejectReason, Rejected, framed};
 use crate::types::SqlType;
 
 /// Decodes delimited records.
@@ -96,7 +96,32 @@ impl Decoder for CsvDecoder {
 
     fn decode(&mut self, bytes: &[u8], rejected: &mut Vec<Rejected>) -> Result<RecordBatch> {
         let is_utf8 = std::str::from_utf8(bytes).is_ok();
-        let mut start = if std::mem::take(&mut self.at_start) && bytes.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
+        let start = if std::mem::take(&mut self.at_start) && bytes.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
+        self.records(bytes, start, is_utf8, rejected);
+        self.finish()
+    }
+
+    fn decode_records(
+        &mut self,
+        bytes: &[u8],
+        ends: &[u32],
+        mut records_of_rows: Option<&mut Vec<u32>>,
+        rejected: &mut Vec<Rejected>,
+    ) -> Result<RecordBatch> {
+        let (records, is_utf8) = framed(bytes, ends)?;
+        for (place, record) in records.enumerate() {
+            self.records(&bytes[..record.end], record.start, is_utf8, rejected);
+            if let Some(records_of_rows) = &mut records_of_rows {
+                records_of_rows.resize(self.rows, place as u32);
+            }
+        }
+        self.finish()
+    }
+}
+
+impl CsvDecoder {
+    /// Adds the records of `bytes` from `start` on.
+    fn records(&mut self, bytes: &[u8], mut start: usize, is_utf8: bool, rejected: &mut Vec<Rejected>) {
         while let Some(record) = next_record(bytes, start, self.fields.delimiter) {
             let position = start;
             start = record.next;
@@ -115,6 +140,9 @@ impl Decoder for CsvDecoder {
                 rejected.push(Rejected::new(text, position, reason, message));
             }
         }
+    }
+
+    fn finish(&mut self) -> Result<RecordBatch> {
         let rows = std::mem::take(&mut self.rows);
         let arrays = self.columns.iter_mut().map(ColumnBuilder::finish).collect::<Result<Vec<_>>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));

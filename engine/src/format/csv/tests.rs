@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ErrorKind;
-use crate::format::testing::{columns, decoded, rows};
+use crate::format::testing::{columns, decoded, framed_rows, rows};
 use crate::format::{CsvOptions, DecodeColumn, Decoder, Encoder};
 use crate::types::SqlType;
 
@@ -20,6 +20,15 @@ fn decoder(types: &[SqlType]) -> CsvDecoder {
 /// What a decoder of an INTEGER and a VARCHAR(5) makes of some bytes.
 fn number_and_text(bytes: &[u8]) -> Vec<String> {
     decoded(&mut decoder(&[SqlType::Integer, SqlType::Varchar(5)]), bytes)
+}
+
+#[test]
+fn every_row_knows_the_record_that_it_comes_from() {
+    let records: [&[u8]; 5] = [b"1,a\n2,b", b"3,\"c\nd\"\n", b"", b"4,\"open", b"5,e"];
+    let (rows, places) = framed_rows(&mut decoder(&[SqlType::Integer, SqlType::Varchar(5)]), &records);
+    let refused = "Parse@15: the record has a quoted field that does not end";
+    assert_eq!(rows, ["1|'a'", "2|'b'", "3|'c\nd'", "5|'e'", refused]);
+    assert_eq!(places, [0, 0, 1, 4]);
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! JSON records to rows.
 //!
 //! Input:  documents, one per line or one after the other in a line. A document never spans lines, so a torn one costs
-//!         its own line only. Blanks, CR and byte order marks around documents and empty lines are skipped.
+//!         its own line only; in records that a service keeps apart it may, and a torn one costs what is before the next
+//!         line that begins with `{`. Blanks, CR and byte order marks around documents and empty lines are skipped.
 //! Output: one row per document, the columns in the order given. Columns take their values by path (json/path.rs); names
 //!         are compared exactly, the last of several equal members wins, a missing member is NULL.
-//! Errors: none for bad records. `Parse`: not an object in JSON, not UTF-8; the rest of the line goes with it. `Coercion`:
-//!         a value that does not fit its column (format/column.rs); only this document goes.
+//! Errors: none for bad records. `Parse`: not an object in JSON, not UTF-8; the rest goes with it. `Coercion`: a value that
+//!         does not fit its column (format/column.rs); only this document goes.
 //! Speed:  what no column needs is checked but neither copied nor converted. Streams repeat one layout, so the bytes
 //!         between values (`,"PRICE":`) are compared with those of the record before; only when they differ is the member
 //!         name looked up. Plain numbers and strings are read in place; escapes, unusual numbers and nesting beyond 64
@@ -22,7 +23,7 @@ use serde::de::IgnoredAny;
 use super::path::{Member, Node, Path, Step, Tree};
 use crate::error::Result;
 use crate::format::column::{ColumnBuilder, Value, Values};
-use crate::format::{DecodeColumn, Decoder, RejectReason, Rejected, number, text};
+use crate::format::{DecodeColumn, Decoder, RejectReason, Rejected, framed, number, text};
 use crate::types::SqlType;
 
 /// Longest lead that is kept for comparison; longer ones (much white space) are parsed each time.
@@ -82,8 +83,8 @@ impl JsonDecoder {
         Ok(Self { schema: Arc::new(schema), tree: Tree::new(&paths), rows })
     }
 
-    /// Decodes the documents of a line that starts at `position` of the decoded bytes.
-    fn line(&mut self, line: &[u8], position: usize, is_utf8: bool, rejected: &mut Vec<Rejected>) {
+    /// Decodes the documents of a line, or of a record with its lines, that starts at `position` of the decoded bytes.
+    fn documents(&mut self, line: &[u8], position: usize, is_utf8: bool, rejected: &mut Vec<Rejected>) {
         let mut at = skip_blanks(line, 0);
         if line[at..].starts_with(b"\xEF\xBB\xBF") {
             at = skip_blanks(line, at + 3);
@@ -106,9 +107,11 @@ impl JsonDecoder {
                 }
                 Err(Malformed) => {
                     self.rows.take_back();
-                    let record = line[at..].trim_ascii_end();
+                    // Inside of a document braces are indented, so this is where another one begins.
+                    let next = memchr::memmem::find(&line[at..], b"\n{").map_or(line.len(), |length| at + length);
+                    let record = line[at..next].trim_ascii_end();
                     rejected.push(Rejected::new(record, position + at, RejectReason::Parse, why_malformed(record)));
-                    return;
+                    at = skip_blanks(line, next);
                 }
             }
         }
@@ -156,6 +159,15 @@ impl JsonDecoder {
     }
 }
 
+impl JsonDecoder {
+    fn finish(&mut self) -> Result<RecordBatch> {
+        let rows = std::mem::take(&mut self.rows.count);
+        let arrays = self.rows.columns.iter_mut().map(ColumnBuilder::finish).collect::<Result<Vec<_>>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options)?)
+    }
+}
+
 impl Decoder for JsonDecoder {
     fn schema(&self) -> &SchemaRef {
         &self.schema
@@ -166,13 +178,28 @@ impl Decoder for JsonDecoder {
         let mut start = 0;
         while start < bytes.len() {
             let end = memchr::memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |length| start + length);
-            self.line(&bytes[start..end], start, is_utf8, rejected);
+            self.documents(&bytes[start..end], start, is_utf8, rejected);
             start = end + 1;
         }
-        let rows = std::mem::take(&mut self.rows.count);
-        let arrays = self.rows.columns.iter_mut().map(ColumnBuilder::finish).collect::<Result<Vec<_>>>()?;
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options)?)
+        self.finish()
+    }
+
+    fn decode_records(
+        &mut self,
+        bytes: &[u8],
+        ends: &[u32],
+        mut records_of_rows: Option<&mut Vec<u32>>,
+        rejected: &mut Vec<Rejected>,
+    ) -> Result<RecordBatch> {
+        let (records, is_utf8) = framed(bytes, ends)?;
+        for (place, record) in records.enumerate() {
+            let start = record.start;
+            self.documents(&bytes[record], start, is_utf8, rejected);
+            if let Some(records_of_rows) = &mut records_of_rows {
+                records_of_rows.resize(self.rows.count, place as u32);
+            }
+        }
+        self.finish()
     }
 }
 
@@ -390,10 +417,10 @@ impl Rows {
     }
 }
 
-/// White space within a line.
+/// White space; a line has no line break.
 #[inline(always)]
 fn skip_blanks(line: &[u8], mut at: usize) -> usize {
-    while let Some(b' ' | b'\t' | b'\r') = line.get(at) {
+    while let Some(b' ' | b'\t' | b'\r' | b'\n') = line.get(at) {
         at += 1;
     }
     at
@@ -560,7 +587,8 @@ fn why_malformed(record: &[u8]) -> String {
         Some(Err(error)) => {
             let text = error.to_string();
             let what = text.split(" at line ").next().unwrap_or(&text);
-            format!("the record is not JSON: {what} at character {}", error.column())
+            let line = if error.line() > 1 { format!("line {}, ", error.line()) } else { String::new() };
+            format!("the record is not JSON: {what} at {line}character {}", error.column())
         }
         _ => "the record is not JSON: a string has half of a surrogate pair".to_owned(),
     }

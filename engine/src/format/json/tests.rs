@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ErrorKind;
-use crate::format::testing::{columns, decoded, rows};
+use crate::format::testing::{columns, decoded, framed_rows, rows};
 use crate::format::{DecodeColumn, Decoder, Encoder, REJECTED_RAW_MAX, RejectReason};
 use crate::types::SqlType;
 
@@ -31,6 +31,43 @@ fn converted(sql_type: SqlType, value: &str) -> String {
         assert_eq!(&careful, std::slice::from_ref(fast));
     }
     fast.replace("Coercion@0: column \"A\": ", "refused: ")
+}
+
+#[test]
+fn a_record_that_a_service_keeps_apart_holds_any_number_of_documents() {
+    for (record, expected) in [
+        ("", &[][..]),
+        (" \n", &[]),
+        (r#"{"A":1}"#, &["1"]),
+        (r#"{"A":1}{"A":2}"#, &["1", "2"]),
+        (r#"{"A":1} {"A":2}"#, &["1", "2"]),
+        ("{\"A\":1}\r\n{\"A\":2}\n\n", &["1", "2"]),
+        ("{\n  \"A\": 1,\n  \"B\": [\n    {}\n  ]\n}\n{\n  \"A\": 2\n}", &["1", "2"]),
+        // A torn document takes what comes before the next line that begins like one.
+        (
+            "{\"A\":1}\n{\"A\":\n{\"A\":3}",
+            &["1", "3", "Parse@8: the record is not JSON: EOF while parsing a value at character 5"],
+        ),
+        (
+            "{\"A\":1,\n  \"B\": {x}\n}\n{\"A\":2}",
+            &["2", "Parse@0: the record is not JSON: key must be a string at line 2, character 9"],
+        ),
+        ("{\"A\":1}]{\"A\":2}", &["1", "Parse@7: the record is not JSON: it does not start with {"]),
+    ] {
+        let (rows, _) = framed_rows(&mut decoder(&[SqlType::Integer]), &[record.as_bytes()]);
+        assert_eq!(rows, expected, "{record}");
+    }
+}
+
+#[test]
+fn every_row_knows_the_record_that_it_comes_from() {
+    let records: [&[u8]; 6] = [b"{\"A\":1}{\"A\":2}", b"", b"{\"A\":", b"{\"A\":3}\n{\"A\":\"x\"}\n{\"A\":4}", &[0xFF], b"{}"];
+    let (rows, places) = framed_rows(&mut decoder(&[SqlType::Integer]), &records);
+    assert_eq!(rows[..5], ["1", "2", "3", "4", "NULL"]);
+    assert_eq!(places, [0, 0, 3, 3, 5]);
+    // The end of a record is the end of its documents.
+    let (rows, places) = framed_rows(&mut decoder(&[SqlType::Integer]), &[b"{\"A\":1", b"}{\"A\":2}"]);
+    assert_eq!((rows.len(), places), (2, vec![]), "{rows:?}");
 }
 
 #[test]

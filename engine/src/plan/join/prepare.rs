@@ -24,7 +24,7 @@ use crate::diagnostic::{Diagnostic, Span};
 use crate::plan::query::StreamSchemas;
 use crate::plan::rowtime::relation_name;
 use crate::settings::Settings;
-use crate::types::ROWTIME;
+use crate::types::{ROWTIME, is_declared};
 
 /// Begins the names of joined streams.
 const JOIN: &str = "$join";
@@ -285,7 +285,7 @@ impl Prepare<'_> {
     fn columns(&self, factor: &TableFactor) -> Option<Vec<String>> {
         let TableFactor::Table { name, .. } = factor else { return None };
         let schema = self.streams.get(&name.0.last()?.as_ident()?.value)?;
-        Some(schema.fields().iter().map(|field| field.name().clone()).filter(|name| name != ROWTIME).collect())
+        Some(schema.fields().iter().map(|field| field.name().clone()).filter(|name| is_declared(schema, name)).collect())
     }
 }
 
