@@ -61,7 +61,7 @@ fn feed(sort: &mut StreamSort, rows: &[(i32, EventTime)]) -> Vec<i32> {
 #[test]
 fn a_later_row_releases_all_periods_before_its_own() {
     let mut sort = sort();
-    assert_eq!(feed(&mut sort, &[(1, 10), (3, 10), (2, 10)]), []);
+    assert_eq!(feed(&mut sort, &[(1, 10), (3, 10), (2, 10)]), [0; 0]);
     assert_eq!(feed(&mut sort, &[(4, 10), (1, 20), (2, 20), (9, 30)]), [4, 3, 2, 1, 2, 1]);
 }
 
@@ -82,7 +82,7 @@ fn the_results_of_a_window_do_not_wait_for_more_of_their_time() {
     sort.plan.complete = true;
     feed(&mut sort, &[(1, 10), (2, 10), (1, 11)]);
     sort.on_watermark(10, &mut out).expect("passed on");
-    assert_eq!(numbers(&out), [], "those of 10 came out with the row of 11");
+    assert_eq!(numbers(&out), [0; 0], "those of 10 came out with the row of 11");
     sort.on_watermark(11, &mut out).expect("released");
     assert_eq!(numbers(&out), [1]);
 }
@@ -121,7 +121,7 @@ fn a_declared_key_releases_by_rows_alone_and_reports_what_goes_back() {
     let tens: Arc<dyn PhysicalExpr> = Arc::new(BinaryExpr::new(col("n", &schema()).expect("a column"), Op::Divide, lit(10_i32)));
     let new = || sort_in(PeriodKey::declared(tens.clone(), false), &pool);
     let mut sort = new();
-    assert_eq!(feed(&mut sort, &[(11, 1), (12, 2)]), []);
+    assert_eq!(feed(&mut sort, &[(11, 1), (12, 2)]), [0; 0]);
     let mut out = Output::default();
     sort.on_watermark(1_000, &mut out).expect("passed on");
     assert_eq!((numbers(&out), watermarks(&out)), (vec![], vec![1]), "time says nothing of it");

@@ -26,8 +26,7 @@ fn window() -> TurnWindow {
     let function = AggregateExprBuilder::new(sum_udaf(), vec![argument.clone()]).schema(schema()).alias("sum").build();
     let sum = AggregateSpec { function: Arc::new(function.expect("a sum")), arguments: vec![argument] };
     let key = schema().fields()[0].clone();
-    let output =
-        Schema::new(vec![key.as_ref().clone(), SqlType::BigInt.field("sum", true), SqlType::Timestamp.field(ROWTIME, false)]);
+    let output = Schema::new(vec![key.clone(), SqlType::BigInt.field("sum", true), SqlType::Timestamp.field(ROWTIME, false)]);
     let plan = TurnPlan {
         period: PeriodKey::declared(column("batch"), false),
         rowtime: 2,
