@@ -89,13 +89,14 @@ impl Periods {
         let among = make_comparator(values, values, options)?;
         // Place of the greatest value of these rows, once there is one greater than those before.
         let mut greatest = None;
-        let (mut numbers, mut keep) = (Vec::with_capacity(rows.num_rows()), vec![true; rows.num_rows()]);
+        let (mut numbers, mut keep) = (Vec::with_capacity(rows.num_rows()), Vec::with_capacity(rows.num_rows()));
         for row in 0..rows.num_rows() {
             let order = match (greatest, &with_before) {
                 (Some(greatest), _) => among(row, greatest),
                 (None, Some(with_before)) => with_before(row, 0),
                 (None, None) => Ordering::Greater,
             };
+            keep.push(order != Ordering::Less);
             match order {
                 Ordering::Greater => {
                     self.number += 1;
@@ -105,7 +106,6 @@ impl Periods {
                 Ordering::Less => {
                     let error = Error::data("the value that is declared to be monotonic has gone back").named("LATE_ROW");
                     out.error(reporter.row(&rows.slice(row, 1), &error));
-                    keep[row] = false;
                     continue;
                 }
             }
