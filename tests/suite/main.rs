@@ -10,6 +10,7 @@ mod property;
 mod seams;
 mod simulation;
 mod sliding;
+mod sorting;
 mod slt;
 mod tables;
 mod windows;

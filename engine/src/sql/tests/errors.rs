@@ -619,7 +619,7 @@ error: no statement starts with "CRATE"
  --> app.sql:1:1
   |
 1 | CRATE STREAM s (a INT)
-  | ^^^^^ expected ALTER, CREATE, DROP, EXPLAIN, SELECT, VALUES or WITH
+  | ^^^^^ expected ALTER, CREATE, DROP, EXPLAIN, SELECT, SET, VALUES or WITH
 hint: Did you mean "CREATE"?
 "#,
     );
@@ -630,7 +630,7 @@ error: no statement starts with "SHOW"
  --> app.sql:1:1
   |
 1 | SHOW TABLES
-  | ^^^^ expected ALTER, CREATE, DROP, EXPLAIN, SELECT, VALUES or WITH
+  | ^^^^ expected ALTER, CREATE, DROP, EXPLAIN, SELECT, SET, VALUES or WITH
 "#,
     );
     check(
@@ -640,7 +640,7 @@ error: no statement starts with 'x'
  --> app.sql:1:1
   |
 1 | 'x'
-  | ^^^ expected ALTER, CREATE, DROP, EXPLAIN, SELECT, VALUES or WITH
+  | ^^^ expected ALTER, CREATE, DROP, EXPLAIN, SELECT, SET, VALUES or WITH
 "#,
     );
     check(
