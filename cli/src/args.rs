@@ -37,7 +37,8 @@ Ctrl-C stops reading, processes what was read and takes a last checkpoint; a sec
 const URI_HELP: &str = "  -                              standard input or output
   ticks.jsonl  out/  x.csv       a file or folder; the format follows from the extension
   file:ticks.jsonl?follow=true   a connector with options; `kinesql connectors` lists them
-  generator:ticks?rate=1000";
+  generator:ticks?rate=1000
+  kinesis:ticks?region=eu-west-1 a Kinesis stream, by name or ARN";
 
 /// Runs streaming SQL written for Amazon Kinesis Data Analytics, unchanged, in one process.
 #[derive(Debug, Parser)]

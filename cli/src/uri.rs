@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `-` | `connector = 'stdin'`, for a sink `'stdout'` |
 //! | `ticks.jsonl`, `out/`, `x.csv?csv.header=true` | `connector = 'file'`, `path = …` |
+//! | `https://example.com/in` | `connector = 'http', url = …`, with what stands behind a `?` |
 //! | `generator:ticks?rate=1000&rows=100` | `connector = 'generator'`, its main option, the others |
 //!
 //! The main option of a connector is the first one that it requires, else its first one: `path` of `file`, `kind` of
@@ -51,6 +52,11 @@ pub fn options(uri: &str, direction: Direction, registry: &ConnectorRegistry) ->
     if uri == "-" {
         let connector = if direction == Direction::Source { "stdin" } else { "stdout" };
         return Ok(vec![OptionEntry::new("connector", connector)]);
+    }
+    // An address is the endpoint as it is: what stands behind its '?' is part of it.
+    let is_address = uri.starts_with("https://") || uri.starts_with("http://");
+    if is_address && direction.options(registry, "http").is_some() {
+        return Ok(vec![OptionEntry::new("connector", "http"), OptionEntry::new("url", uri)]);
     }
     let (target, query) = split_query(uri);
     let mut entries = Vec::new();
@@ -161,7 +167,18 @@ mod tests {
             ("generator:", Source, "connector=generator"),
             ("generator:nexmark_bids?rate=1000&rows=100", Source, "connector=generator kind=nexmark_bids rate=1000 rows=100"),
             ("generator:?Start=2024-01-01 00:00:00", Source, "connector=generator start=2024-01-01 00:00:00"),
+            ("kinesis:ticks?region=eu-west-1", Source, "connector=kinesis stream=ticks region=eu-west-1"),
+            (
+                "kinesis:arn:aws:kinesis:eu-west-1:1:stream/ticks?endpoint=http://127.0.0.1:4568",
+                Source,
+                "connector=kinesis stream=arn:aws:kinesis:eu-west-1:1:stream/ticks endpoint=http://127.0.0.1:4568",
+            ),
             ("stdout:?format=table", Sink, "connector=stdout format=table"),
+            ("kinesis:ticks?region=eu-west-1&ordered=true", Sink, "connector=kinesis stream=ticks region=eu-west-1 ordered=true"),
+            ("firehose:archive", Sink, "connector=firehose delivery_stream=archive"),
+            ("lambda:notify:live?linger=0ms", Sink, "connector=lambda function=notify:live linger=0ms"),
+            ("https://example.com/in?k=v", Sink, "connector=http url=https://example.com/in?k=v"),
+            ("http:https://example.com/in?access_key=k", Sink, "connector=http url=https://example.com/in access_key=k"),
             ("file:x?csv.delimiter=%26&a=%C3%BC", Sink, "connector=file path=x csv.delimiter=& a=ü"),
         ] {
             assert_eq!(check(uri, direction).expect(uri), expected, "{uri}");

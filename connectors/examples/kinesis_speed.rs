@@ -145,8 +145,8 @@ fn metadata() -> SchemaRef {
 fn read_answers(answers: &[Vec<Record>], check: bool, metadata: &SchemaRef, decoder: &mut dyn Decoder) -> Result<usize> {
     let mut rows = 0;
     for answer in answers {
-        for bytes in unpack(answer, check, Arc::clone(metadata))? {
-            rows += decoder.decode(&bytes, &mut Vec::new())?.num_rows();
+        for (bytes, ends) in unpack(answer, check, Arc::clone(metadata))? {
+            rows += decoder.decode_records(&bytes, &ends, None, &mut Vec::new())?.num_rows();
         }
     }
     Ok(rows)

@@ -2,17 +2,25 @@
 //!
 //! They run a connector through its trait only, against a service or a fake that the caller has filled, and panic with
 //! what is wrong. [`check_source`] reads everything at several degrees of parallelism and resumes after every piece;
-//! [`check_sink`] crashes after every call that a checkpoint makes and compares what a restart leaves behind.
+//! [`check_sink`] crashes after every call that a checkpoint makes and compares what a restart leaves behind;
+//! [`check_at_least_once_sink`] does the same for a service that is told to fail, and looks for what is lost.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use arrow::array::{ArrayRef, Int32Array, StringArray};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use kinesql_engine::Result;
+use async_trait::async_trait;
 use kinesql_engine::connector::{Offset, Read, RefusedRows, Sink, SinkContext, SinkState, SinkWriter, Source, SourceContext};
 use kinesql_engine::format::FormatSpec;
 use kinesql_engine::runtime::clock::{Clock, ManualClock, SystemClock};
+use kinesql_engine::types::SqlType;
+use kinesql_engine::{ErrorKind, Result};
 
 /// What a source is read with: JSON lines on a clock that stands still.
 pub fn source_context() -> SourceContext {
@@ -239,4 +247,162 @@ async fn run(writer: &mut dyn SinkWriter, batches: &[RecordBatch], done: u64) ->
         writer.commit(epoch).await.expect("committing");
     }
     state
+}
+
+/// A service that can fail, behind a sink that delivers at least once.
+#[async_trait]
+pub trait DeliveryHarness: Send + Sync + 'static {
+    /// Binds the sink anew, as a restarted process does, for rows of [`delivery_schema`] as JSON. It buffers at most
+    /// [`DELIVERY_BUFFER_BYTES`] and retries at once.
+    fn sink(&self) -> Arc<dyn Sink>;
+
+    /// From now on the service refuses everything, or takes it again.
+    fn set_down(&self, down: bool);
+
+    /// Requests that it has refused while it was down.
+    fn refused(&self) -> usize;
+
+    /// The records that it has, in any order.
+    async fn delivered(&self) -> Vec<String>;
+}
+
+/// What a sink under test may buffer.
+pub const DELIVERY_BUFFER_BYTES: usize = 16 << 10;
+
+/// Schema of the rows: `ID` and `TEXT`.
+pub fn delivery_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![SqlType::Integer.field("ID", false), SqlType::Varchar(1 << 24).field("TEXT", false)]))
+}
+
+/// Rows with these ids and a text of `text_bytes`.
+pub fn delivery_rows(ids: Range<i32>, text_bytes: usize) -> RecordBatch {
+    let text: ArrayRef = Arc::new(StringArray::from_iter_values(ids.clone().map(|_| "x".repeat(text_bytes))));
+    let ids: ArrayRef = Arc::new(Int32Array::from_iter_values(ids));
+    RecordBatch::try_new(delivery_schema(), vec![ids, text]).expect("columns of the schema")
+}
+
+/// Ids of delivered records, sorted; fails for a record that is not one of [`delivery_rows`].
+fn delivered_ids(records: &[String]) -> Vec<i32> {
+    let id = |record: &String| {
+        let rest = record.strip_prefix("{\"ID\":").and_then(|rest| rest.split_once(",\"TEXT\":\"x"));
+        rest.and_then(|(id, _)| id.parse().ok()).unwrap_or_else(|| panic!("not a record of the test: {record:.100}"))
+    };
+    let mut ids: Vec<i32> = records.iter().map(id).collect();
+    ids.sort_unstable();
+    ids
+}
+
+/// Checks an at-least-once sink; `make` gives a harness with an empty place, `too_large` is a row that the service never takes.
+///
+/// - When `prepare` returns, the service has every row written before; while all goes well it has each once.
+/// - Rows are delivered without further input, and with a graceful stop.
+/// - A restart from the newest checkpoint loses nothing, wherever the run was interrupted.
+/// - A row that the service never takes is refused, with an error that says why; the rows around it are delivered.
+/// - While the service is down nothing is lost or given up, `prepare` waits, and the job reads no further once the buffer is
+///   full; when it is back everything is delivered.
+pub async fn check_at_least_once_sink<H: DeliveryHarness>(make: impl AsyncFn() -> H, too_large: &RecordBatch) {
+    check_acknowledged(&make().await).await;
+    check_restarts(&make().await).await;
+    check_poison_record(&make().await, too_large).await;
+    check_service_down_and_back(make().await).await;
+}
+
+async fn check_acknowledged<H: DeliveryHarness>(harness: &H) {
+    let mut writer = harness.sink().open(None, &sink_context(true)).await.expect("opening");
+    for epoch in 1..=3 {
+        for part in 0..4 {
+            let first = (epoch - 1) * 40 + part * 10;
+            writer.write(&delivery_rows(first..first + 10, 50)).await.expect("writing");
+        }
+        writer.prepare(epoch as u64).await.expect("preparing");
+        assert_eq!(delivered_ids(&harness.delivered().await), (0..epoch * 40).collect::<Vec<_>>(), "after prepare {epoch}");
+        writer.commit(epoch as u64).await.expect("committing");
+    }
+    writer.write(&delivery_rows(120..121, 50)).await.expect("writing");
+    writer.flush().await.expect("flushing");
+    while harness.delivered().await.len() < 121 {
+        tokio::task::yield_now().await;
+    }
+    writer.write(&delivery_rows(121..130, 50)).await.expect("writing");
+    writer.close().await.expect("closing");
+    assert_eq!(delivered_ids(&harness.delivered().await), (0..130).collect::<Vec<_>>(), "after close");
+    assert!(writer.bytes_written() > 130 * 50, "the bytes are counted");
+}
+
+async fn check_restarts<H: DeliveryHarness>(harness: &H) {
+    let mut newest: Option<(SinkState, i32)> = None;
+    let written = |epoch: i32| delivery_rows(epoch * 10..epoch * 10 + 10, 50);
+    for crash in [Crash::Writing, Crash::Flushed, Crash::Prepared, Crash::Manifest, Crash::Committed] {
+        let (state, epoch) = newest.clone().map_or((None, 0), |(state, epoch)| (Some(state), epoch));
+        let mut writer = harness.sink().open(state.as_ref(), &sink_context(true)).await.expect("opening");
+        writer.write(&written(epoch)).await.expect("writing");
+        if crash >= Crash::Flushed {
+            writer.flush().await.expect("flushing");
+        }
+        if crash >= Crash::Prepared {
+            let prepared = writer.prepare(epoch as u64 + 1).await.expect("preparing");
+            if crash >= Crash::Manifest {
+                newest = Some((prepared, epoch + 1));
+            }
+        }
+        if crash >= Crash::Committed {
+            writer.commit(epoch as u64 + 1).await.expect("committing");
+            // Rows of the next epoch, which may or may not arrive.
+            writer.write(&written(epoch + 1)).await.expect("writing");
+            writer.flush().await.expect("flushing");
+        }
+        drop(writer);
+        let mut ids = delivered_ids(&harness.delivered().await);
+        ids.dedup();
+        let checkpointed = newest.as_ref().map_or(0, |(_, epochs)| epochs * 10);
+        assert!(ids.len() >= checkpointed as usize, "everything before the checkpoint is there after a crash, {crash:?}");
+        assert_eq!(ids[..checkpointed as usize], (0..checkpointed).collect::<Vec<_>>(), "after a crash, {crash:?}");
+    }
+}
+
+async fn check_poison_record<H: DeliveryHarness>(harness: &H, too_large: &RecordBatch) {
+    let context = sink_context(true);
+    let mut writer = harness.sink().open(None, &context).await.expect("opening");
+    let (before, after) = (delivery_rows(0..5, 50), delivery_rows(5..10, 50));
+    let batch = concat_batches(&delivery_schema(), [&before, too_large, &after]).expect("one schema");
+    writer.write(&batch).await.expect("a row that is too large is no failure");
+    writer.prepare(1).await.expect("preparing");
+    assert_eq!(delivered_ids(&harness.delivered().await), (0..10).collect::<Vec<_>>(), "the rows around it are delivered");
+    let refused = context.refused.take();
+    assert_eq!(refused.len(), 1, "the row is refused once");
+    assert!(refused[0].0 == *too_large, "the row is refused as it is");
+    assert_eq!((refused[0].1.kind(), refused[0].1.name()), (ErrorKind::Data, "RECORD_TOO_LARGE"), "{}", refused[0].1);
+}
+
+async fn check_service_down_and_back<H: DeliveryHarness>(harness: H) {
+    let harness = Arc::new(harness);
+    let mut writer = harness.sink().open(None, &sink_context(true)).await.expect("opening");
+    writer.write(&delivery_rows(0..5, 50)).await.expect("writing");
+    writer.prepare(1).await.expect("preparing");
+    harness.set_down(true);
+    let written = Arc::new(AtomicUsize::new(0));
+    let (counter, batches, rows) = (Arc::clone(&written), 40, 10);
+    let writing = tokio::spawn(async move {
+        for batch in 0..batches {
+            let first = 5 + batch * rows;
+            writer.write(&delivery_rows(first..first + rows, 200)).await.expect("writing waits");
+            writer.flush().await.expect("flushing is no failure");
+            counter.fetch_add(1, Ordering::SeqCst);
+        }
+        writer.prepare(2).await.expect("preparing");
+        writer
+    });
+    while harness.refused() < 20 {
+        tokio::task::yield_now().await;
+    }
+    let bytes = written.load(Ordering::SeqCst) * rows as usize * 200;
+    let most = DELIVERY_BUFFER_BYTES + rows as usize * 250;
+    assert!(bytes <= most, "{bytes} bytes were taken while the service was down, more than {most}");
+    assert!(!writing.is_finished(), "prepare waits while the service is down");
+    harness.set_down(false);
+    let mut writer = writing.await.expect("everything is written");
+    let mut ids = delivered_ids(&harness.delivered().await);
+    ids.dedup();
+    assert_eq!(ids, (0..5 + batches * rows).collect::<Vec<_>>(), "nothing is lost while the service was down");
+    writer.close().await.expect("closing");
 }

@@ -8,7 +8,8 @@
 //! <!-- end of options -->
 //! ```
 //!
-//! and likewise `sink`. The test fails when a table differs from the code; with `UPDATE_DOCS=1` it writes it.
+//! and likewise `sink`, on the page of the connector or, if it has one of its own, of its sink (`NAME-sink.md`); and `pre-processor`
+//! on that of Lambda. The test fails when a table differs from the code; with `UPDATE_DOCS=1` it writes it.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -57,8 +58,11 @@ fn tables_of_options_are_those_of_the_code() {
     crate::register_all(&mut registry);
     let sources = registry.sources().map(|source| (source.name(), "source", source.options()));
     let sinks = registry.sinks().map(|sink| (sink.name(), "sink", sink.options()));
-    for (name, direction, options) in sources.chain(sinks) {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../docs/connectors/{name}.md"));
+    let preprocessor = [("lambda", "pre-processor", crate::lambda::preprocessor::OPTIONS)];
+    for (name, direction, options) in sources.chain(sinks).chain(preprocessor) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/connectors");
+        let own_page = folder.join(format!("{name}-{direction}.md"));
+        let path = if own_page.exists() { own_page } else { folder.join(format!("{name}.md")) };
         let page = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let expected = with_table(&page, direction, options);
         if page != expected && std::env::var_os("UPDATE_DOCS").is_some() {

@@ -3,33 +3,51 @@
 //! | Connector | Source | Sink |
 //! | --- | --- | --- |
 //! | `file` | [`file::FileSourceFactory`] | [`file::FileSinkFactory`] |
+//! | `firehose` | | [`firehose::FirehoseSinkFactory`] |
 //! | `generator` | [`generator::GeneratorSourceFactory`] | |
-//! | `kinesis` | [`kinesis::KinesisSourceFactory`] | |
+//! | `http` | | [`http::HttpSinkFactory`] |
+//! | `kinesis` | [`kinesis::KinesisSourceFactory`] | [`kinesis::KinesisSinkFactory`] |
+//! | `lambda` | | [`lambda::LambdaSinkFactory`] |
 //! | `stdin` | [`stdin::StdinSourceFactory`] | |
 //! | `stdout` | | [`stdout::StdoutSinkFactory`] |
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use kinesql_engine::connector::ConnectorRegistry;
+use kinesql_engine::connector::{ConnectorRegistry, OptionSpec};
 
 pub mod aws;
 mod blocking;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
+mod delivery;
 #[cfg(test)]
 mod documentation;
 pub mod file;
+pub mod firehose;
 pub mod generator;
+pub mod http;
 pub mod kinesis;
+pub mod lambda;
 pub mod stdin;
 pub mod stdout;
+#[cfg(test)]
+mod stub;
+
+use self::lambda::preprocessor::{Preprocessed, with_preprocessor};
+
+static FILE_SOURCE_OPTIONS: LazyLock<Vec<OptionSpec>> = LazyLock::new(|| with_preprocessor(&file::FileSourceFactory));
+static KINESIS_SOURCE_OPTIONS: LazyLock<Vec<OptionSpec>> = LazyLock::new(|| with_preprocessor(&kinesis::KinesisSourceFactory));
 
 /// Registers every connector of this crate: the only list of them.
 pub fn register_all(registry: &mut ConnectorRegistry) {
-    registry.register_source(Arc::new(file::FileSourceFactory));
+    registry.register_source(Arc::new(Preprocessed::new(file::FileSourceFactory, &FILE_SOURCE_OPTIONS)));
     registry.register_source(Arc::new(generator::GeneratorSourceFactory));
-    registry.register_source(Arc::new(kinesis::KinesisSourceFactory));
+    registry.register_source(Arc::new(Preprocessed::new(kinesis::KinesisSourceFactory, &KINESIS_SOURCE_OPTIONS)));
     registry.register_source(Arc::new(stdin::StdinSourceFactory));
     registry.register_sink(Arc::new(file::FileSinkFactory));
+    registry.register_sink(Arc::new(firehose::FirehoseSinkFactory));
+    registry.register_sink(Arc::new(http::HttpSinkFactory));
+    registry.register_sink(Arc::new(kinesis::KinesisSinkFactory));
+    registry.register_sink(Arc::new(lambda::LambdaSinkFactory));
     registry.register_sink(Arc::new(stdout::StdoutSinkFactory));
 }

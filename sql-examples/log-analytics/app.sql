@@ -1,4 +1,4 @@
--- The log of a web server: requests, bytes and failures per page, and the lines that are none.
+-- The log of a web server: requests, bytes and failures per page. Lines that are no lines of a log are left out.
 --
 -- An agent sends each line of the log as a record, {"log": "192.0.2.7 - - [06/May/2024:10:00:00 +0000] …"}.
 CREATE SOURCE "ACCESS" ("log" VARCHAR(1024)) WITH (connector = 'file', path = 'access.jsonl');

@@ -276,7 +276,7 @@ fn lines(lines: Vec<String>) -> Vec<Vec<String>> {
 }
 
 /// A batch as text.
-pub(crate) fn show(batch: &arrow::record_batch::RecordBatch) -> Result<Vec<Vec<String>>, Failure> {
+pub fn show(batch: &arrow::record_batch::RecordBatch) -> Result<Vec<Vec<String>>, Failure> {
     let failed = |error: arrow::error::ArrowError| Failure(error.to_string());
     let options = FormatOptions::new().with_null("NULL").with_timestamp_format(Some("%Y-%m-%dT%H:%M:%S%.3f"));
     let columns = batch

@@ -1,5 +1,9 @@
 //! All whole-engine tests, in one binary: one link, one place to look.
 
+mod anomaly;
+mod arrival;
+mod bad_input;
+mod batch_sql;
 mod conformance;
 mod errors;
 mod faults;
@@ -12,5 +16,6 @@ mod simulation;
 mod sliding;
 mod sorting;
 mod slt;
+mod stream;
 mod tables;
 mod windows;

@@ -3,8 +3,10 @@
 //! Clients are those of the AWS SDK, with rustls on ring. Credentials come from the SDK's standard chain (environment,
 //! profile, SSO, container, instance), or from a role that these are allowed to assume.
 
+mod calls;
 mod error;
 
+pub(crate) use calls::{first_call, outcome};
 pub use error::{is_throttled, is_transient, service_error};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -100,6 +102,8 @@ impl AwsOptions {
         if let Some(profile) = &self.profile {
             loader = loader.profile_name(profile);
         }
+        #[cfg(test)]
+        let loader = loader.credentials_provider(aws_credential_types::Credentials::new("test", "test", None, None, "test"));
         let base = loader.load().await;
         if base.region().is_none() {
             return Err(Error::config("no AWS region is given")

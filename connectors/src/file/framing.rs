@@ -36,16 +36,8 @@ impl Framing {
         }
     }
 
-    /// True if `bytes`, which end in a line break, are whole records.
-    pub(crate) fn is_whole(self, bytes: &[u8]) -> bool {
-        match self {
-            Framing::Lines => true,
-            Framing::Csv { delimiter } => CsvEnds::new(bytes, delimiter).last().is_none_or(|end| !end.quoted),
-        }
-    }
-
     /// Length of the first record including its line break, if it is complete.
-    fn first_record(self, bytes: &[u8]) -> Option<usize> {
+    pub(crate) fn first_record(self, bytes: &[u8]) -> Option<usize> {
         match self {
             Framing::Lines => memchr(b'\n', bytes).map(|end| end + 1),
             Framing::Csv { delimiter } => CsvEnds::new(bytes, delimiter).find(|end| !end.quoted).map(|end| end.at + 1),

@@ -12,12 +12,8 @@
 
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
+use super::aggregate::{DIGEST_BYTES, MAGIC};
 use super::digests::digests;
-
-/// How an aggregated record starts.
-pub(crate) const MAGIC: [u8; 4] = [0xF3, 0x89, 0x9A, 0xC2];
-
-const DIGEST_BYTES: usize = 16;
 
 /// A user record within an aggregated one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

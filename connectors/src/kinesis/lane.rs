@@ -104,7 +104,8 @@ impl Lane {
             Event::Records(mut records, position, permit) => {
                 drop(permit);
                 self.move_to(shard, position);
-                if records.bytes.is_empty() && records.rejected.is_empty() {
+                let is_empty = records.envelopes.as_ref().is_none_or(|envelopes| envelopes.ends.is_empty());
+                if is_empty && records.rejected.is_empty() {
                     return Ok(None);
                 }
                 records.offset = self.offset.to_offset();

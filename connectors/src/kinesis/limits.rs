@@ -46,3 +46,18 @@ pub(crate) const PIECE_BYTES: usize = 1 << 20;
 /// Listings from which a finished shard must be missing before it is forgotten. Ours: a listing that lacks a shard once,
 /// while the stream is resharded, must not make it read again.
 pub(crate) const LISTINGS_BEFORE_FORGOTTEN: u32 = 3;
+
+/// Records of a PutRecords request (API: PutRecords).
+pub(crate) const PUT_RECORDS_MAX: i64 = 500;
+
+/// Bytes of a PutRecords request, partition keys included (API: PutRecords: 10 MiB; 5 MiB until 2025).
+pub(crate) const PUT_RECORDS_BYTES_MAX: usize = 10 << 20;
+
+/// Bytes of a record with its partition key, in a stream that was not told otherwise (API: PutRecords).
+pub(crate) const RECORD_BYTES_DEFAULT: usize = 1 << 20;
+
+/// The same in a stream that was (API: UpdateMaxRecordSize: 10,240 KiB).
+pub(crate) const RECORD_BYTES_MAX: usize = 10 << 20;
+
+/// Characters of a partition key (API: PutRecordsRequestEntry).
+pub(crate) const PARTITION_KEY_CHARS_MAX: usize = 256;

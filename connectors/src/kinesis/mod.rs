@@ -12,12 +12,15 @@
 //! | `payload`, `kpl`, `digests` | records to pieces: aggregated, compressed, plain |
 //! | `position` | places in shards, offsets in checkpoints |
 //! | `stats` | metrics per shard; shards kept together in time |
+//! | `sink`, `partition_key` | rows as records of a stream, and their keys |
+//! | `pack`, `aggregate` | several rows in one record, and the format of such records |
 //! | `client` | the calls that are used, as a trait over the SDK |
 //! | `limits` | what the service allows, each number with its source |
 //! | `fake` | the service in memory, for tests |
 //!
-//! See: docs/connectors/kinesis.md
+//! See: docs/connectors/kinesis.md, docs/connectors/kinesis-sink.md
 
+pub mod aggregate;
 mod assignment;
 mod client;
 mod coordinator;
@@ -29,13 +32,17 @@ mod kpl;
 mod lane;
 mod limits;
 mod pace;
+mod pack;
+mod partition_key;
 mod payload;
 mod position;
 mod reader;
 mod shards;
+mod sink;
 mod source;
 mod stats;
 
+pub use sink::KinesisSinkFactory;
 pub use source::KinesisSourceFactory;
 
 /// For measurements of parts of the source.
@@ -51,12 +58,12 @@ pub mod testing {
     use super::position::Position;
     use super::shards::HashRange;
 
-    /// What the decoder gets of the records of an answer. The range of the shard leaves hardly any key out.
-    pub fn unpack(records: &[Record], check_hash_range: bool, metadata: SchemaRef) -> Result<Vec<Bytes>> {
+    /// What the decoder gets of the records of an answer: bytes, and where each record ends. The range of the shard leaves hardly any key out.
+    pub fn unpack(records: &[Record], check_hash_range: bool, metadata: SchemaRef) -> Result<Vec<(Bytes, Vec<u32>)>> {
         let range = check_hash_range.then_some(HashRange { start: 1, end: u128::MAX });
-        let mut unpacker = Unpacker::new(PayloadFormat::Json, "shardId-000000000000".into(), range, 64 << 20, metadata);
+        let mut unpacker = Unpacker::new(PayloadFormat::Text, "shardId-000000000000".into(), range, 64 << 20, metadata);
         let pieces = unpacker.unpack(records, &Position::TrimHorizon)?;
-        Ok(pieces.into_iter().map(|piece| piece.bytes).collect())
+        Ok(pieces.into_iter().map(|piece| (piece.bytes, piece.envelopes.ends)).collect())
     }
 }
 

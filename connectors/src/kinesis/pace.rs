@@ -36,12 +36,27 @@ pub(crate) struct Pace {
     target_bytes: f64,
     /// Size of a record, smoothed.
     record_bytes: f64,
+    /// How large the next answer may be, as far as can be told.
+    expected_bytes: f64,
 }
+
+/// Size of a record before one was read. Ours: with it the first answers of many shards fit into the memory that they share.
+const RECORD_BYTES: f64 = 1_024.0;
+
+/// Least that an answer is expected to have. Ours: a few records that came meanwhile.
+const EXPECTED_MIN: f64 = 4_096.0;
 
 impl Pace {
     /// For a shard that may be read at once.
     pub(crate) fn new(options: PaceOptions, now: EventTime) -> Self {
-        Self { options, next_read: now, idle_interval_ms: 0, target_bytes: Self::TARGET_MAX, record_bytes: 0.0 }
+        Self {
+            options,
+            next_read: now,
+            idle_interval_ms: 0,
+            target_bytes: Self::TARGET_MAX,
+            record_bytes: RECORD_BYTES,
+            expected_bytes: Self::TARGET_MAX,
+        }
     }
 
     const TARGET_MAX: f64 = READ_BYTES_PER_SECOND as f64 / READS_PER_SECOND as f64;
@@ -51,27 +66,25 @@ impl Pace {
         self.next_read
     }
 
-    /// How many records to ask for. Until the size of a record is known, as many as allowed.
+    /// How many records to ask for.
     pub(crate) fn limit(&self) -> i32 {
         let allowed = self.options.max_records.clamp(1, ANSWER_RECORDS_MAX);
-        if self.record_bytes == 0.0 {
-            return allowed as i32;
-        }
         ((self.target_bytes / self.record_bytes) as i64).clamp(1, allowed) as i32
     }
 
     /// How many bytes the next answer may have, as far as can be told.
     pub(crate) fn expected_bytes(&self) -> usize {
-        (f64::from(self.limit()) * self.record_bytes).clamp(4_096.0, ANSWER_BYTES_MAX as f64) as usize
+        self.expected_bytes.clamp(EXPECTED_MIN, ANSWER_BYTES_MAX as f64) as usize
     }
 
     /// A read that was made at `now` brought this; `behind` says whether the shard holds more records already.
     pub(crate) fn answered(&mut self, now: EventTime, records: usize, bytes: usize, behind: bool, random: &mut SmallRng) {
         if records > 0 {
             let size = bytes as f64 / records as f64;
-            self.record_bytes = if self.record_bytes == 0.0 { size } else { 0.8 * self.record_bytes + 0.2 * size }.max(1.0);
+            self.record_bytes = (0.5 * self.record_bytes + 0.5 * size).max(1.0);
         }
         self.target_bytes = (self.target_bytes * 1.1).min(Self::TARGET_MAX);
+        self.expected_bytes = if behind { f64::from(self.limit()) * self.record_bytes } else { 2.0 * bytes as f64 };
         let poll_ms = (self.options.poll_interval.as_millis() as i64).max(READ_INTERVAL_MS);
         let interval_ms = if behind {
             self.idle_interval_ms = 0;
@@ -158,9 +171,9 @@ mod tests {
     #[test]
     fn the_batch_grows_to_what_five_reads_a_second_may_bring() {
         let mut pace = Pace::new(OPTIONS, 0);
-        assert_eq!(pace.limit(), 10_000);
+        // 2 MiB/s in five reads of records of 1 KiB, which they are taken for at first.
+        assert_eq!(pace.limit(), 409);
         pace.answered(0, 100, 100 << 10, true, &mut random_for(""));
-        // 2 MiB/s in five reads of records of 1 KiB.
         assert_eq!(pace.limit(), 409);
         pace.throttled(200);
         assert_eq!(pace.limit(), 204);
@@ -169,6 +182,24 @@ mod tests {
             pace.answered(400, 100, 100 << 10, true, &mut random_for(""));
         }
         assert_eq!(pace.limit(), 409);
+        for _ in 0..20 {
+            pace.answered(400, 1, 1 << 20, true, &mut random_for(""));
+        }
+        assert_eq!(pace.limit(), 1, "large records come one by one");
+        assert!((1 << 20) - pace.expected_bytes() < 100, "{}", pace.expected_bytes());
+        for _ in 0..30 {
+            pace.answered(400, 1_000, 10_000, true, &mut random_for(""));
+        }
+        assert_eq!(pace.limit(), 10_000, "as many small ones as the service gives");
+    }
+
+    #[test]
+    fn a_shard_that_is_caught_up_is_expected_to_bring_little() {
+        let mut pace = Pace::new(OPTIONS, 0);
+        pace.answered(0, 0, 0, false, &mut random_for(""));
+        assert_eq!(pace.expected_bytes(), 4_096);
+        pace.answered(0, 10, 10_000, false, &mut random_for(""));
+        assert_eq!(pace.expected_bytes(), 20_000);
     }
 
     #[test]

@@ -1,54 +1,53 @@
 //! Records of a shard to pieces for the engine: aggregated ones are taken apart, compressed ones decompressed, and all of them
-//! laid one behind the other as the format frames records.
+//! laid one behind the other, with the place where each ends.
 //!
 //! Input:  the records of an answer, in the shard's order.
 //! Output: pieces of about 1 MiB, each with the place behind it, which may lie within an aggregated record.
 //! Order:  kept.
-//! Errors: none for bad records. `Parse`: an aggregated record with a wrong checksum, compressed data that is damaged, a quote
-//!         of CSV that is never closed. `TooLarge`: over `max_record_bytes`. Each names its sequence number.
-//!
-//! JSON records end where the line does, so a line break within a document becomes a blank, and one between two documents stays.
+//! Errors: none for bad records. `Parse`: an aggregated record that is damaged (under format raw it is a record like any other),
+//!         compressed data that is damaged. `TooLarge`: over `max_record_bytes`. Each names its sequence number.
 
 use std::io::Read as _;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringBuilder, TimestampMillisecondBuilder};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use arrow::record_batch::RecordBatch;
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use aws_sdk_kinesis::types::Record;
 use bytes::Bytes;
-use kinesql_engine::connector::Envelopes;
+use kinesql_engine::connector::{ARRIVAL_TIME, Envelopes};
 use kinesql_engine::format::{FormatSpec, RejectReason, Rejected};
 use kinesql_engine::runtime::clock::EventTime;
 use kinesql_engine::{Error, Result};
-use memchr::{memchr, memchr_iter};
 
 use super::kpl::{self, Aggregated};
 use super::limits::PIECE_BYTES;
 use super::position::{Position, ShardId};
 use super::shards::HashRange;
-use crate::file::framing::Framing;
 
-/// How payloads are told apart once they lie one behind the other.
+/// What becomes of payloads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PayloadFormat {
-    /// Documents.
-    Json,
-    /// Delimited text.
-    Csv(Framing),
+    /// JSON or delimited text.
+    Text,
+    /// Anything at all.
+    Raw,
+    /// Anything, and compressed as it came: for a pre-processor.
+    Original,
 }
 
 impl PayloadFormat {
     /// The source's format; `Config` if records of a stream cannot be read with it.
     pub(crate) fn of(format: &FormatSpec) -> Result<Self> {
         match format {
-            FormatSpec::Json => Ok(PayloadFormat::Json),
             FormatSpec::Csv(options) if options.header => {
                 Err(Error::config("option \"csv.header\" of connector 'kinesis' cannot be 'true': a stream has no first record")
                     .with_hint("Leave csv.header out; columns are taken by their order."))
             }
-            FormatSpec::Csv(_) => Framing::of(format).map(PayloadFormat::Csv),
-            other => Framing::of(other).map(PayloadFormat::Csv),
+            FormatSpec::Json | FormatSpec::Csv(_) => Ok(PayloadFormat::Text),
+            FormatSpec::Raw => Ok(PayloadFormat::Raw),
+            other => Err(Error::config(format!("connector 'kinesis' cannot read format '{}'", other.name()))
+                .with_hint("It reads 'json', 'csv' and 'raw'.")),
         }
     }
 }
@@ -57,7 +56,7 @@ impl PayloadFormat {
 pub(crate) fn metadata_schema() -> SchemaRef {
     let text = |name: &str| Field::new(name, DataType::Utf8, true);
     Arc::new(Schema::new(vec![
-        Field::new("APPROXIMATE_ARRIVAL_TIME", DataType::Timestamp(TimeUnit::Millisecond, None), true),
+        Field::new(ARRIVAL_TIME, DataType::Timestamp(TimeUnit::Millisecond, None), true),
         text("PARTITION_KEY"),
         text("SEQUENCE_NUMBER"),
         text("SHARD_ID"),
@@ -67,14 +66,14 @@ pub(crate) fn metadata_schema() -> SchemaRef {
 /// Whole records, and the place behind them.
 #[derive(Debug)]
 pub(crate) struct Piece {
-    /// As the format frames records.
+    /// One behind the other.
     pub(crate) bytes: Bytes,
     /// What was refused here.
     pub(crate) rejected: Vec<Rejected>,
     /// When the service received the last record.
     pub(crate) arrival_time: Option<EventTime>,
-    /// What the service says of each record, if anybody reads it.
-    pub(crate) envelopes: Option<Envelopes>,
+    /// Where each ends, and what the service says of it.
+    pub(crate) envelopes: Envelopes,
     /// Sequence number of the first record.
     pub(crate) first: Arc<str>,
     /// The place behind the last record.
@@ -119,7 +118,7 @@ impl Unpacker {
     pub(crate) fn unpack(&mut self, records: &[Record], position: &Position) -> Result<Vec<Piece>> {
         let mut pieces = Vec::new();
         let mut build = Build::new(&self.metadata);
-        let mut left: usize = records.iter().map(|record| record.data.as_ref().len() + 1).sum();
+        let mut left: usize = records.iter().map(|record| record.data.as_ref().len()).sum();
         let aggregated = kpl::find(records.iter().map(|record| record.data.as_ref()));
         for (record, aggregated) in records.iter().zip(aggregated) {
             let data = record.data.as_ref();
@@ -152,16 +151,16 @@ impl Unpacker {
                 }
                 // A part of it was handed over, so it was intact then.
                 _ if done.is_some() => {}
-                Some(Err(why)) => {
+                Some(Err(why)) if self.format == PayloadFormat::Text => {
                     let message = format!("record {sequence} is an aggregated record of the KPL, but {why}");
                     build.reject(data, sequence, RejectReason::Parse, message);
                 }
-                None => {
+                None | Some(Err(_)) => {
                     build.reserve(left);
                     self.payload(&mut build, data, record.partition_key.as_deref(), record);
                 }
             }
-            left -= data.len() + 1;
+            left -= data.len();
             if build.bytes.len() >= PIECE_BYTES {
                 pieces.push(build.finish(Position::after(sequence))?);
             }
@@ -177,6 +176,10 @@ impl Unpacker {
     /// Appends one user record.
     fn payload(&mut self, build: &mut Build, data: &[u8], partition_key: Option<&str>, record: &Record) {
         let sequence = record.sequence_number.as_str();
+        if self.format == PayloadFormat::Original {
+            build.bytes.extend_from_slice(data);
+            return build.envelope(record, partition_key, &self.shard);
+        }
         let decompressed = match decompress(data, self.record_bytes_max, &mut self.decompressed) {
             Ok(decompressed) => decompressed,
             Err(why) => return build.reject(data, sequence, RejectReason::Parse, format!("record {sequence} {why}")),
@@ -186,43 +189,8 @@ impl Unpacker {
             let message = format!("record {sequence} is longer than {} bytes", self.record_bytes_max);
             return build.reject(payload, sequence, RejectReason::TooLarge, message);
         }
-        let payload = payload.strip_suffix(b"\n").unwrap_or(payload);
-        if payload.is_empty() {
-            return;
-        }
-        let start = build.bytes.len();
         build.bytes.extend_from_slice(payload);
-        build.bytes.push(b'\n');
-        match self.format {
-            PayloadFormat::Json => join_documents(&mut build.bytes[start..]),
-            PayloadFormat::Csv(framing) => {
-                if !framing.is_whole(&build.bytes[start..]) {
-                    build.bytes.truncate(start);
-                    let message = format!("record {sequence} has a quote that is never closed");
-                    return build.reject(payload, sequence, RejectReason::Parse, message);
-                }
-            }
-        }
         build.envelope(record, partition_key, &self.shard);
-    }
-}
-
-/// Makes each document of `record`, which ends in a line break, a part of one line: a line break is kept only where a document
-/// may start behind it and none is open before it.
-fn join_documents(record: &mut [u8]) {
-    let last = record.len() - 1;
-    if memchr(b'\n', &record[..last]).is_none() {
-        return;
-    }
-    let breaks: Vec<_> = memchr_iter(b'\n', &record[..last]).collect();
-    for at in breaks {
-        let next = record[at..].iter().find(|byte| !byte.is_ascii_whitespace());
-        let previous = record[..at].iter().rev().find(|byte| !byte.is_ascii_whitespace());
-        let starts = matches!(next, Some(b'{'));
-        let within = matches!(previous, None | Some(b',' | b':' | b'['));
-        if !starts || within {
-            record[at] = b' ';
-        }
     }
 }
 
@@ -266,7 +234,7 @@ enum Metadata {
 impl Metadata {
     fn of(name: &str) -> Self {
         match name {
-            "APPROXIMATE_ARRIVAL_TIME" => Metadata::ArrivalTime(TimestampMillisecondBuilder::new()),
+            ARRIVAL_TIME => Metadata::ArrivalTime(TimestampMillisecondBuilder::new()),
             "PARTITION_KEY" => Metadata::PartitionKey(StringBuilder::new()),
             "SEQUENCE_NUMBER" => Metadata::SequenceNumber(StringBuilder::new()),
             _ => Metadata::Shard(StringBuilder::new()),
@@ -328,13 +296,9 @@ impl Build {
     fn finish(&mut self, position: Position) -> Result<Piece> {
         let next = Self { arrival_time: self.arrival_time, ..Self::new(&self.metadata) };
         let Self { bytes, rejected, arrival_time, first, ends, metadata, mut columns } = std::mem::replace(self, next);
-        let envelopes = match metadata.fields().is_empty() {
-            true => None,
-            false => {
-                let columns = columns.iter_mut().map(Metadata::finish).collect();
-                Some(Envelopes { ends, columns: RecordBatch::try_new(metadata, columns)? })
-            }
-        };
+        let options = RecordBatchOptions::new().with_row_count(Some(ends.len()));
+        let columns = columns.iter_mut().map(Metadata::finish).collect();
+        let envelopes = Envelopes { ends, columns: RecordBatch::try_new_with_options(metadata, columns, &options)? };
         let first = first.unwrap_or_else(|| "".into());
         Ok(Piece { bytes: bytes.into(), rejected, arrival_time, envelopes, first, position })
     }

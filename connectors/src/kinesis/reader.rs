@@ -205,7 +205,7 @@ impl ShardReader {
             rejected: piece.rejected,
             arrival_time: piece.arrival_time,
             part: Some(self.shard.clone()),
-            envelopes: piece.envelopes,
+            envelopes: Some(piece.envelopes),
             // The lane, which knows its other shards, sets it.
             offset: Offset(serde_json::Value::Null),
         };

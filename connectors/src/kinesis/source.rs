@@ -22,6 +22,7 @@ use chrono::{DateTime, NaiveDateTime};
 use kinesql_engine::connector::{
     ConnectorMetric, Offset, OptionKind, OptionSpec, Options, Source, SourceContext, SourceDefinition, SourceFactory, SplitReader,
 };
+use kinesql_engine::format::FormatSpec;
 use kinesql_engine::runtime::clock::{EventTime, SystemClock};
 use kinesql_engine::{Error, Result};
 use tokio::sync::{OnceCell, Semaphore, mpsc, watch};
@@ -32,7 +33,7 @@ use super::coordinator::{Closing, Control, Coordinator, CoordinatorOptions, Note
 use super::lane::Lane;
 use super::limits::READ_AHEAD_BYTES;
 use super::pace::PaceOptions;
-use super::payload::{PayloadFormat, Unpacker, metadata_schema};
+use super::payload::{PayloadFormat, Piece, Unpacker, metadata_schema};
 use super::position::{LaneOffset, Position};
 use super::reader::{ReadContext, ReadOptions, insist};
 use super::shards::Shards;
@@ -216,6 +217,8 @@ pub(super) struct KinesisSource {
     aws: AwsOptions,
     start: Start,
     format: PayloadFormat,
+    /// True if the format is JSON.
+    json: bool,
     read: ReadOptions,
     coordinator: CoordinatorOptions,
     deregister: bool,
@@ -271,6 +274,7 @@ impl KinesisSource {
             aws: AwsOptions::try_new(options, stream.arn())?,
             start: Start::of(options)?,
             format: PayloadFormat::of(&definition.format)?,
+            json: definition.format == FormatSpec::Json,
             read: ReadOptions {
                 fan_out,
                 pace,
@@ -318,7 +322,7 @@ impl KinesisSource {
             api,
             clock: Arc::clone(&context.clock),
             stats: Arc::clone(&self.stats),
-            format: self.format,
+            format: if context.raw { PayloadFormat::Original } else { self.format },
             metadata: Arc::clone(&context.metadata),
             options: self.read.clone(),
             stream: self.stream.name().into(),
@@ -477,7 +481,7 @@ impl KinesisSource {
                 }
                 let answer = insist(clock, &stats, || api.get_records(&shard.id, &iterator, SAMPLE_RECORDS)).await?;
                 for piece in unpacker.unpack(&answer.records, &position)? {
-                    sample.extend_from_slice(&piece.bytes);
+                    append_lines(&piece, self.json, &mut sample);
                 }
                 match answer.next_iterator {
                     Some(next) if answer.behind_latest_ms > 0 => iterator = next,
@@ -487,6 +491,19 @@ impl KinesisSource {
             }
         }
         Ok(sample)
+    }
+}
+
+/// Appends the records of `piece`, each as lines of its own; of JSON, whose documents may go over several lines, as one line.
+fn append_lines(piece: &Piece, json: bool, lines: &mut Vec<u8>) {
+    let mut start = 0;
+    for end in &piece.envelopes.ends {
+        let record = piece.bytes[start..*end as usize].trim_ascii_end();
+        start = *end as usize;
+        if !record.is_empty() {
+            lines.extend(record.iter().map(|byte| if json && *byte == b'\n' { b' ' } else { *byte }));
+            lines.push(b'\n');
+        }
     }
 }
 

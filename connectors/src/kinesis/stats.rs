@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use kinesql_engine::connector::ConnectorMetric;
+use kinesql_engine::connector::{BEHIND_LATEST_MS, ConnectorMetric};
 use kinesql_engine::runtime::clock::{Clock, EventTime};
 use tokio::sync::Notify;
 
@@ -112,7 +112,7 @@ impl ShardStats {
         add("retrying_ms", age(&self.failing_since));
         add("paused_ms", age(&self.paused_since));
         if let Some(behind_ms) = known(&self.behind_latest_ms) {
-            add("behind_latest_ms", behind_ms as f64);
+            add(BEHIND_LATEST_MS, behind_ms as f64);
             // As CloudWatch counts: a reader that is caught up has no age.
             add("iterator_age_ms", if behind_ms == 0 { 0.0 } else { age(&self.reached) });
         }

@@ -174,7 +174,10 @@ impl Job {
             let (split, read) = read.expect("a lane is alive");
             match read? {
                 Read::Records(records) => {
-                    self.read.extend(String::from_utf8_lossy(&records.bytes).lines().map(str::to_owned));
+                    let ends = records.envelopes.iter().flat_map(|envelopes| envelopes.ends.iter().map(|end| *end as usize));
+                    let starts = std::iter::once(0).chain(ends.clone());
+                    let texts = starts.zip(ends).map(|(start, end)| String::from_utf8_lossy(&records.bytes[start..end]));
+                    self.read.extend(texts.map(|text| text.into_owned()));
                     self.read.extend(records.rejected.iter().map(|rejected| rejected.message.clone()));
                     self.offsets.insert(split, records.offset);
                 }

@@ -3,7 +3,12 @@
 //! The first test installs the servers (`scripts/test-servers`, needs Node and Python). Where these tools are missing the
 //! tests say so and do nothing, except in CI, where that is a failure.
 
+mod firehose;
+mod http;
+mod job;
+mod kinesis_sink;
 mod kinesis_source;
+mod lambda;
 mod servers;
 
 /// The servers start and answer: what every other test relies on.

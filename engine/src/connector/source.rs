@@ -211,12 +211,15 @@ pub struct SourceContext {
     pub checkpointed: bool,
     /// The columns of [`Source::metadata`] that somebody reads: [`Envelopes::columns`] may leave out the others.
     pub metadata: SchemaRef,
+    /// True if somebody else frames the records, such as a pre-processor: a source that knows where each ends
+    /// ([`Envelopes::ends`]) hands them over as they came then, neither decompressed nor separated.
+    pub raw: bool,
 }
 
 impl SourceContext {
     /// The context of a reader outside of a job: no checkpoints, no metadata.
     pub fn new(clock: Arc<dyn Clock>, format: FormatSpec) -> Self {
-        Self { clock, format, checkpointed: false, metadata: Arc::new(Schema::empty()) }
+        Self { clock, format, checkpointed: false, metadata: Arc::new(Schema::empty()), raw: false }
     }
 }
 

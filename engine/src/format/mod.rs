@@ -87,6 +87,8 @@ pub enum RejectReason {
     Coercion,
     /// It is larger than the source accepts.
     TooLarge,
+    /// A pre-processor could not make a record of it.
+    ProcessingFailed,
 }
 
 /// A record that became no row.

@@ -16,7 +16,7 @@ use super::text_numbers::TextNumbers;
 use crate::error::Result;
 
 /// Ascending, NULL last (kda-sql-reference.md §8.5).
-const ORDER: SortOptions = SortOptions { descending: false, nulls_first: false };
+pub(super) const ORDER: SortOptions = SortOptions { descending: false, nulls_first: false };
 
 /// So many batches of new keys are kept as they came.
 const ADDED_MAX: usize = 64;

@@ -23,6 +23,7 @@ pub mod running_aggregate;
 pub mod select;
 pub mod session_window;
 pub mod sliding_window;
+pub mod sorted_runs;
 pub mod stagger_window;
 pub mod stream_sort;
 pub mod text_numbers;

@@ -24,8 +24,9 @@ use datafusion::physical_expr::PhysicalExpr;
 use super::budget::Budget;
 use super::group_keys::GroupKeys;
 use super::row_errors::evaluate_rows;
+use super::sorted_runs::MergedRuns;
 use super::window_key::WindowKey;
-use super::window_pane::{Pane, PaneLayout};
+use super::window_pane::{Pane, PaneLayout, results_of};
 use super::{Operator, Output};
 use crate::checkpoint::OperatorState;
 use crate::error::{Error, Result};
@@ -208,10 +209,12 @@ impl TumblingWindow {
     }
 }
 
-/// Emits the rows of one closed window.
-fn emit_results(plan: &WindowPlan, keys: &mut GroupKeys, window: i64, pane: Pane, out: &mut Output) -> Result<()> {
-    let end = plan.window.end_of(pane.instant())?;
-    let groups = pane.finish(keys)?;
+/// The groups of a closed window: keys, results and how many there are.
+type Groups = (Vec<ArrayRef>, Vec<ArrayRef>, usize);
+
+/// Emits the rows of one closed window, which `instant` is in.
+fn emit_results(plan: &WindowPlan, window: i64, instant: EventTime, groups: Groups, out: &mut Output) -> Result<()> {
+    let end = plan.window.end_of(instant)?;
     let rows = groups.2;
     let of_window = |column, data_type: &DataType| match column {
         OutputColumn::WindowEnd(shift) => {
@@ -226,11 +229,11 @@ fn emit_results(plan: &WindowPlan, keys: &mut GroupKeys, window: i64, pane: Pane
     Ok(())
 }
 
-/// Emits the rows of closed windows: keys, results and how many there are; `of_window` makes the columns of the window.
+/// Emits the rows of closed windows; `of_window` makes the columns of the window.
 pub(super) fn emit_groups(
     columns: &[OutputColumn],
     schema: &SchemaRef,
-    (keys, results, rows): (Vec<ArrayRef>, Vec<ArrayRef>, usize),
+    (keys, results, rows): Groups,
     of_window: impl Fn(OutputColumn, &DataType) -> Result<ArrayRef>,
     out: &mut Output,
 ) -> Result<()> {
@@ -287,7 +290,10 @@ impl Operator for TumblingWindow {
             for (window, pane) in closed {
                 groups += pane.groups().len();
                 match self.emit {
-                    Emit::Results => emit_results(&self.plan, &mut self.keys, window, pane, out)?,
+                    Emit::Results => {
+                        let instant = pane.instant();
+                        emit_results(&self.plan, window, instant, pane.finish(&mut self.keys)?, out)?;
+                    }
                     Emit::States => out.batch(pane.take_state(&self.plan.layout, &mut self.keys, window)?),
                 }
             }
@@ -352,11 +358,10 @@ impl Operator for TumblingWindow {
 /// Merges the states that [`TumblingWindow`]s of several partitions emit.
 ///
 /// States are kept until their window closes and merged in the order of the partitions, so that results do not depend
-/// on which partition was faster. A window closes once: the groups of a partition that was idle and comes too late go to
-/// `error_stream`.
+/// on which partition was faster. They are sorted by their keys, so merging them keeps nothing from window to window. A window
+/// closes once: the groups of a partition that was idle and comes too late go to `error_stream`.
 pub struct MergeWindows {
     plan: WindowPlan,
-    keys: GroupKeys,
     waiting: BTreeMap<i64, Vec<(usize, RecordBatch)>>,
     /// Windows below this one are closed.
     open_from: i64,
@@ -367,17 +372,28 @@ pub struct MergeWindows {
 
 impl MergeWindows {
     /// `plan` is that of the windows in front.
-    pub fn try_new(plan: WindowPlan, budget: Budget, reporter: ErrorReporter) -> Result<Self> {
-        let keys = GroupKeys::try_new(plan.layout.keys.clone())?;
+    pub fn new(plan: WindowPlan, budget: Budget, reporter: ErrorReporter) -> Self {
         let (open_from, watermark) = (i64::MIN, EventTime::MIN);
-        Ok(Self { plan, keys, waiting: BTreeMap::new(), open_from, watermark, budget, reporter })
+        Self { plan, waiting: BTreeMap::new(), open_from, watermark, budget, reporter }
     }
 
     fn account(&mut self) -> Result<()> {
         let batches = || self.waiting.values().flatten();
-        let bytes = self.keys.size() + batches().map(|(_, batch)| batch.get_array_memory_size()).sum::<usize>();
+        let bytes = batches().map(|(_, batch)| batch.get_array_memory_size()).sum::<usize>();
         self.budget.resize(bytes, || format!("{} open groups", batches().map(|(_, batch)| batch.num_rows()).sum::<usize>()))
     }
+}
+
+/// Merges saved panes of one window, batches of [`PaneLayout::state_schema`] in the order of their keys.
+fn merge_states(layout: &PaneLayout, states: &[RecordBatch]) -> Result<Groups> {
+    let (keys, columns): (Vec<_>, Vec<_>) = states.iter().map(|state| layout.columns_of(state)).unzip();
+    let merged = MergedRuns::of(&keys, &states.iter().map(RecordBatch::num_rows).collect::<Vec<_>>())?;
+    let mut accumulators = layout.accumulators()?;
+    for (run, columns) in columns.into_iter().enumerate() {
+        layout.merge(&mut accumulators, columns, &merged.numbers[run], merged.known[run])?;
+    }
+    let (results, groups) = (results_of(&mut accumulators)?, merged.order.len());
+    Ok((merged.keys, take_arrays(&results, &UInt32Array::from(merged.order), None)?, groups))
 }
 
 pub(super) fn window_of(state: &RecordBatch) -> i64 {
@@ -413,22 +429,14 @@ impl Operator for MergeWindows {
         self.open_from = self.open_from.max(open_from);
         let still_open = self.waiting.split_off(&self.open_from);
         let closed = std::mem::replace(&mut self.waiting, still_open);
-        let mut groups = 0;
         for (window, mut states) in closed {
             states.sort_by_key(|(input, _)| *input);
-            let Some((_, state)) = states.first() else { continue };
-            let mut pane = Pane::try_new(&self.plan.layout, instant_of(state))?;
-            for (_, state) in states {
-                pane.merge(&self.plan.layout, &mut self.keys, &state)?;
+            let states: Vec<_> = states.into_iter().map(|(_, state)| state).collect();
+            if let Some(state) = states.first() {
+                emit_results(&self.plan, window, instant_of(state), merge_states(&self.plan.layout, &states)?, out)?;
             }
-            groups += pane.groups().len();
-            emit_results(&self.plan, &mut self.keys, window, pane, out)?;
         }
-        if groups > 0 {
-            // Waiting states hold their keys themselves.
-            self.keys.retain(groups, Vec::new)?;
-            self.account()?;
-        }
+        self.account()?;
         out.watermark(watermark);
         Ok(())
     }

@@ -106,6 +106,11 @@ pub(super) fn states_of(accumulators: &mut [Box<dyn GroupsAccumulator>]) -> Resu
     Ok(states.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
 }
 
+/// The results of all groups; the accumulators are empty afterwards.
+pub(super) fn results_of(accumulators: &mut [Box<dyn GroupsAccumulator>]) -> Result<Vec<ArrayRef>> {
+    Ok(accumulators.iter_mut().map(|accumulator| accumulator.evaluate(EmitTo::All)).collect::<Result<_, _>>()?)
+}
+
 /// An open window.
 pub struct Pane {
     /// Place of a group among the accumulators' by the number of its key, [`NOWHERE`] if the window does not have it.
@@ -184,32 +189,32 @@ impl Pane {
         self.places.get(number as usize).filter(|place| **place != NOWHERE).map(|place| *place as usize)
     }
 
-    /// The pane as a batch of [`PaneLayout::state_schema`]; the pane is empty afterwards.
-    pub fn take_state(self, layout: &PaneLayout, keys: &mut GroupKeys, window: i64) -> Result<RecordBatch> {
-        let instant = self.instant;
-        let (groups, states) = self.into_states()?;
-        let rows = groups.len();
-        keys.ranked()?;
-        let keys = keys.take(&UInt32Array::from(groups))?;
+    /// The pane as a batch of [`PaneLayout::state_schema`], in the order of the keys.
+    pub fn take_state(mut self, layout: &PaneLayout, keys: &mut GroupKeys, window: i64) -> Result<RecordBatch> {
+        let (states, rows) = (states_of(&mut self.accumulators)?, self.groups.len());
+        let (keys, states) = self.in_order(keys, &states)?;
         let constant = |value: i64| -> ArrayRef { Arc::new(Int64Array::from_value(value, rows)) };
-        let columns = [constant(window), constant(instant)].into_iter().chain(keys).chain(states).collect();
+        let columns = [constant(window), constant(self.instant)].into_iter().chain(keys).chain(states).collect();
         Ok(RecordBatch::try_new(layout.state_schema.clone(), columns)?)
     }
 
     /// Keys and results in the order of the keys, and their number.
-    pub fn finish(self, keys: &mut GroupKeys) -> Result<(Vec<ArrayRef>, Vec<ArrayRef>, usize)> {
-        let Self { places, groups, mut accumulators, .. } = self;
-        let results =
-            accumulators.iter_mut().map(|accumulator| accumulator.evaluate(EmitTo::All)).collect::<Result<Vec<_>, _>>()?;
-        let place = |number: &u32| places.get(*number as usize).copied().filter(|place| *place != NOWHERE);
-        let (mut numbers, mut order) = (Vec::with_capacity(groups.len()), Vec::with_capacity(groups.len()));
+    pub fn finish(mut self, keys: &mut GroupKeys) -> Result<(Vec<ArrayRef>, Vec<ArrayRef>, usize)> {
+        let (results, rows) = (results_of(&mut self.accumulators)?, self.groups.len());
+        let (keys, results) = self.in_order(keys, &results)?;
+        Ok((keys, results, rows))
+    }
+
+    /// The keys, and `columns` of what the groups have, in the order of the keys.
+    fn in_order(&self, keys: &mut GroupKeys, columns: &[ArrayRef]) -> Result<(Vec<ArrayRef>, Vec<ArrayRef>)> {
+        let (mut numbers, mut order) = (Vec::with_capacity(self.groups.len()), Vec::with_capacity(self.groups.len()));
         for number in keys.ranked()? {
-            if let Some(place) = place(number) {
+            if let Some(place) = self.place_of(*number) {
                 numbers.push(*number);
-                order.push(place);
+                order.push(place as u32);
             }
         }
-        Ok((keys.take(&UInt32Array::from(numbers))?, take_arrays(&results, &UInt32Array::from(order), None)?, groups.len()))
+        Ok((keys.take(&UInt32Array::from(numbers))?, take_arrays(columns, &UInt32Array::from(order), None)?))
     }
 
     /// Gives the groups their keys' new numbers, after [`GroupKeys::retain`].

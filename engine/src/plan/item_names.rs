@@ -8,6 +8,8 @@ use std::collections::HashSet;
 
 use sqlparser::ast::{Expr, Ident, Query, Select, SelectItem, SetExpr};
 
+use crate::types::ROWTIME;
+
 /// Longest text that becomes a name.
 const NAME_MAX: usize = 64;
 
@@ -44,27 +46,42 @@ fn is_column(expr: &Expr) -> bool {
     matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
 }
 
-/// Adds an alias to every item whose name an earlier item has.
+/// Gives a new name to every item whose name an earlier item has: the name means the first one (kda-sql-reference.md §8.3).
 pub fn make_unique(items: &mut [SelectItem]) {
-    let mut taken = aliases(items);
+    let mut taken = HashSet::new();
+    let named: HashSet<String> = items.iter().filter_map(given_name).collect();
     // `*` has every column, whatever they are.
     let all = items.iter().any(|item| matches!(item, SelectItem::Wildcard(_)));
-    // Columns first: they keep their names, expressions need none.
-    for columns in [true, false] {
-        for (place, item) in items.iter_mut().enumerate() {
-            let SelectItem::UnnamedExpr(expr) = item else { continue };
-            if is_column(expr) != columns {
-                continue;
-            }
-            let name = name_of(expr);
-            if (all && columns) || !taken.insert(name.clone()) {
-                let mut numbered = (0..).map(|number| format!("{name}{number}"));
-                let fresh = if columns { numbered.find(|name| !taken.contains(name)) } else { None };
-                let fresh = fresh.unwrap_or_else(|| format!("EXPR${place}"));
-                taken.insert(fresh.clone());
-                *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', fresh) };
-            }
+    // Aliases and columns first: they keep their names, expressions need none.
+    for item in items.iter_mut() {
+        let Some(name) = given_name(item) else { continue };
+        let column = matches!(item, SelectItem::UnnamedExpr(_));
+        if !(all && column) && taken.insert(name.clone()) || name == ROWTIME && !column {
+            continue;
         }
+        let mut numbered = (0..).map(|number| format!("{name}{number}"));
+        let Some(fresh) = numbered.find(|name| !named.contains(name) && !taken.contains(name)) else { continue };
+        taken.insert(fresh.clone());
+        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', fresh) };
+        }
+    }
+    for (place, item) in items.iter_mut().enumerate() {
+        let SelectItem::UnnamedExpr(expr) = item else { continue };
+        if !taken.insert(name_of(expr)) && !is_column(expr) {
+            let fresh = format!("EXPR${place}");
+            taken.insert(fresh.clone());
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', fresh) };
+        }
+    }
+}
+
+/// The name that the query gives an item: its alias, or that of its column.
+fn given_name(item: &SelectItem) -> Option<String> {
+    match item {
+        SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.clone()),
+        SelectItem::UnnamedExpr(expr) if is_column(expr) => Some(name_of(expr)),
+        _ => None,
     }
 }
 

@@ -154,7 +154,7 @@ impl OperatorSpec {
                 reporter.clone(),
             )?),
             OperatorSpec::MergeWindows { plan } => {
-                Box::new(MergeWindows::try_new(*plan, Budget::new("merge windows", window_hint, pool), reporter.clone())?)
+                Box::new(MergeWindows::new(*plan, Budget::new("merge windows", window_hint, pool), reporter.clone()))
             }
             OperatorSpec::WindowRows { plan, .. } => Box::new(WindowRows::new(*plan)),
             OperatorSpec::Hop { plan, .. } => {

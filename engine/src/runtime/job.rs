@@ -322,6 +322,7 @@ impl Launch {
             format: entry.format.clone(),
             checkpointed: self.options.checkpoints.is_some(),
             metadata: source.metadata_to_read(),
+            raw: false,
         };
         let reader = entry.source.open(split, offset.as_ref(), &context).await?;
         let schema = SourceEntry::stream_schema(&source.columns, &source.metadata);

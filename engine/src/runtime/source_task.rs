@@ -242,6 +242,7 @@ impl SourceTask {
         let name = match record.reason {
             RejectReason::Parse | RejectReason::TooLarge => "PARSE_ERROR",
             RejectReason::Coercion => "COERCION_ERROR",
+            RejectReason::ProcessingFailed => "PROCESSING_FAILED",
         };
         let message = format!("{origin}, byte {}: {}", position + record.position, record.message);
         self.reporter.record(name, &message, record.raw)

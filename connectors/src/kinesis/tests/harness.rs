@@ -10,7 +10,6 @@ use kinesql_engine::connector::{
 use kinesql_engine::format::FormatSpec;
 use kinesql_engine::runtime::clock::{Clock, EventTime, ManualClock};
 
-use crate::conformance::lines;
 use crate::kinesis::fake::FakeKinesis;
 use crate::kinesis::source::{KinesisSource, KinesisSourceFactory};
 
@@ -33,11 +32,14 @@ pub(super) fn bind(service: &Arc<FakeKinesis>, options: &[(&str, &str)]) -> Kine
 
 /// A bound source, or what is wrong with its options.
 pub(super) fn try_bind(options: &[(&str, &str)]) -> Result<KinesisSource> {
+    let raw = options.contains(&("format", "raw"));
+    let format = if raw { FormatSpec::Raw } else { FormatSpec::Json };
+    let options = options.iter().filter(|(name, _)| *name != "format");
     let mut entries = vec![OptionEntry::new("stream", "fake")];
-    entries.extend(options.iter().map(|(key, value)| OptionEntry::new(*key, *value)));
+    entries.extend(options.map(|(key, value)| OptionEntry::new(*key, *value)));
     let specs: Vec<_> = KinesisSourceFactory.options().iter().collect();
     let options = Options::check("connector 'kinesis'", &specs, &entries, None).expect("known options");
-    let definition = SourceDefinition { name: "S".to_owned(), schema: None, format: FormatSpec::Json };
+    let definition = SourceDefinition { name: "S".to_owned(), schema: None, format };
     KinesisSource::try_new(&definition, &options)
 }
 
@@ -99,7 +101,7 @@ impl Job {
                 let split = split.clone();
                 let offset = match read? {
                     Read::Records(records) => {
-                        self.records.extend(lines(&records.bytes));
+                        self.records.extend(records_of(&records));
                         self.records.extend(records.rejected.iter().map(|rejected| format!("rejected: {}", rejected.message)));
                         let offset = records.offset.clone();
                         self.pieces.push(records);
@@ -148,6 +150,13 @@ impl Job {
         let found = metrics.iter().find(|metric| metric.part == shard && metric.name == name);
         found.unwrap_or_else(|| panic!("no metric {name} of {shard}: {metrics:?}")).value
     }
+}
+
+/// The records of a piece as text.
+pub(super) fn records_of(piece: &Records) -> Vec<String> {
+    let ends = piece.envelopes.iter().flat_map(|envelopes| envelopes.ends.iter().map(|end| *end as usize));
+    let starts = std::iter::once(0).chain(ends.clone());
+    starts.zip(ends).map(|(start, end)| String::from_utf8_lossy(&piece.bytes[start..end]).into_owned()).collect()
 }
 
 /// The job dies without notice, and another one goes on from its newest offsets.

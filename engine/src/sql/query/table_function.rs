@@ -28,6 +28,12 @@ pub(crate) const OF_CURSOR: [&str; 6] = [
     "TOP_K_ITEMS_TUMBLING",
 ];
 
+/// How the rows of a table are judged instead.
+fn over_tables(function: &str) -> Option<String> {
+    let model = ["HOTSPOTS", "RANDOM_CUT_FOREST", "RANDOM_CUT_FOREST_WITH_EXPLANATION"].contains(&function);
+    model.then(|| format!("Over a table write {}(column, …) OVER (ORDER BY …).", function.to_lowercase()))
+}
+
 impl<'a> Rewriter<'a> {
     /// Rewrites the call behind `table`, the word TABLE or STREAM just read; false if it is none with a cursor.
     pub(super) fn table_function(&mut self, table: &'a Token) -> bool {
@@ -42,7 +48,10 @@ impl<'a> Rewriter<'a> {
         }
         if !self.stream {
             let problem = Diagnostic::error("a table function with a CURSOR needs SELECT STREAM").at(table.span.union(name.span));
-            self.report(problem);
+            self.report(match over_tables(&name_text) {
+                Some(hint) => problem.hint(hint),
+                None => problem,
+            });
             self.skip_group();
             return true;
         }

@@ -1,8 +1,8 @@
 //! RANDOM_CUT_FOREST: how unlike the rows before it each row is (kda-sql-reference.md §5.11, §5.12).
 //!
 //! Input:  batches of one relation with 1 – 30 numeric columns; other columns play no part.
-//! Output: for each row ANOMALY_SCORE DOUBLE, 0 – log2(subSampleSize), [`Scoring`] says by which formula, and ANOMALY_EXPLANATION VARCHAR if asked for. Each
-//!         row is scored by the trees as they are and learned afterwards.
+//! Output: for each row ANOMALY_SCORE DOUBLE, 0 – log2(subSampleSize), [`Scoring`] says by which formula, and
+//!         ANOMALY_EXPLANATION VARCHAR if asked for. Each row is scored by the trees as they are and learned afterwards.
 //! NULL:   a row with NULL, NaN or an infinite value in a numeric column scores NULL and is not learned.
 //! State:  the trees and the last shingleSize - 1 rows.
 //! Same:   scores depend on the seed and the rows alone, not on batches, threads or restarts.
@@ -13,6 +13,7 @@
 
 mod boxes;
 mod explanation;
+mod line;
 mod member;
 pub(super) mod options;
 mod points;
@@ -205,18 +206,18 @@ impl Show<'_> {
     }
 
     fn group(self, members: &mut [Member], partial: &mut [f64]) {
-        let mut scratch = Scratch::default();
+        let (mut scratch, mut line) = (Scratch::default(), None);
         for member in members {
             if self.width == 1 {
                 member.show(self.points, self.count, self.first, |tree, rows| {
-                    walk::descend(tree, self.points, rows, |row, leaf, depth| {
+                    walk::find(tree, self.points, rows, &mut line, |row, leaf, depth| {
                         let point = self.points.get(row, tree.stride);
                         partial[row] += walk::score(tree, self.tables, point, leaf, depth, |_, _, _, _| {}).0;
                     });
                 });
             } else {
                 member.show(self.points, self.count, self.first, |tree, rows| {
-                    walk::descend(tree, self.points, rows, |row, leaf, depth| {
+                    walk::find(tree, self.points, rows, &mut line, |row, leaf, depth| {
                         let point = self.points.get(row, tree.stride);
                         let (totals, directed) = partial[row * self.width..][..self.width].split_at_mut(2);
                         let (high, low) = directed.split_at_mut(self.columns);

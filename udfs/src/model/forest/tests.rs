@@ -93,7 +93,7 @@ fn the_librarys_scoring_differs_for_repeated_values_alone() {
 
 #[test]
 fn batches_threads_and_restarts_do_not_change_a_bit() {
-    let rows = noisy_rows(700, 5);
+    let rows = noisy_rows(1100, 5);
     let options = |threads| ForestOptions {
         trees: 20,
         sample_size: 64,
@@ -105,7 +105,8 @@ fn batches_threads_and_restarts_do_not_change_a_bit() {
     };
     let whole = forest::<2>(options(1)).update(&batch(&rows)).expect("usable");
     for threads in [1, 2, 8] {
-        for size in [1, 7, 700] {
+        // The largest batches are work enough for several threads.
+        for size in [1, 7, 1024] {
             let mut model = forest::<2>(options(threads));
             let mut first = 0;
             for rows in rows.chunks(size) {
@@ -123,6 +124,18 @@ fn batches_threads_and_restarts_do_not_change_a_bit() {
                 first += rows.len();
             }
         }
+    }
+}
+
+#[test]
+fn one_column_scores_the_same_in_stretches_of_any_length() {
+    let rows: Vec<[f64; 1]> = noisy_rows(1500, 13).into_iter().map(|[a, _]| [a]).collect();
+    let options = || ForestOptions { trees: 10, sample_size: 100, time_decay: 20_000, ..Default::default() };
+    let expected = scores(&mut forest::<1>(options()), &rows);
+    for size in [1, 5, 47, 48, 300] {
+        let mut model = forest::<1>(options());
+        let got: Vec<f64> = rows.chunks(size).flat_map(|rows| scores(&mut model, rows)).collect();
+        assert!(got == expected, "{size}");
     }
 }
 

@@ -18,11 +18,15 @@
 use std::array;
 
 use super::boxes::{LANES, excess, growth};
+use super::line::{self, Line};
 use super::options::Scoring;
 use super::tree::{NONE, Node, Tree, index, is_leaf};
 
 /// Rows that go down a tree at the same time: each step waits for memory, eight steps wait together.
 const DESCENTS: usize = 8;
+
+/// So few rows go down one after the other: places without a row cost as much as those with one.
+const ALONE_MAX: usize = 2;
 
 /// Values that depend on whole numbers up to the size n of a sample, looked up on the way.
 ///
@@ -88,10 +92,46 @@ impl<'a> Points<'a> {
 
 /// Calls `found(row, leaf, depth)` for the points `rows`, in order; the tree is not empty.
 #[inline(always)]
+pub(super) fn find(
+    tree: &Tree,
+    points: Points<'_>,
+    rows: std::ops::Range<usize>,
+    line: &mut Option<Line>,
+    found: impl FnMut(usize, usize, usize),
+) {
+    if tree.dimensions == 1 && rows.len() >= line::ROWS_MIN {
+        let line = line.get_or_insert_default();
+        line.follow(tree);
+        line.find(points, rows, found);
+    } else {
+        descend(tree, points, rows, found);
+    }
+}
+
+#[inline(always)]
+fn descend_alone(tree: &Tree, point: &[f32]) -> (usize, usize) {
+    let (mut node, mut depth) = (tree.root, 0);
+    while !is_leaf(node) {
+        let inner = &tree.inner[index(node)];
+        node = inner.children[usize::from(point[usize::from(inner.dimension)] > inner.cut)];
+        depth += 1;
+    }
+    (index(node), depth)
+}
+
+/// Goes down the tree.
+#[inline(always)]
 pub(super) fn descend(tree: &Tree, points: Points<'_>, rows: std::ops::Range<usize>, mut found: impl FnMut(usize, usize, usize)) {
     let mut first = rows.start;
     while first < rows.end {
         let count = DESCENTS.min(rows.end - first);
+        if count <= ALONE_MAX {
+            for row in first..rows.end {
+                let (leaf, depth) = descend_alone(tree, points.get(row, tree.stride));
+                found(row, leaf, depth);
+            }
+            return;
+        }
         // Places without a row repeat the last one.
         let descending: [&[f32]; DESCENTS] = array::from_fn(|lane| points.get(first + lane.min(count - 1), tree.stride));
         let mut nodes = [tree.root; DESCENTS];

@@ -1,0 +1,105 @@
+//! What sinks make of failed calls.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_config::retry::RetryConfig;
+use aws_credential_types::provider::ProvideCredentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use kinesql_engine::connector::Options;
+use kinesql_engine::runtime::clock::Clock;
+use kinesql_engine::{Error, ErrorKind, Result};
+
+use super::{AwsOptions, is_throttled, is_transient, region_of_arn, service_error};
+use crate::delivery::{Backoff, Outcome};
+
+impl AwsOptions {
+    /// The options of a source's pre-processor: its own, else those of the source. `function` may be an ARN.
+    pub(crate) fn of_preprocessor(options: &Options, function: &str) -> Result<Self> {
+        let own = |name: &str| options.text(&format!("preprocessor.{name}")).map(str::to_owned);
+        let or_source = |name: &str| own(name).or_else(|| options.text(name).map(str::to_owned));
+        let of_arn = region_of_arn(function).map(str::to_owned);
+        let new = Self {
+            region: own("region").or(of_arn).or_else(|| options.text("region").map(str::to_owned)),
+            // That of the source is another service's.
+            endpoint: own("endpoint"),
+            profile: or_source("profile"),
+            role_arn: or_source("role_arn"),
+            external_id: or_source("external_id"),
+        };
+        if new.external_id.is_some() && new.role_arn.is_none() {
+            return Err(Error::config("option \"preprocessor.external_id\" has no meaning without a role")
+                .with_hint("Add preprocessor.role_arn = '…', the role whose trust policy asks for the external id."));
+        }
+        Ok(new)
+    }
+
+    /// What the clients of sinks are made from: they do not retry, since delivery does.
+    pub(crate) async fn load_for_sink(&self) -> Result<SdkConfig> {
+        let config = self.load().await?;
+        if let Some(credentials) = config.credentials_provider()
+            && let Err(error @ CredentialsError::CredentialsNotLoaded(_)) = credentials.provide_credentials().await
+        {
+            return Err(Error::config("no AWS credentials are found").with_cause(error).with_hint(
+                "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile of ~/.aws with the option \"profile\".",
+            ));
+        }
+        Ok(config.into_builder().retry_config(RetryConfig::disabled()).build())
+    }
+}
+
+/// What a failed request means for its records.
+pub(crate) fn outcome<E, R>(action: &str, subject: &str, error: &SdkError<E, R>) -> Outcome
+where
+    E: std::error::Error + ProvideErrorMetadata + 'static,
+    R: std::fmt::Debug,
+{
+    let throttled = is_throttled(error.code());
+    let said = service_error(action, subject, error);
+    if throttled || is_transient(error) || said.kind() != ErrorKind::Config {
+        Outcome::Retry { error: said, throttled, after: None }
+    } else {
+        Outcome::Fatal(said)
+    }
+}
+
+/// How often a call is made when a job starts, before its failure is the job's: about ten seconds of waiting.
+const START_ATTEMPTS: u32 = 6;
+
+/// Waits between them.
+const START_DELAYS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+
+/// Makes a call that only asks whether its subject is there. None: it is not allowed, which is no reason not to start. Fails if
+/// the subject is not there, if the credentials or the address are wrong, or if nobody answers.
+pub(crate) async fn first_call<T, E, R, F>(
+    action: &str,
+    subject: &str,
+    clock: &Arc<dyn Clock>,
+    call: impl Fn() -> F,
+) -> Result<Option<T>>
+where
+    E: std::error::Error + ProvideErrorMetadata + 'static,
+    R: std::fmt::Debug,
+    F: Future<Output = Result<T, SdkError<E, R>>>,
+{
+    let mut backoff = Backoff::new(START_DELAYS.0, START_DELAYS.1, 0);
+    let mut attempt = 1;
+    loop {
+        let error = match call().await {
+            Ok(answer) => return Ok(Some(answer)),
+            Err(error) => error,
+        };
+        if matches!(error.code(), Some("AccessDeniedException" | "AccessDenied" | "UnauthorizedOperation")) {
+            return Ok(None);
+        }
+        match outcome(action, subject, &error) {
+            Outcome::Retry { error, .. } if attempt == START_ATTEMPTS => return Err(error),
+            Outcome::Fatal(error) => return Err(error),
+            _ => clock.sleep(backoff.after(attempt)).await,
+        }
+        attempt += 1;
+    }
+}

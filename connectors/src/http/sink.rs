@@ -1,0 +1,335 @@
+//! The `http` sink: rows to an HTTP endpoint, by the protocol that Firehose delivers with. Splunk, Datadog, New Relic,
+//! OpenSearch ingestion and many others receive it, and so does the `firehose` source.
+//!
+//! Request:   `POST` with the headers and the body of `protocol`; `X-Amz-Firehose-Request-Id` stays the same when a request is
+//!            sent again, so that a receiver can tell.
+//! Order:     that of the stream with `max_in_flight = 1`; none otherwise.
+//! Delivery:  at least once; a request is taken as a whole or not at all.
+//! Retries:   everything but an answer 200 that names the request, for ever unless `retry.max_elapsed` is given. `Retry-After` is
+//!            kept to. A request that is too large (413) is halved; a single row that is goes to `error_stream`.
+//! Errors:    `Config` for answers that say that the key is wrong (401, 403) or that there is no endpoint (3xx, 404, 405, 410).
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use kinesql_engine::connector::{
+    ConnectorMetric, OptionKind, OptionSpec, Options, Sink, SinkContext, SinkDefinition, SinkFactory, SinkState, SinkWriter,
+};
+use kinesql_engine::runtime::clock::Clock;
+use kinesql_engine::{Error, Result};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::{Client, StatusCode, Url, redirect};
+
+use super::protocol::{self, Answer};
+use crate::delivery::{
+    Delivery, DeliveryMetrics, DeliveryOptions, DeliveryWriter, Ids, Limits, Order, Outcome, Parcel, Rows, Transport, options,
+};
+
+/// Bytes of a body around its records.
+const ENVELOPE_BYTES: usize = 128;
+
+/// Bytes of a record around its data: `{"data":""},`.
+const RECORD_ENVELOPE_BYTES: usize = 12;
+
+/// Bytes of an answer that are read.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+
+const OPTIONS: &[OptionSpec] = &[
+    OptionSpec { name: "url", kind: OptionKind::Text, required: true, default: None, help: "The endpoint, https:// or http://." },
+    OptionSpec {
+        name: "access_key",
+        kind: OptionKind::Text,
+        required: false,
+        default: None,
+        help: "What the endpoint knows the sender by, such as a token of Splunk or an API key of Datadog.",
+    },
+    OptionSpec {
+        name: "attributes",
+        kind: OptionKind::Text,
+        required: false,
+        default: None,
+        help: "Attributes of all records: 'name=value, other=value'.",
+    },
+    OptionSpec {
+        name: "source_arn",
+        kind: OptionKind::Text,
+        required: false,
+        default: None,
+        help: "The ARN of the delivery stream that requests name; a made-up one that ends in the sink's name unless given.",
+    },
+    OptionSpec {
+        name: "compression",
+        kind: OptionKind::OneOf(&["none", "gzip"]),
+        required: false,
+        default: Some("none"),
+        help: "How bodies are compressed.",
+    },
+    OptionSpec {
+        name: "ca_file",
+        kind: OptionKind::Text,
+        required: false,
+        default: None,
+        help: "Certificates in PEM to trust besides the system's.",
+    },
+    options::NEWLINE,
+    options::batch_records(100_000, "500", "Most records of a request."),
+    options::batch_bytes("1mb", "Most bytes of a body before compression; the protocol has at most 64mb."),
+    options::linger("1s"),
+    options::max_in_flight("4"),
+    options::BUFFER_BYTES,
+    options::request_timeout("3min"),
+    options::RETRY_MIN_DELAY,
+    options::RETRY_MAX_DELAY,
+    options::RETRY_MAX_ELAPSED,
+];
+
+/// Makes `http` sinks.
+#[derive(Debug)]
+pub struct HttpSinkFactory;
+
+impl SinkFactory for HttpSinkFactory {
+    fn name(&self) -> &'static str {
+        "http"
+    }
+
+    fn options(&self) -> &'static [OptionSpec] {
+        OPTIONS
+    }
+
+    fn formats(&self) -> &'static [&'static str] {
+        &["json", "csv"]
+    }
+
+    fn create(&self, definition: &SinkDefinition, options: &Options) -> Result<Arc<dyn Sink>> {
+        let text = options.text("url").unwrap_or_default();
+        let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        let url = url.ok_or_else(|| {
+            Error::config(format!("option \"url\" cannot be '{text}'"))
+                .with_hint("Give an address such as https://example.com/x.")
+        })?;
+        let mut delivery = DeliveryOptions::try_new(options, protocol::BODY_BYTES_MAX)?;
+        if delivery.batch_bytes < 1_024 {
+            return Err(Error::config(format!("option \"batch.bytes\" cannot be {} bytes", delivery.batch_bytes))
+                .with_hint("A body has 1kb to 64mb."));
+        }
+        delivery.batch_bytes -= ENVELOPE_BYTES;
+        Ok(Arc::new(HttpSink {
+            headers: headers(&definition.name, options)?,
+            url,
+            gzip: options.text("compression") == Some("gzip"),
+            ca_file: options.text("ca_file").map(PathBuf::from),
+            delivery,
+            rows: Rows {
+                sink: definition.name.clone(),
+                schema: Arc::clone(&definition.schema),
+                format: options::record_format("http", definition.format.as_ref())?,
+            },
+            metrics: Arc::default(),
+        }))
+    }
+}
+
+/// The headers that all requests of a sink have.
+fn headers(sink: &str, options: &Options) -> Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    let mut add = |name: &'static str, option: &str, value: &str| -> Result<()> {
+        let value = HeaderValue::from_str(value).ok().filter(|_| value.is_ascii()).ok_or_else(|| {
+            Error::config(format!("option \"{option}\" cannot be sent in a header")).with_hint("Use printable ASCII characters.")
+        })?;
+        headers.insert(HeaderName::from_static(name), value);
+        Ok(())
+    };
+    add(protocol::PROTOCOL_VERSION.0, "", protocol::PROTOCOL_VERSION.1)?;
+    match options.text("source_arn") {
+        Some(arn) => add(protocol::SOURCE_ARN, "source_arn", arn)?,
+        None => {
+            let name: String =
+                sink.chars().map(|c| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '-' }).collect();
+            add(protocol::SOURCE_ARN, "", &format!("arn:aws:firehose:us-east-1:000000000000:deliverystream/{name}"))?;
+        }
+    }
+    if let Some(attributes) = options.text("attributes") {
+        add(protocol::COMMON_ATTRIBUTES, "attributes", &protocol::common_attributes(attributes)?)?;
+    }
+    if let Some(key) = options.text("access_key") {
+        if key.len() > protocol::ACCESS_KEY_BYTES_MAX {
+            return Err(Error::config(format!("option \"access_key\" has {} bytes", key.len()))
+                .with_hint("The protocol has at most 4,096."));
+        }
+        add(protocol::ACCESS_KEY, "access_key", key)?;
+    }
+    if let Some(key) = headers.get_mut(protocol::ACCESS_KEY) {
+        // Kept out of debug output.
+        key.set_sensitive(true);
+    }
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(headers)
+}
+
+/// A bound `http` sink.
+#[derive(Debug)]
+struct HttpSink {
+    url: Url,
+    headers: HeaderMap,
+    gzip: bool,
+    ca_file: Option<PathBuf>,
+    delivery: DeliveryOptions,
+    rows: Rows,
+    metrics: Arc<DeliveryMetrics>,
+}
+
+#[async_trait]
+impl Sink for HttpSink {
+    async fn open(&self, _state: Option<&SinkState>, context: &SinkContext) -> Result<Box<dyn SinkWriter>> {
+        let options = self.delivery.clone();
+        let mut shown = self.url.clone();
+        // A key may stand in the query.
+        shown.set_query(None);
+        let transport = Post {
+            client: client(self.ca_file.as_ref())?,
+            subject: format!("POST of {shown}"),
+            url: self.url.clone(),
+            headers: self.headers.clone(),
+            gzip: self.gzip,
+            clock: Arc::clone(&context.clock),
+            ids: Ids::new(&self.rows.sink, context.clock.now()),
+        };
+        let delivery = Delivery {
+            limits: Limits {
+                records: options.batch_records,
+                bytes: options.batch_bytes,
+                record_bytes: (options.batch_bytes - RECORD_ENVELOPE_BYTES) / 4 * 3,
+                linger: options.linger,
+                cost: |_, data| data.div_ceil(3) * 4 + RECORD_ENVELOPE_BYTES,
+            },
+            options,
+            order: Order::Plain,
+            routing: None,
+            pack: None,
+            transport: Arc::new(transport),
+            metrics: Arc::clone(&self.metrics),
+        };
+        Ok(Box::new(DeliveryWriter::start(&self.rows, delivery, context)?))
+    }
+
+    fn metrics(&self) -> Vec<ConnectorMetric> {
+        self.metrics.list()
+    }
+}
+
+/// A client with rustls on ring, that follows no redirect: a key would go with it.
+fn client(ca_file: Option<&PathBuf>) -> Result<Client> {
+    static PROVIDER: OnceLock<()> = OnceLock::new();
+    PROVIDER.get_or_init(|| {
+        // It fails if the program has chosen a provider already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+    let mut builder =
+        Client::builder().redirect(redirect::Policy::none()).user_agent(concat!("kinesql/", env!("CARGO_PKG_VERSION")));
+    if let Some(path) = ca_file {
+        let unusable = || format!("option \"ca_file\": the certificates '{}' cannot be used", path.display());
+        let pem = std::fs::read(path).map_err(|error| Error::config(unusable()).with_cause(error))?;
+        let certificates =
+            reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| Error::config(unusable()).with_cause(error))?;
+        if certificates.is_empty() {
+            return Err(Error::config(unusable()).with_hint("It must hold certificates in PEM: '-----BEGIN CERTIFICATE-----'."));
+        }
+        builder = certificates.into_iter().fold(builder, reqwest::ClientBuilder::add_root_certificate);
+    }
+    builder.build().map_err(|error| Error::config("an HTTPS client cannot be made").with_cause(error))
+}
+
+/// Makes the requests.
+#[derive(Debug)]
+struct Post {
+    client: Client,
+    url: Url,
+    subject: String,
+    headers: HeaderMap,
+    gzip: bool,
+    clock: Arc<dyn Clock>,
+    ids: Ids,
+}
+
+impl Post {
+    fn request(&self, id: &str, parcel: &Parcel) -> Result<reqwest::RequestBuilder> {
+        let body = protocol::body(id, self.clock.now(), parcel.records.iter().map(|record| record.data.as_ref()))?;
+        let request = self.client.post(self.url.clone()).headers(self.headers.clone()).header(protocol::REQUEST_ID, id);
+        Ok(if self.gzip { request.header(CONTENT_ENCODING, "gzip").body(protocol::gzip(&body)?) } else { request.body(body) })
+    }
+
+    fn unavailable(&self, what: &str) -> Error {
+        let what: Vec<_> = what.split_whitespace().collect();
+        Error::unavailable(format!("{}: {}", self.subject, what.join(" ")))
+    }
+}
+
+#[async_trait]
+impl Transport for Post {
+    async fn send(&self, parcel: &Parcel) -> Outcome {
+        let id = self.ids.id(parcel.id);
+        let request = match self.request(&id, parcel) {
+            Ok(request) => request,
+            Err(error) => return Outcome::Fatal(error),
+        };
+        let mut response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => return Outcome::again(self.unavailable(&causes(&error.without_url()))),
+        };
+        let status = response.status();
+        let after = retry_after(response.headers());
+        let mut body = Vec::new();
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) if body.len() + chunk.len() <= ANSWER_BYTES_MAX => body.extend_from_slice(&chunk),
+                Ok(Some(_)) => return Outcome::again(self.unavailable("the answer is longer than 1 MB")),
+                Ok(None) => break,
+                Err(error) => return Outcome::again(self.unavailable(&causes(&error.without_url()))),
+            }
+        }
+        let answer = Answer::of(&body);
+        if status == StatusCode::OK {
+            return match answer.objection(&id) {
+                None => Outcome::Accepted,
+                Some(objection) => Outcome::again(self.unavailable(&objection)),
+            };
+        }
+        let said = answer.error_message.map(|message| format!(": {message}")).unwrap_or_default();
+        let error = self.unavailable(&format!("{status}{said}"));
+        match status {
+            StatusCode::PAYLOAD_TOO_LARGE => Outcome::TooLarge(error),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Outcome::Fatal(
+                Error::config(error.message()).with_hint("Check option \"access_key\": the endpoint does not know it."),
+            ),
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::GONE => Outcome::Fatal(
+                Error::config(error.message()).with_hint("Check option \"url\": nothing receives deliveries there."),
+            ),
+            status if status.is_redirection() => {
+                Outcome::Fatal(Error::config(error.message()).with_hint("Check option \"url\": redirects are not followed."))
+            }
+            _ => Outcome::Retry { error, throttled: status == StatusCode::TOO_MANY_REQUESTS, after },
+        }
+    }
+}
+
+/// Seconds that an endpoint asks to wait; dates, which are rare, are not kept to.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// An error with its causes in one line: reqwest's own text says little.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(&format!(": {next}"));
+        cause = next.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,358 @@
+//! Records through the function: batches out, results in, put together again in order.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arrow::array::{Array, AsArray, UInt32Array};
+use arrow::compute::take_record_batch;
+use arrow::datatypes::TimestampMillisecondType;
+use arrow::record_batch::RecordBatch;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use kinesql_engine::connector::{ConnectorMetric, Envelopes, Records};
+use kinesql_engine::format::{RejectReason, Rejected};
+use kinesql_engine::runtime::clock::Clock;
+use kinesql_engine::{Error, Result};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+
+use super::super::function::Function;
+use crate::delivery::{Backoff, Ids, Outcome};
+use crate::file::framing::Framing;
+
+/// Wait after a first failure, and the longest one.
+const RETRY_DELAYS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+/// Bytes of a request around its records: identifiers and two ARNs of at most 2,048 characters.
+const ENVELOPE_BYTES: usize = 4_352;
+
+/// Bytes of a record around its data: identifier, metadata with a partition key of 256 characters, member names.
+const RECORD_ENVELOPE_BYTES: usize = 1_600;
+
+/// The function and how it is used.
+#[derive(Debug)]
+pub(super) struct Processor {
+    pub(super) function: Function,
+    pub(super) application_arn: String,
+    pub(super) stream_arn: Option<String>,
+    pub(super) framing: Framing,
+    pub(super) batch_records: usize,
+    pub(super) batch_bytes: usize,
+    pub(super) concurrency: usize,
+    /// One for each invocation that may be under way.
+    pub(super) permits: Semaphore,
+    pub(super) timeout: Duration,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) ids: Ids,
+    pub(super) work: Work,
+}
+
+/// What was done so far.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    invocations: AtomicU64,
+    failures: AtomicU64,
+    dropped: AtomicU64,
+    failed: AtomicU64,
+    next_id: AtomicU64,
+}
+
+impl Work {
+    pub(super) fn metrics(&self) -> Vec<ConnectorMetric> {
+        let metric =
+            |name, value: &AtomicU64| ConnectorMetric { name, part: String::new(), value: value.load(Ordering::Relaxed) as f64 };
+        vec![
+            metric("preprocessor_invocations", &self.invocations),
+            metric("preprocessor_invocations_failed", &self.failures),
+            metric("preprocessor_records_dropped", &self.dropped),
+            metric("preprocessor_records_failed", &self.failed),
+        ]
+    }
+}
+
+/// A record on its way.
+#[derive(Debug, Clone)]
+struct Input {
+    id: String,
+    data: Bytes,
+    /// First byte within its piece.
+    position: usize,
+    metadata: Option<Metadata>,
+}
+
+/// What becomes of a record.
+#[derive(Debug)]
+enum Verdict {
+    Replaced(Vec<u8>),
+    Dropped,
+    Failed(RejectReason, String),
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Request<'a> {
+    invocation_id: String,
+    application_arn: &'a str,
+    stream_arn: &'a str,
+    records: Vec<RequestRecord<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RequestRecord<'a> {
+    record_id: &'a str,
+    data: String,
+    #[serde(flatten)]
+    metadata: Option<&'a Metadata>,
+}
+
+/// What the service says of a record, under the name that functions look for.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Metadata {
+    KinesisStreamRecordMetadata(KinesisMetadata),
+    KinesisFirehoseRecordMetadata(FirehoseMetadata),
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct KinesisMetadata {
+    shard_id: String,
+    partition_key: String,
+    sequence_number: String,
+    /// Seconds since 1970.
+    approximate_arrival_timestamp: i64,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FirehoseMetadata {
+    /// Milliseconds since 1970.
+    approximate_arrival_timestamp: i64,
+}
+
+impl Metadata {
+    /// From the columns of kda-sql-reference.md §3.3, as far as the source has them.
+    fn of(columns: &RecordBatch, row: usize) -> Option<Self> {
+        let text = |name: &str| {
+            let column = columns.column_by_name(name)?.as_string_opt::<i32>()?;
+            column.is_valid(row).then(|| column.value(row).to_owned())
+        };
+        let arrival = columns.column_by_name("APPROXIMATE_ARRIVAL_TIME")?.as_primitive_opt::<TimestampMillisecondType>()?;
+        let arrival = if arrival.is_valid(row) { arrival.value(row) } else { 0 };
+        Some(match text("SHARD_ID") {
+            Some(shard_id) => Metadata::KinesisStreamRecordMetadata(KinesisMetadata {
+                shard_id,
+                partition_key: text("PARTITION_KEY").unwrap_or_default(),
+                sequence_number: text("SEQUENCE_NUMBER").unwrap_or_default(),
+                approximate_arrival_timestamp: arrival.div_euclid(1_000),
+            }),
+            None => Metadata::KinesisFirehoseRecordMetadata(FirehoseMetadata { approximate_arrival_timestamp: arrival }),
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    records: Vec<AnswerRecord>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AnswerRecord {
+    record_id: String,
+    result: String,
+    #[serde(default)]
+    data: Option<String>,
+}
+
+impl Processor {
+    /// What the function makes of a piece, which keeps its offset.
+    pub(super) async fn process(self: &Arc<Self>, mut records: Records) -> Result<Records> {
+        let inputs = self.inputs(&records);
+        let stream_arn: Arc<str> = self.stream_arn.as_deref().map_or_else(|| Arc::clone(&records.origin), Arc::from);
+        let batches = self.batches(inputs.clone());
+        // Spawned, so that they go on while the job is busy with what came before.
+        let invocations = batches.into_iter().map(|batch| {
+            let (processor, stream_arn) = (Arc::clone(self), Arc::clone(&stream_arn));
+            async move {
+                let mut task = AbortOnDrop(tokio::spawn(async move { processor.judge(batch, &stream_arn).await }));
+                task.result().await
+            }
+        });
+        let verdicts: Vec<Vec<Verdict>> = futures::stream::iter(invocations).buffered(self.concurrency).try_collect().await?;
+        let (mut bytes, mut ends, mut kept) = (Vec::with_capacity(records.bytes.len()), Vec::new(), Vec::new());
+        for (place, (input, verdict)) in inputs.into_iter().zip(verdicts.into_iter().flatten()).enumerate() {
+            match verdict {
+                Verdict::Replaced(data) => {
+                    bytes.extend_from_slice(&data);
+                    // Records are lines unless the service keeps them apart.
+                    if records.envelopes.is_none() && !data.ends_with(b"\n") && !data.is_empty() {
+                        bytes.push(b'\n');
+                    }
+                    ends.push(u32::try_from(bytes.len()).map_err(|_| Error::internal("a piece has 4 GB"))?);
+                    kept.push(place as u32);
+                }
+                Verdict::Dropped => drop(self.work.dropped.fetch_add(1, Ordering::Relaxed)),
+                Verdict::Failed(reason, message) => {
+                    self.work.failed.fetch_add(1, Ordering::Relaxed);
+                    records.rejected.push(Rejected::new(&input.data, input.position, reason, message));
+                }
+            }
+        }
+        records.bytes = Bytes::from(bytes);
+        records.envelopes = match records.envelopes {
+            Some(envelopes) => {
+                Some(Envelopes { ends, columns: take_record_batch(&envelopes.columns, &UInt32Array::from(kept))? })
+            }
+            None => None,
+        };
+        Ok(records)
+    }
+
+    /// The records of a piece: as its envelopes say, else as the format frames them.
+    fn inputs(&self, records: &Records) -> Vec<Input> {
+        let mut inputs = Vec::new();
+        let mut push = |start: usize, end: usize, metadata: Option<Metadata>| {
+            let data = records.bytes.slice(start..end);
+            let id = self.ids.id(self.work.next_id.fetch_add(1, Ordering::Relaxed));
+            inputs.push(Input { id, data, position: start, metadata });
+        };
+        let mut start = 0;
+        match &records.envelopes {
+            Some(envelopes) => {
+                for (row, end) in envelopes.ends.iter().enumerate() {
+                    push(start, *end as usize, Metadata::of(&envelopes.columns, row));
+                    start = *end as usize;
+                }
+            }
+            None => {
+                while start < records.bytes.len() {
+                    let rest = &records.bytes[start..];
+                    let length = self.framing.first_record(rest).unwrap_or(rest.len());
+                    // The line break belongs to the framing, not to the record.
+                    let record = rest[..length].strip_suffix(b"\n").unwrap_or(&rest[..length]);
+                    if !record.trim_ascii().is_empty() {
+                        push(start, start + record.len(), None);
+                    }
+                    start += length;
+                }
+            }
+        }
+        inputs
+    }
+
+    fn batches(&self, inputs: Vec<Input>) -> Vec<Vec<Input>> {
+        let mut batches: Vec<Vec<Input>> = Vec::new();
+        let mut bytes = 0;
+        for input in inputs {
+            let cost = input.data.len().div_ceil(3) * 4 + RECORD_ENVELOPE_BYTES;
+            match batches.last_mut() {
+                Some(last) if last.len() < self.batch_records && bytes + cost <= self.batch_bytes => {
+                    last.push(input);
+                    bytes += cost;
+                }
+                _ => {
+                    batches.push(vec![input]);
+                    bytes = ENVELOPE_BYTES + cost;
+                }
+            }
+        }
+        batches
+    }
+
+    /// A verdict for each record, in order; fails only if no invocation can ever succeed.
+    fn judge<'a>(&'a self, batch: Vec<Input>, stream_arn: &'a str) -> BoxFuture<'a, Result<Vec<Verdict>>> {
+        async move {
+            let mut backoff = Backoff::new(RETRY_DELAYS.0, RETRY_DELAYS.1, self.ids.seed());
+            let mut failures = 0;
+            loop {
+                match self.invoke(&batch, stream_arn).await {
+                    Ok(verdicts) => return Ok(verdicts),
+                    Err(Outcome::TooLarge(error)) if batch.len() == 1 => {
+                        return Ok(vec![Verdict::Failed(RejectReason::TooLarge, error.message().to_owned())]);
+                    }
+                    Err(Outcome::TooLarge(_)) => {
+                        let (first, second) = batch.split_at(batch.len() / 2);
+                        let mut verdicts = self.judge(first.to_vec(), stream_arn).await?;
+                        verdicts.extend(self.judge(second.to_vec(), stream_arn).await?);
+                        return Ok(verdicts);
+                    }
+                    Err(Outcome::Fatal(error)) => return Err(error),
+                    Err(_) => {
+                        failures += 1;
+                        self.work.failures.fetch_add(1, Ordering::Relaxed);
+                        self.clock.sleep(backoff.after(failures)).await;
+                    }
+                }
+            }
+        }
+        .boxed()
+    }
+
+    async fn invoke(&self, batch: &[Input], stream_arn: &str) -> Result<Vec<Verdict>, Outcome> {
+        let records = batch.iter().map(|input| RequestRecord {
+            record_id: &input.id,
+            data: STANDARD.encode(&input.data),
+            metadata: input.metadata.as_ref(),
+        });
+        let request = Request {
+            invocation_id: self.ids.id(self.work.next_id.fetch_add(1, Ordering::Relaxed)),
+            application_arn: &self.application_arn,
+            stream_arn,
+            records: records.collect(),
+        };
+        let payload = serde_json::to_vec(&request);
+        let payload =
+            payload.map_err(|error| Outcome::Fatal(Error::internal("a request cannot be written as JSON").with_cause(error)))?;
+        let permit = self.permits.acquire().await;
+        let _permit = permit.map_err(|error| Outcome::Fatal(Error::internal("invocations are closed").with_cause(error)))?;
+        self.work.invocations.fetch_add(1, Ordering::Relaxed);
+        let again = |what: &str| Outcome::again(self.function.failed(what));
+        let returned = tokio::select! {
+            returned = self.function.invoke(payload) => returned?,
+            () = self.clock.sleep(self.timeout) => return Err(again("no answer in time")),
+        };
+        let answer: Answer = serde_json::from_slice(&returned)
+            .map_err(|error| again(&format!("its answer is not that of a pre-processor: {error}")))?;
+        let mut answers: HashMap<String, AnswerRecord> =
+            answer.records.into_iter().map(|record| (record.record_id.clone(), record)).collect();
+        let verdicts = batch.iter().map(|input| {
+            let Some(AnswerRecord { result, data, .. }) = answers.remove(&input.id) else {
+                return Err(again(&format!("record {} is missing in its answer", input.id)));
+            };
+            match result.as_str() {
+                "Ok" => match data.map(|data| STANDARD.decode(data)) {
+                    Some(Ok(data)) => Ok(Verdict::Replaced(data)),
+                    Some(Err(_)) => Err(again(&format!("data of record {} is not base64", input.id))),
+                    None => Err(again(&format!("record {} is Ok but has no data", input.id))),
+                },
+                "Dropped" => Ok(Verdict::Dropped),
+                "ProcessingFailed" => {
+                    Ok(Verdict::Failed(RejectReason::ProcessingFailed, "the pre-processor could not process it".to_owned()))
+                }
+                other => Err(again(&format!("the result of record {} is '{other}'", input.id))),
+            }
+        });
+        verdicts.collect()
+    }
+}
+
+struct AbortOnDrop<T>(tokio::task::JoinHandle<Result<T>>);
+
+impl<T> AbortOnDrop<T> {
+    async fn result(&mut self) -> Result<T> {
+        (&mut self.0).await.map_err(|error| Error::internal("an invocation ended unexpectedly").with_cause(error))?
+    }
+}
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
