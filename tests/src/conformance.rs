@@ -17,7 +17,8 @@
 //!   differs: it has 5
 //! ```
 //!
-//! Any .slt file names what its next record shows in a comment: `# covers: 1.1/line-comment 1.1/block-comment`.
+//! Any .slt file names what its next record shows in a comment: `# covers: 1.1/line-comment 1.1/block-comment`. What needs a
+//! source or a sink of its own is shown by a test in Rust, with the same comment: `// covers: 3.3/arrival`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -61,7 +62,7 @@ pub struct Section {
 pub struct Claim {
     /// The item.
     pub id: String,
-    /// The file, from `slt` on.
+    /// The file, from `tests` on.
     pub file: String,
     /// The line of the comment.
     pub line: usize,
@@ -139,6 +140,20 @@ pub fn claims(file: &str, text: &str) -> Result<Vec<Claim>, String> {
         None => Ok(claims),
         Some((line, id)) => Err(format!("{file}:{line}: no record follows that could show {id}")),
     }
+}
+
+/// What a file of tests in Rust says that it shows.
+pub fn claims_of_tests(file: &str, text: &str) -> Vec<Claim> {
+    let lines =
+        text.lines().enumerate().filter_map(|(number, line)| Some((number + 1, line.trim().strip_prefix("// covers: ")?)));
+    let claim = |(line, id): (usize, &str)| Claim {
+        id: id.to_owned(),
+        file: file.to_owned(),
+        line,
+        refuses: false,
+        record: String::new(),
+    };
+    lines.flat_map(|(line, ids)| ids.split_whitespace().map(move |id| (line, id))).map(claim).collect()
 }
 
 /// What does not fit between items and claims, one line each.
@@ -223,8 +238,9 @@ pub fn page(sections: &[Section], claims: &[Claim]) -> String {
 }
 
 fn link(file: &str) -> String {
-    let name = file.strip_prefix("kda/").unwrap_or(file);
-    format!("[{}](../tests/slt/{file})", name.strip_suffix(".slt").unwrap_or(name))
+    let name = file.strip_prefix("slt/").unwrap_or(file);
+    let name = name.strip_prefix("kda/").unwrap_or(name);
+    format!("[{}](../tests/{file})", name.strip_suffix(".slt").unwrap_or(name))
 }
 
 /// Text inside a table of Markdown.

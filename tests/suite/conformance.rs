@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kinesql_tests::conformance::{Claim, Section, State, claims, contradictions, files, page, sections};
+use kinesql_tests::conformance::{Claim, Section, State, claims, claims_of_tests, contradictions, files, page, sections};
 use kinesql_tests::driver::{Driver, Mode};
 
 /// What the statements that must be refused refer to.
@@ -16,13 +16,13 @@ const SETUP: &str = r#"
     CREATE PUMP "P" AS INSERT INTO "OUT" SELECT STREAM "k", "v" FROM "S";
 "#;
 
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("slt")
+fn tests() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 fn items() -> Vec<Section> {
     let mut all = Vec::new();
-    for file in files(&folder(), "txt").expect("readable") {
+    for file in files(&tests().join("slt"), "txt").expect("readable") {
         let text = std::fs::read_to_string(&file).expect("readable");
         all.extend(sections(&text).unwrap_or_else(|problem| panic!("{}: {problem}", file.display())));
     }
@@ -30,10 +30,14 @@ fn items() -> Vec<Section> {
 }
 
 fn specifications() -> Vec<Claim> {
+    let read = |file: &PathBuf| std::fs::read_to_string(file).expect("readable");
+    let name = |file: &PathBuf| file.strip_prefix(tests()).expect("inside").display().to_string();
     let mut all = Vec::new();
-    for file in files(&folder(), "slt").expect("readable") {
-        let name = file.strip_prefix(folder()).expect("inside").display().to_string();
-        all.extend(claims(&name, &std::fs::read_to_string(&file).expect("readable")).expect("claims with records"));
+    for file in files(&tests().join("slt"), "slt").expect("readable") {
+        all.extend(claims(&name(&file), &read(&file)).expect("claims with records"));
+    }
+    for file in files(&tests().join("suite"), "rs").expect("readable") {
+        all.extend(claims_of_tests(&name(&file), &read(&file)));
     }
     all
 }
@@ -46,7 +50,7 @@ fn every_item_has_its_specification_and_every_specification_its_item() {
 
 #[test]
 fn the_page_is_what_items_and_specifications_say() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/conformance.md");
+    let path = tests().join("../docs/conformance.md");
     let page = page(&items(), &specifications());
     if std::env::var_os("CONFORMANCE_UPDATE").is_some() {
         std::fs::write(&path, &page).expect("writable");
