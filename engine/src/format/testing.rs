@@ -78,6 +78,7 @@ fn shown(rejected: &Rejected) -> String {
         RejectReason::Parse => "Parse",
         RejectReason::Coercion => "Coercion",
         RejectReason::TooLarge => "TooLarge",
+        RejectReason::ProcessingFailed => "ProcessingFailed",
     };
     format!("{reason}@{}: {}", rejected.position, rejected.message)
 }
