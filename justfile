@@ -39,9 +39,10 @@ bench *args:
     cargo build --release -p kinesql -p kinesql-benches
     cargo run --release -p kinesql-benches -- {{args}}
 
-# Microbenchmarks of the formats and the anomaly models.
+# Microbenchmarks of the formats, the windows, the joins and the anomaly models.
 microbench:
-    cargo bench --workspace --bench json_decode --bench json_encode --bench random_cut_forest
+    cargo bench --workspace --bench json_decode --bench json_encode --bench hop_window --bench sliding_window --bench window_join \
+      --bench random_cut_forest
 
 # RANDOM_CUT_FOREST beside the service's recorded scores of the Numenta Anomaly Benchmark, from a copy of github.com/numenta/NAB.
 anomaly-quality nab_dir *seeds:

@@ -13,6 +13,7 @@ mod process;
 mod report;
 mod startup;
 mod ticks;
+mod workloads;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -20,6 +21,8 @@ use std::process::Command;
 use clap::{Parser, Subcommand};
 use datafusion::common::exec_err;
 use datafusion::error::Result;
+
+use crate::workloads::Workload;
 
 /// The same allocator as the `kinesql` binary, so that DataFusion's batch answer has it too.
 #[global_allocator]
@@ -46,8 +49,11 @@ struct Args {
 
 #[derive(Subcommand)]
 enum What {
-    /// JSON lines in, JSON lines out: filter and projection, and 10-second windows.
-    Files,
+    /// JSON lines in, JSON lines out: filters, windows and joins.
+    Files {
+        /// Only this workload: filter, window, window-100000, sliding, lookup, join or top.
+        workload: Option<String>,
+    },
     /// The windows over Arrow batches in memory, on one core and on two.
     Memory {
         /// Only this many tickers.
@@ -60,7 +66,7 @@ enum What {
     Anomaly,
     /// One DataFusion batch query; the other benchmarks start it as a process of its own.
     #[command(hide = true)]
-    Batch { workload: files::Workload, input: PathBuf, output: PathBuf, partitions: usize },
+    Batch { workload: String, output: PathBuf, partitions: usize },
     /// RANDOM_CUT_FOREST over a file of rows; the comparison starts it as a process of its own.
     #[command(hide = true)]
     Forest { file: PathBuf, columns: usize, shingle_size: usize, threads: usize },
@@ -69,11 +75,13 @@ enum What {
 fn main() -> Result<()> {
     let args = Args::parse();
     match &args.what {
-        Some(What::Batch { workload, input, output, partitions }) => return batch::run(*workload, input, output, *partitions),
+        Some(What::Batch { workload, output, partitions }) => {
+            return batch::run(Workload::named(workload)?, args.rows, output, *partitions);
+        }
         Some(What::Forest { file, columns, shingle_size, threads }) => {
             return anomaly::score(file, *columns, *shingle_size, *threads);
         }
-        Some(What::Files) => files::run(&args)?,
+        Some(What::Files { workload }) => files::run(&args, workload.as_deref())?,
         Some(What::Memory { tickers }) => memory::run(&args, *tickers)?,
         Some(What::Startup) => startup::run(&args)?,
         Some(What::Anomaly) => anomaly::run(&args)?,

@@ -15,7 +15,8 @@ use kinesql_engine::Engine;
 use kinesql_engine::connector::memory::MemorySource;
 
 use crate::report::{Runs, heading};
-use crate::{Args, batch, ticks};
+use crate::workloads;
+use crate::{Args, ticks};
 
 const WINDOW: &str = r#"
     SELECT STREAM "TICKER_SYMBOL", COUNT(*) AS "TICKS", AVG("PRICE") AS "AVERAGE", MIN("PRICE") AS "LOW", MAX("PRICE") AS "HIGH"
@@ -85,7 +86,7 @@ async fn hash_aggregate(schema: SchemaRef, batches: Vec<RecordBatch>, partitions
     }
     session.register_table("ticks", Arc::new(MemTable::try_new(schema, parts)?))?;
     let start = Instant::now();
-    let answer = session.sql(batch::WINDOW).await?.execute_stream().await?;
+    let answer = session.sql(workloads::WINDOW.datafusion()).await?.execute_stream().await?;
     let rows = answer.try_fold(0, async |rows, batch| Ok(rows + batch.num_rows())).await?;
     Ok((start.elapsed(), rows))
 }

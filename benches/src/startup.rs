@@ -7,9 +7,10 @@ use std::time::Instant;
 
 use datafusion::error::Result;
 
-use crate::files::{Workload, binary, kinesql};
+use crate::files::{binary, kinesql};
 use crate::report::{Runs, heading};
-use crate::{Args, process, ticks};
+use crate::workloads::WINDOW;
+use crate::{Args, process};
 
 const SCRIPT: &str = r#"
     CREATE SOURCE "TICKS" (TICKER_SYMBOL VARCHAR(4), PRICE REAL, EVENT_TIME TIMESTAMP,
@@ -37,10 +38,10 @@ pub fn run(args: &Args) -> Result<()> {
     heading("Peak resident memory, W2 with 100 tickers");
     let mut medians = Vec::new();
     for rows in [1_000_000, 20_000_000] {
-        let input = ticks::file(rows, 100)?;
+        let inputs = WINDOW.inputs(rows)?;
         let mut rss = Runs::default();
         for _ in 0..args.runs.min(3) {
-            let taken = process::run(&mut kinesql(args, Workload::Window, &input, &folder.join("out.jsonl"), 1)?)?;
+            let taken = process::run(&mut kinesql(args, &WINDOW, &inputs, &folder.join("out.jsonl"), 1)?)?;
             rss.add(taken.rss_bytes as f64 / 1e6);
             std::fs::remove_dir_all(folder.join("checkpoints"))?;
         }

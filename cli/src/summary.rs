@@ -51,7 +51,8 @@ pub fn summary(metrics: &Metrics, elapsed: Duration, succeeded: bool) -> String 
     let of_sources = metrics.sources.iter().map(|source| (&source.name, source.of_connector()));
     let of_sinks = metrics.sinks.iter().map(|sink| (&sink.name, sink.of_connector()));
     for (name, numbers) in of_sources.chain(of_sinks) {
-        let numbers: Vec<_> = total(&numbers).iter().map(number).collect();
+        // Nothing that happened is nothing to say.
+        let numbers: Vec<_> = total(&numbers).iter().filter(|metric| metric.value > 0.0).map(number).collect();
         if !numbers.is_empty() {
             let _ = write!(text, "\n  {name}: {}", numbers.join(", "));
         }
@@ -181,6 +182,13 @@ mod tests {
         assert_eq!(size(1_234_567.0), "1.23 MB");
         assert_eq!([90, 61_000, 5_400_000].map(|ms| time(Duration::from_millis(ms))), ["90 ms", "1 min 1 s", "1 h 30 min"]);
         assert_eq!(date_time(1_704_067_205_999), "2024-01-01 00:00:05");
+    }
+
+    #[test]
+    fn numbers_of_connectors_have_their_unit_and_their_shard() {
+        let metric = |name, part: &str, value| number(&ConnectorMetric { name, part: part.to_owned(), value });
+        assert_eq!(metric("throttles", "", 1_204.0), "throttles 1,204");
+        assert_eq!(metric("behind_latest_ms", "shard-1", 1_204.0), "behind_latest 1.2 s (shard-1)");
     }
 
     #[test]

@@ -90,6 +90,11 @@ impl AwsOptions {
         Ok(new)
     }
 
+    /// The same, but the service is at `endpoint`.
+    pub fn with_endpoint(self, endpoint: &str) -> Self {
+        Self { endpoint: Some(endpoint.to_owned()), ..self }
+    }
+
     /// What the SDK's clients are made from. Reads files and the environment; asks no service yet but for a role.
     pub async fn load(&self) -> Result<SdkConfig> {
         let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http_client()?);

@@ -4,13 +4,16 @@
 //! | --- | --- |
 //! | [`All`] | every one |
 //! | [`Worker`] | those whose hash range has its middle in the process's part of the hash space: `worker = '2/5'` |
+//! | `Leases` (lease/) | those whose leases it holds: `lease = 'dynamodb'` |
 //!
 //! An assignment that changes while the job runs (leases) says how often it wants to be asked.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use kinesql_engine::runtime::clock::Clock;
 use kinesql_engine::{Error, Result};
 
 use super::position::{LaneOffset, Position, ShardId};
@@ -24,11 +27,27 @@ pub(crate) struct Owned {
     /// Where another process left off; None: as this process's own checkpoint, or the start of the job, says. Counts when the
     /// shard is taken, not later.
     pub(crate) position: Option<Position>,
+    /// True if another process asks for the shard: it is not read any further, and stays until a checkpoint has said so
+    /// ([`LaneOffset::parked`]), which is where the other one goes on.
+    pub(crate) parked: bool,
+}
+
+impl Owned {
+    /// A shard that is read from where this process's own checkpoint, or the start of the job, says.
+    pub(crate) fn from_here(shard: &ShardId) -> Self {
+        Self { shard: shard.clone(), position: None, parked: false }
+    }
 }
 
 /// Decides which shards this process reads.
 #[async_trait]
 pub(crate) trait ShardAssignment: Send + Sync + Debug {
+    /// A job starts, before any other call but of assignments that never change. Without a checkpoint it starts at `start`;
+    /// `checkpointed` says whether it takes any.
+    async fn start(&self, _clock: &Arc<dyn Clock>, _start: &Position, _checkpointed: bool) -> Result<()> {
+        Ok(())
+    }
+
     /// The shards owned from now on, out of `shards`, all that the stream lists. Called after each listing and every
     /// [`Self::poll_interval`]. A shard that is left out is not read any further; it may come back later. Who gives out shards
     /// one by one gives a child only when its parents are read to their ends, unless this process reads them itself: then it
@@ -58,7 +77,7 @@ pub(crate) struct All;
 #[async_trait]
 impl ShardAssignment for All {
     async fn poll(&self, shards: &[Shard]) -> Result<Vec<Owned>> {
-        Ok(shards.iter().map(|shard| Owned { shard: shard.id.clone(), position: None }).collect())
+        Ok(shards.iter().map(|shard| Owned::from_here(&shard.id)).collect())
     }
 }
 
@@ -93,7 +112,7 @@ impl Worker {
 impl ShardAssignment for Worker {
     async fn poll(&self, shards: &[Shard]) -> Result<Vec<Owned>> {
         let own = shards.iter().filter(|shard| self.owns(shard));
-        Ok(own.map(|shard| Owned { shard: shard.id.clone(), position: None }).collect())
+        Ok(own.map(|shard| Owned::from_here(&shard.id)).collect())
     }
 }
 

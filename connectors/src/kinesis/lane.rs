@@ -55,6 +55,12 @@ impl Lane {
     fn apply(&mut self, command: Command) {
         match command {
             Command::Add(shard, position) => {
+                self.offset.parked.remove(&shard.id);
+                // One that was parked stands where it was.
+                let position = match self.offset.shards.remove(&shard.id) {
+                    Some(own) => position.or_further(own),
+                    None => position,
+                };
                 self.offset.shards.insert(shard.id.clone(), position);
                 self.waiting.insert(shard.id.clone(), shard);
             }
@@ -64,9 +70,16 @@ impl Lane {
                 let reader = ShardReader::new(Arc::clone(&self.context), &shard, position, self.sender.clone());
                 self.reading.insert(id, self.tasks.spawn(reader.run()));
             }
+            Command::Park(id) => {
+                self.stop(&id);
+                if self.offset.shards.contains_key(&id) {
+                    self.offset.parked.insert(id);
+                }
+            }
             Command::Remove(id) => {
                 self.stop(&id);
                 self.offset.shards.remove(&id);
+                self.offset.parked.remove(&id);
             }
             Command::Skip(id) => {
                 self.stop(&id);
@@ -75,6 +88,7 @@ impl Lane {
             }
             Command::Forget(id) => {
                 self.offset.shards.remove(&id);
+                self.offset.parked.remove(&id);
                 self.offset.finished.remove(&id);
             }
         }

@@ -6,6 +6,7 @@
 //! | `coordinator` | lists shards, gives them to lanes, notices reshards |
 //! | `shards` | which lane reads which shard, from where and from when on |
 //! | `assignment` | which shards this process reads: all, or its part of them |
+//! | `lease` | shards shared with other processes through leases in DynamoDB |
 //! | `lane` | one split of the source: many shards side by side |
 //! | `reader`, `fan_out` | one shard: by polling, by subscription |
 //! | `pace` | how often, how much, how long to wait |
@@ -30,6 +31,7 @@ mod fake;
 mod fan_out;
 mod kpl;
 mod lane;
+mod lease;
 mod limits;
 mod pace;
 mod pack;

@@ -44,6 +44,20 @@ impl Position {
         Position::After { after: sequence.into(), sub: None }
     }
 
+    /// The one of two places in a shard that is further on; this one if they cannot be compared.
+    pub(crate) fn or_further(self, other: Self) -> Self {
+        match (&self, &other) {
+            (Position::After { after, sub: own_sub }, Position::After { after: other_after, sub: other_sub }) => {
+                // Behind the whole record is behind all of its parts.
+                let sub = |sub: &Option<u64>| sub.unwrap_or(u64::MAX);
+                let is_further = (as_number(other_after), sub(other_sub)) > (as_number(after), sub(own_sub));
+                if is_further { other } else { self }
+            }
+            (_, Position::After { .. }) => other,
+            _ => self,
+        }
+    }
+
     /// The same place for a call that is not the first one: records may have come since LATEST was.
     pub(crate) fn again(&self) -> Self {
         match self {
@@ -51,6 +65,12 @@ impl Position {
             other => other.clone(),
         }
     }
+}
+
+/// A sequence number, which may have 128 digits, in a form that compares as numbers do.
+pub(crate) fn as_number(sequence: &str) -> (usize, &str) {
+    let digits = sequence.trim_start_matches('0');
+    (digits.len(), digits)
 }
 
 /// The offset of a lane.
@@ -62,12 +82,15 @@ pub(crate) struct LaneOffset {
     pub(crate) shards: BTreeMap<ShardId, Position>,
     /// Shards that were read to their ends and that the stream still lists.
     pub(crate) finished: BTreeSet<ShardId>,
+    /// Shards, with a place, that are not read any further because another process asks for them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) parked: BTreeSet<ShardId>,
 }
 
 impl LaneOffset {
     /// A lane without shards.
     pub(crate) fn new(since: Position) -> Self {
-        Self { since, shards: BTreeMap::new(), finished: BTreeSet::new() }
+        Self { since, shards: BTreeMap::new(), finished: BTreeSet::new(), parked: BTreeSet::new() }
     }
 
     /// Reads an offset of a checkpoint.
@@ -89,6 +112,21 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn the_further_of_two_places_is_that_of_the_greater_number() {
+        let after = |sequence: &str, sub| Position::After { after: sequence.into(), sub };
+        for (less, more) in [
+            (Position::TrimHorizon, after("1", None)),
+            (after("9", None), after("10", None)),
+            (after("10", Some(3)), after("10", Some(4))),
+            (after("10", Some(3)), after("10", None)),
+        ] {
+            assert_eq!(less.clone().or_further(more.clone()), more);
+            assert_eq!(more.clone().or_further(less), more);
+        }
+        assert_eq!(Position::TrimHorizon.or_further(Position::Timestamp(3)), Position::TrimHorizon);
+    }
 
     #[test]
     fn an_offset_is_written_and_read_again() {

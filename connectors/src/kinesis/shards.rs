@@ -98,6 +98,8 @@ pub(crate) enum Command {
     Add(Shard, Position),
     /// The shard is read from now on.
     Start(ShardId),
+    /// The shard is not read any further; its place stays in the offset.
+    Park(ShardId),
     /// The shard is another process's.
     Remove(ShardId),
     /// The shard needs no reading.
@@ -115,6 +117,8 @@ enum State {
     Foreign,
     Waiting,
     Reading,
+    /// Asked for by another process.
+    Parked,
     Finished,
 }
 
@@ -241,12 +245,12 @@ impl Shards {
     /// What the lanes are to do now that this process owns these shards.
     pub(crate) fn plan(&mut self, owned: &[Owned]) -> Vec<LaneCommand> {
         let mut commands = Vec::new();
-        let owned: BTreeMap<_, _> = owned.iter().map(|owned| (&owned.shard, &owned.position)).collect();
+        let owned: BTreeMap<_, _> = owned.iter().map(|owned| (&owned.shard, owned)).collect();
         let ids: Vec<_> = self.known.keys().cloned().collect();
         for id in &ids {
             let state = self.known[id].state;
             match owned.get(id) {
-                None if matches!(state, State::Waiting | State::Reading) => {
+                None if matches!(state, State::Waiting | State::Reading | State::Parked) => {
                     if let Some(lane) = self.known[id].lane {
                         commands.push((lane, Command::Remove(id.clone())));
                     }
@@ -257,7 +261,15 @@ impl Shards {
                         commands.push((lane, Command::Remove(id.clone())));
                     }
                 }
-                Some(position) if state == State::Foreign => self.add(id, (*position).clone(), &mut commands),
+                Some(owned) if owned.parked => {
+                    if let (State::Waiting | State::Reading, Some(lane)) = (state, self.known[id].lane) {
+                        commands.push((lane, Command::Park(id.clone())));
+                        self.set(id, State::Parked, Some(lane));
+                    }
+                }
+                Some(owned) if matches!(state, State::Foreign | State::Parked) => {
+                    self.add(id, owned.position.clone(), &mut commands);
+                }
                 Some(_) => {}
             }
         }
@@ -270,9 +282,11 @@ impl Shards {
     fn add(&mut self, id: &ShardId, position: Option<Position>, commands: &mut Vec<LaneCommand>) {
         let shard = self.known[id].shard.clone();
         let restored = self.restored.remove(id);
-        let lane = match &restored {
-            Some((lane, _)) => *lane,
-            None => self.lane_of(&shard),
+        let lane = match (&restored, self.known[id].lane) {
+            (Some((lane, _)), _) => *lane,
+            // It was parked there.
+            (None, Some(lane)) => lane,
+            (None, None) => self.lane_of(&shard),
         };
         // Under `latest` what a closed shard holds is old.
         if !self.started && position.is_none() && shard.closed && matches!(self.since, Position::Latest(_)) {
@@ -281,7 +295,11 @@ impl Shards {
             return;
         }
         let restored = restored.and_then(|(_, position)| position).map(|position| position.again());
-        let position = position.or(restored).unwrap_or_else(|| self.start_of(&shard));
+        // What this process has read itself it does not read again, whatever another one has left of it.
+        let position = match (position, restored) {
+            (Some(position), Some(restored)) => position.or_further(restored),
+            (position, restored) => position.or(restored).unwrap_or_else(|| self.start_of(&shard)),
+        };
         self.set(id, State::Waiting, Some(lane));
         commands.push((lane, Command::Add(shard, position)));
     }
@@ -316,7 +334,8 @@ impl Shards {
         for id in ids {
             let Known { shard, state: State::Waiting, lane: Some(lane), .. } = &self.known[id] else { continue };
             let is_read = |parent: &ShardId| {
-                self.known.get(parent).is_some_and(|parent| matches!(parent.state, State::Waiting | State::Reading))
+                let is_open = |parent: &Known| matches!(parent.state, State::Waiting | State::Reading | State::Parked);
+                self.known.get(parent).is_some_and(is_open)
             };
             if !shard.parents.iter().any(is_read) {
                 commands.push((*lane, Command::Start(id.clone())));

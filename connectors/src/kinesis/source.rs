@@ -31,6 +31,7 @@ use super::assignment::{All, ShardAssignment, Worker};
 use super::client::{KinesisApi, SdkClient, StreamName};
 use super::coordinator::{Closing, Control, Coordinator, CoordinatorOptions, Note, list_shards};
 use super::lane::Lane;
+use super::lease::{self, Leases};
 use super::limits::READ_AHEAD_BYTES;
 use super::pace::PaceOptions;
 use super::payload::{PayloadFormat, Piece, Unpacker, metadata_schema};
@@ -134,6 +135,12 @@ const OPTIONS: &[OptionSpec] = &[
         default: None,
         help: "Which part of the stream this process reads, such as 2/5: the second of five. Default: all of it.",
     },
+    lease::LEASE,
+    lease::LEASE_TABLE,
+    lease::LEASE_WORKER,
+    lease::LEASE_DURATION,
+    lease::LEASE_RENEW_INTERVAL,
+    lease::LEASE_ENDPOINT,
     aws::ENDPOINT,
     aws::PROFILE,
     aws::ROLE_ARN,
@@ -262,16 +269,18 @@ impl KinesisSource {
             return Err(Error::config(format!("option \"{name}\" of connector 'kinesis' has no meaning without fan-out"))
                 .with_hint("Add mode = 'fan_out', or leave it out."));
         }
-        let assignment: Arc<dyn ShardAssignment> = match options.text("worker") {
-            Some(worker) => Arc::new(Worker::parse(worker)?),
-            None => Arc::new(All),
+        let aws = AwsOptions::try_new(options, stream.arn())?;
+        let assignment: Arc<dyn ShardAssignment> = match (Leases::of(options, &aws)?, options.text("worker")) {
+            (Some(leases), _) => Arc::new(leases),
+            (None, Some(worker)) => Arc::new(Worker::parse(worker)?),
+            (None, None) => Arc::new(All),
         };
         let max_record_bytes = options.bytes("max_record_bytes").unwrap_or(64 << 20);
         if max_record_bytes == 0 {
             return Err(Error::config("option \"max_record_bytes\" of connector 'kinesis' cannot be 0"));
         }
         Ok(Self {
-            aws: AwsOptions::try_new(options, stream.arn())?,
+            aws,
             start: Start::of(options)?,
             format: PayloadFormat::of(&definition.format)?,
             json: definition.format == FormatSpec::Json,
@@ -341,6 +350,12 @@ impl KinesisSource {
             }),
             start: self.start.position(context.clock.now()),
         }
+    }
+
+    /// True if no lane of the job is open yet. A job that was started before and failed on the way is forgotten.
+    fn is_first_lane(&self, index: usize, of: usize) -> bool {
+        let slot = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        !slot.as_ref().is_some_and(|opening| opening.lanes.len() == of && opening.lanes[index].is_none())
     }
 
     /// Opens a lane; with the last one the shards are looked after.
@@ -426,6 +441,10 @@ impl Source for KinesisSource {
             .ok_or_else(|| Error::state(format!("'{split}' is not a part of stream \"{}\"", self.stream.name())))?;
         let offset = offset.map(LaneOffset::parse).transpose()?;
         let api = self.connect().await?;
+        if self.is_first_lane(index, of) {
+            let start = self.start.position(context.clock.now());
+            self.assignment.start(&context.clock, &start, context.checkpointed).await?;
+        }
         Ok(Box::new(self.open_lane(index, of, offset, api, context)))
     }
 

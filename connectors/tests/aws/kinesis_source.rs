@@ -32,7 +32,7 @@ use tokio::task::JoinSet;
 use super::servers;
 
 /// Time that anything may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Credentials for the connectors, where users keep them: here in the environment.
 fn use_test_credentials() {
@@ -50,7 +50,7 @@ fn use_test_credentials() {
     });
 }
 
-fn client(endpoint: &str) -> Client {
+pub(super) fn client(endpoint: &str) -> Client {
     let credentials = SharedCredentialsProvider::new(Credentials::new("test", "test", None, None, "test"));
     let config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
@@ -73,28 +73,36 @@ async fn active(client: &Client, stream: &str) {
     }
 }
 
-async fn create(client: &Client, stream: &str, shards: i32) {
+pub(super) async fn create(client: &Client, stream: &str, shards: i32) {
     client.create_stream().stream_name(stream).shard_count(shards).send().await.expect("created");
     active(client, stream).await;
 }
 
+/// Keys of the records that a producer puts.
+const KEYS: usize = 13;
+
 /// Puts numbered records of several keys.
-struct Producer {
+pub(super) struct Producer {
     client: Client,
     stream: String,
-    keys: usize,
     next: usize,
 }
 
 impl Producer {
-    fn new(client: &Client, stream: &str) -> Self {
-        Self { client: client.clone(), stream: stream.to_owned(), keys: 13, next: 0 }
+    pub(super) fn new(client: &Client, stream: &str) -> Self {
+        Self { client: client.clone(), stream: stream.to_owned(), next: 0 }
     }
 
-    async fn put(&mut self, count: usize) {
+    /// The place of a record among all that were put.
+    pub(super) fn number(record: &str) -> usize {
+        let (key, number) = record.trim_start_matches("key ").split_once(": ").expect("as put");
+        number.parse::<usize>().expect("a number") * KEYS + key.parse::<usize>().expect("a number")
+    }
+
+    pub(super) async fn put(&mut self, count: usize) {
         for _ in 0..count {
-            let key = format!("key {}", self.next % self.keys);
-            let data = format!("{key}: {}", self.next / self.keys);
+            let key = format!("key {}", self.next % KEYS);
+            let data = format!("{key}: {}", self.next / KEYS);
             let put = self.client.put_record().stream_name(&self.stream).partition_key(key).data(Blob::new(data));
             put.send().await.expect("a record is put");
             self.next += 1;
@@ -115,7 +123,7 @@ impl Producer {
     }
 }
 
-fn bind(stream: &str, endpoint: &str, options: &[(&str, &str)]) -> Arc<dyn Source> {
+pub(super) fn bind(stream: &str, endpoint: &str, options: &[(&str, &str)]) -> Arc<dyn Source> {
     use_test_credentials();
     let mut entries =
         vec![OptionEntry::new("stream", stream), OptionEntry::new("region", "us-east-1"), OptionEntry::new("endpoint", endpoint)];

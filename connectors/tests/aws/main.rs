@@ -9,12 +9,13 @@ mod job;
 mod kinesis_sink;
 mod kinesis_source;
 mod lambda;
+mod leases;
 mod servers;
 
 /// The servers start and answer: what every other test relies on.
 #[tokio::test]
 async fn servers_answer() {
-    for server in [servers::kinesis(), servers::ministack(), servers::moto()] {
+    for server in [servers::kinesis(), servers::ministack(), servers::dynalite(), servers::moto()] {
         let Some(server) = server else { return };
         let answer = reqwest::get(&server.health).await.expect("the server answers");
         assert!(answer.status().is_success(), "{}: {}", server.health, answer.status());

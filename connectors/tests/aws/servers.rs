@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`kinesis`] (kinesis-local) | Kinesis: polling, resharding, lag, iterators, enhanced fan-out |
 //! | [`ministack`] | Firehose, Lambda, DynamoDB, S3, refusal of a second subscription |
+//! | [`dynalite`] | DynamoDB: conditional writes |
 //! | [`moto`] | S3 with strict checks, Firehose to HTTP endpoints, canned answers of Lambda |
 //!
 //! Tests share the servers: each uses streams, buckets and tables of its own names.
@@ -84,6 +85,20 @@ pub fn ministack() -> Option<&'static Server> {
         let mut command = until_stdin_closes(folder.join("ministack/bin/ministack"));
         command.env("BIND_HOST", "127.0.0.1").env("GATEWAY_PORT", port.to_string()).env("LOG_LEVEL", "ERROR");
         Some(Server::start("ministack", command, port, "/_ministack/health"))
+    });
+    server.as_ref()
+}
+
+/// dynalite.
+pub fn dynalite() -> Option<&'static Server> {
+    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
+    let server = SERVER.get_or_init(|| {
+        let folder = installed()?;
+        let port = free_port();
+        let mut command = until_stdin_closes("node");
+        command.arg("--require").arg(folder.join("loopback.js")).arg(folder.join("node_modules/dynalite/cli.js"));
+        command.args(["--port", &port.to_string(), "--createTableMs", "50"]);
+        Some(Server::start("dynalite", command, port, "/"))
     });
     server.as_ref()
 }

@@ -22,7 +22,11 @@ struct Scripted {
 
 impl Scripted {
     fn give(&self, shards: &[(&str, Option<Position>)]) {
-        let owned = |(shard, position): &(&str, Option<Position>)| Owned { shard: (*shard).into(), position: position.clone() };
+        let owned = |(shard, position): &(&str, Option<Position>)| Owned {
+            shard: (*shard).into(),
+            position: position.clone(),
+            parked: false,
+        };
         *self.owned.lock().expect("the script") = shards.iter().map(owned).collect();
     }
 }

@@ -14,7 +14,7 @@ use crate::kinesis::fake::FakeKinesis;
 use crate::kinesis::source::{KinesisSource, KinesisSourceFactory};
 
 /// Where the clocks of the tests start.
-pub(super) const START: EventTime = 1_700_000_000_000;
+pub(in crate::kinesis) const START: EventTime = 1_700_000_000_000;
 
 /// How far the clock is moved when nothing is left to do, at least.
 const TICK_MS: i64 = 50;
@@ -26,12 +26,12 @@ const STEPS_MAX: i64 = 1_200;
 const TURNS: usize = 40;
 
 /// A bound source on `service`.
-pub(super) fn bind(service: &Arc<FakeKinesis>, options: &[(&str, &str)]) -> KinesisSource {
+pub(in crate::kinesis) fn bind(service: &Arc<FakeKinesis>, options: &[(&str, &str)]) -> KinesisSource {
     try_bind(options).expect("valid options").with_api(Arc::clone(service) as _)
 }
 
 /// A bound source, or what is wrong with its options.
-pub(super) fn try_bind(options: &[(&str, &str)]) -> Result<KinesisSource> {
+pub(in crate::kinesis) fn try_bind(options: &[(&str, &str)]) -> Result<KinesisSource> {
     let raw = options.contains(&("format", "raw"));
     let format = if raw { FormatSpec::Raw } else { FormatSpec::Json };
     let options = options.iter().filter(|(name, _)| *name != "format");
@@ -44,30 +44,30 @@ pub(super) fn try_bind(options: &[(&str, &str)]) -> Result<KinesisSource> {
 }
 
 /// A job that reads the stream, one reader per lane.
-pub(super) struct Job {
-    pub(super) source: Arc<KinesisSource>,
-    pub(super) clock: Arc<ManualClock>,
+pub(in crate::kinesis) struct Job {
+    pub(in crate::kinesis) source: Arc<KinesisSource>,
+    pub(in crate::kinesis) clock: Arc<ManualClock>,
     lanes: Vec<(String, Box<dyn SplitReader>)>,
     /// The offsets that came with the last piece of each lane.
-    pub(super) offsets: BTreeMap<String, Offset>,
+    pub(in crate::kinesis) offsets: BTreeMap<String, Offset>,
     /// Pieces as they came.
-    pub(super) pieces: Vec<Records>,
+    pub(in crate::kinesis) pieces: Vec<Records>,
     /// Records by lane, in order.
-    pub(super) records: Vec<String>,
+    pub(in crate::kinesis) records: Vec<String>,
     /// The open shards of each lane.
-    pub(super) parts: BTreeMap<String, Vec<String>>,
+    pub(in crate::kinesis) parts: BTreeMap<String, Vec<String>>,
 }
 
 impl Job {
     /// Starts a job with `lanes` lanes; from the offsets of an earlier one, if there are any.
-    pub(super) async fn start(
+    pub(in crate::kinesis) async fn start(
         source: KinesisSource,
         clock: &Arc<ManualClock>,
         lanes: usize,
         offsets: &BTreeMap<String, Offset>,
     ) -> Self {
         let context = SourceContext::new(Arc::clone(clock) as Arc<dyn Clock>, FormatSpec::Json);
-        let context = SourceContext { metadata: source.metadata(), ..context };
+        let context = SourceContext { checkpointed: true, metadata: source.metadata(), ..context };
         let mut readers = Vec::new();
         for index in 0..lanes {
             let split = format!("{index}/{lanes}");
@@ -88,7 +88,7 @@ impl Job {
     }
 
     /// Everything that is there now, without the clock moving.
-    pub(super) async fn settle(&mut self) -> Result<()> {
+    pub(in crate::kinesis) async fn settle(&mut self) -> Result<()> {
         let mut quiet = 0;
         while quiet < TURNS {
             tokio::task::yield_now().await;
@@ -120,7 +120,7 @@ impl Job {
     }
 
     /// Lets `ms` pass.
-    pub(super) async fn run(&mut self, ms: i64) -> Result<()> {
+    pub(in crate::kinesis) async fn run(&mut self, ms: i64) -> Result<()> {
         let until = self.clock.now() + ms;
         let tick = TICK_MS.max(ms / STEPS_MAX);
         self.settle().await?;
@@ -132,12 +132,12 @@ impl Job {
     }
 
     /// What was read since the last call.
-    pub(super) fn take(&mut self) -> Vec<String> {
+    pub(in crate::kinesis) fn take(&mut self) -> Vec<String> {
         std::mem::take(&mut self.records)
     }
 
     /// Stops gracefully.
-    pub(super) async fn close(mut self) -> Result<()> {
+    pub(in crate::kinesis) async fn close(mut self) -> Result<()> {
         for (_, lane) in &mut self.lanes {
             lane.close().await?;
         }
@@ -145,7 +145,7 @@ impl Job {
     }
 
     /// A metric of a shard.
-    pub(super) fn metric(&self, shard: &str, name: &str) -> f64 {
+    pub(in crate::kinesis) fn metric(&self, shard: &str, name: &str) -> f64 {
         let metrics = self.source.metrics();
         let found = metrics.iter().find(|metric| metric.part == shard && metric.name == name);
         found.unwrap_or_else(|| panic!("no metric {name} of {shard}: {metrics:?}")).value
@@ -153,27 +153,27 @@ impl Job {
 }
 
 /// The records of a piece as text.
-pub(super) fn records_of(piece: &Records) -> Vec<String> {
+pub(in crate::kinesis) fn records_of(piece: &Records) -> Vec<String> {
     let ends = piece.envelopes.iter().flat_map(|envelopes| envelopes.ends.iter().map(|end| *end as usize));
     let starts = std::iter::once(0).chain(ends.clone());
     starts.zip(ends).map(|(start, end)| String::from_utf8_lossy(&piece.bytes[start..end]).into_owned()).collect()
 }
 
 /// The job dies without notice, and another one goes on from its newest offsets.
-pub(super) async fn restart(job: Job, source: KinesisSource) -> Job {
+pub(in crate::kinesis) async fn restart(job: Job, source: KinesisSource) -> Job {
     let (clock, lanes, offsets) = (Arc::clone(&job.clock), job.lanes.len(), job.offsets.clone());
     drop(job);
     Job::start(source, &clock, lanes, &offsets).await
 }
 
 /// A clock, a service with so many shards on it, and nothing read yet.
-pub(super) fn service(shards: usize) -> (Arc<ManualClock>, Arc<FakeKinesis>) {
+pub(in crate::kinesis) fn service(shards: usize) -> (Arc<ManualClock>, Arc<FakeKinesis>) {
     let clock = ManualClock::starting_at(START);
     let service = FakeKinesis::new(Arc::clone(&clock) as Arc<dyn Clock>, shards);
     (clock, service)
 }
 
 /// A job with one lane and no checkpoint.
-pub(super) async fn job(service: &Arc<FakeKinesis>, clock: &Arc<ManualClock>, options: &[(&str, &str)]) -> Job {
+pub(in crate::kinesis) async fn job(service: &Arc<FakeKinesis>, clock: &Arc<ManualClock>, options: &[(&str, &str)]) -> Job {
     Job::start(bind(service, options), clock, 1, &BTreeMap::new()).await
 }

@@ -3,6 +3,6 @@
 mod assignment;
 mod fan_out;
 mod faults;
-mod harness;
+pub(super) mod harness;
 mod reading;
 mod reshard;
