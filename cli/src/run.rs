@@ -33,7 +33,7 @@ pub async fn run(application: &Application, args: &JobArgs, interrupts: &Interru
                     print_text(&text)?;
                 }
                 Outcome::Warning(warning) => report::warning(&warning),
-                Outcome::Created(_) | Outcome::Dropped(_) | Outcome::Altered(_) => {}
+                Outcome::Created(_) | Outcome::Dropped(_) | Outcome::Altered(_) | Outcome::Refreshed(_) => {}
             }
         }
     }

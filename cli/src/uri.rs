@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `-` | `connector = 'stdin'`, for a sink `'stdout'` |
 //! | `ticks.jsonl`, `out/`, `x.csv?csv.header=true` | `connector = 'file'`, `path = …` |
+//! | `s3://bucket/prefix/?region=eu-west-1` | `connector = 's3'`, `path` = all before the `?`; `gs://` and `az://` likewise |
 //! | `https://example.com/in` | `connector = 'http', url = …`, with what stands behind a `?` |
 //! | `generator:ticks?rate=1000&rows=100` | `connector = 'generator'`, its main option, the others |
 //!
@@ -47,6 +48,9 @@ impl Direction {
     }
 }
 
+/// URLs that are the `path` of a connector as they stand, by their scheme.
+const URLS: &[(&str, &str)] = &[("s3", "s3"), ("gs", "gcs"), ("az", "azure"), ("abfs", "azure"), ("abfss", "azure")];
+
 /// The options that `uri` stands for. The connector checks them later; here only the URI itself can be wrong.
 pub fn options(uri: &str, direction: Direction, registry: &ConnectorRegistry) -> Result<Vec<OptionEntry>> {
     if uri == "-" {
@@ -60,7 +64,12 @@ pub fn options(uri: &str, direction: Direction, registry: &ConnectorRegistry) ->
     }
     let (target, query) = split_query(uri);
     let mut entries = Vec::new();
+    let of_url = target.split_once("://").and_then(|(scheme, _)| URLS.iter().find(|(known, _)| *known == scheme));
     match connector_of(target) {
+        _ if let Some((_, connector)) = of_url => {
+            entries.push(OptionEntry::new("connector", *connector));
+            entries.push(OptionEntry::new("path", target));
+        }
         None => {
             entries.push(OptionEntry::new("connector", "file"));
             entries.push(OptionEntry::new("path", target));
@@ -164,6 +173,9 @@ mod tests {
             ("C:\\x.json", Source, "connector=file path=C:\\x.json"),
             ("./a:b.json", Source, "connector=file path=./a:b.json"),
             ("file:/tmp/x y.json?follow=true", Source, "connector=file path=/tmp/x y.json follow=true"),
+            ("s3://b/a/?region=eu-west-1", Source, "connector=s3 path=s3://b/a/ region=eu-west-1"),
+            ("gs://b/a.csv", Source, "connector=gcs path=gs://b/a.csv"),
+            ("az://c/a/", Source, "connector=azure path=az://c/a/"),
             ("generator:", Source, "connector=generator"),
             ("generator:nexmark_bids?rate=1000&rows=100", Source, "connector=generator kind=nexmark_bids rate=1000 rows=100"),
             ("generator:?Start=2024-01-01 00:00:00", Source, "connector=generator start=2024-01-01 00:00:00"),

@@ -7,16 +7,30 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use kinesql_engine::connector::{Offset, Read, Records, SplitReader};
 use kinesql_engine::runtime::clock::Clock;
 use kinesql_engine::{Error, Result};
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
+
+use crate::parquet::Rows;
 
 /// What one step of a [`BlockingReader`] found.
 #[derive(Debug)]
 pub(crate) enum Step {
     /// A piece.
     Records(Records),
+    /// Rows of a Parquet file.
+    Rows {
+        /// The rows, and those refused.
+        rows: Rows,
+        /// The file, for error messages.
+        origin: Arc<str>,
+        /// The place before them.
+        before: Offset,
+        /// The place after them.
+        offset: Offset,
+    },
     /// Nothing now; look again later.
     Idle,
     /// The end of a bounded split.
@@ -35,12 +49,14 @@ pub(crate) struct ReadAhead<R> {
     running: Option<JoinHandle<(R, Result<Step>)>>,
     clock: Arc<dyn Clock>,
     poll_interval: Duration,
+    /// The rows of the last piece, where those refused of it came first.
+    pending: Option<Read>,
 }
 
 impl<R: BlockingReader> ReadAhead<R> {
     /// Wraps `reader`; after [`Step::Idle`] it looks again when `poll_interval` has passed on `clock`.
     pub(crate) fn new(reader: R, clock: Arc<dyn Clock>, poll_interval: Duration) -> Self {
-        Self { idle: Some(reader), running: None, clock, poll_interval }
+        Self { idle: Some(reader), running: None, clock, poll_interval, pending: None }
     }
 
     fn start(mut reader: R) -> JoinHandle<(R, Result<Step>)> {
@@ -54,6 +70,9 @@ impl<R: BlockingReader> ReadAhead<R> {
 #[async_trait]
 impl<R: BlockingReader> SplitReader for ReadAhead<R> {
     async fn next(&mut self) -> Result<Read> {
+        if let Some(pending) = self.pending.take() {
+            return Ok(pending);
+        }
         loop {
             if let Some(reader) = self.idle.take() {
                 self.running = Some(Self::start(reader));
@@ -69,6 +88,13 @@ impl<R: BlockingReader> SplitReader for ReadAhead<R> {
                     self.running = Some(Self::start(reader));
                     return Ok(Read::Records(records));
                 }
+                Step::Rows { rows, origin, before, offset } => {
+                    self.running = Some(Self::start(reader));
+                    let (refused, rows) = split_rows(rows, &origin, before, offset);
+                    let Some(refused) = refused else { return Ok(rows) };
+                    self.pending = Some(rows);
+                    return Ok(refused);
+                }
                 Step::Idle => {
                     self.idle = Some(reader);
                     self.clock.sleep(self.poll_interval).await;
@@ -80,6 +106,26 @@ impl<R: BlockingReader> SplitReader for ReadAhead<R> {
             }
         }
     }
+}
+
+/// What was refused of `rows`, to be handed over first, and the others.
+///
+/// The refused ones carry the offset before all of them: a restart between the two reports them again rather than never.
+pub(crate) fn split_rows(rows: Rows, origin: &Arc<str>, before: Offset, offset: Offset) -> (Option<Read>, Read) {
+    let Rows { batch, rejected, start } = rows;
+    let refused = (!rejected.is_empty()).then(|| {
+        Read::Records(Records {
+            bytes: Bytes::new(),
+            origin: Arc::clone(origin),
+            position: start,
+            rejected,
+            arrival_time: None,
+            part: None,
+            envelopes: None,
+            offset: before,
+        })
+    });
+    (refused, Read::Batch { batch, offset })
 }
 
 /// A value that is used on blocking threads only, by one call after the other.

@@ -3,11 +3,12 @@
 //! | Connector | Source | Sink |
 //! | --- | --- | --- |
 //! | `file` | [`file::FileSourceFactory`] | [`file::FileSinkFactory`] |
-//! | `firehose` | | [`firehose::FirehoseSinkFactory`] |
+//! | `firehose` | [`firehose::FirehoseSourceFactory`] | [`firehose::FirehoseSinkFactory`] |
 //! | `generator` | [`generator::GeneratorSourceFactory`] | |
 //! | `http` | | [`http::HttpSinkFactory`] |
 //! | `kinesis` | [`kinesis::KinesisSourceFactory`] | [`kinesis::KinesisSinkFactory`] |
 //! | `lambda` | | [`lambda::LambdaSinkFactory`] |
+//! | `s3`, `gcs`, `azure` | [`storage::StorageSourceFactory`] | [`storage::StorageSinkFactory`] |
 //! | `stdin` | [`stdin::StdinSourceFactory`] | |
 //! | `stdout` | | [`stdout::StdoutSinkFactory`] |
 
@@ -28,8 +29,10 @@ pub mod generator;
 pub mod http;
 pub mod kinesis;
 pub mod lambda;
+mod parquet;
 pub mod stdin;
 pub mod stdout;
+pub mod storage;
 #[cfg(test)]
 mod stub;
 
@@ -41,9 +44,14 @@ static KINESIS_SOURCE_OPTIONS: LazyLock<Vec<OptionSpec>> = LazyLock::new(|| with
 /// Registers every connector of this crate: the only list of them.
 pub fn register_all(registry: &mut ConnectorRegistry) {
     registry.register_source(Arc::new(Preprocessed::new(file::FileSourceFactory, &FILE_SOURCE_OPTIONS)));
+    registry.register_source(Arc::new(firehose::FirehoseSourceFactory));
     registry.register_source(Arc::new(generator::GeneratorSourceFactory));
     registry.register_source(Arc::new(Preprocessed::new(kinesis::KinesisSourceFactory, &KINESIS_SOURCE_OPTIONS)));
     registry.register_source(Arc::new(stdin::StdinSourceFactory));
+    for service in [storage::Service::S3, storage::Service::Gcs, storage::Service::Azure] {
+        registry.register_source(Arc::new(storage::StorageSourceFactory(service)));
+        registry.register_sink(Arc::new(storage::StorageSinkFactory(service)));
+    }
     registry.register_sink(Arc::new(file::FileSinkFactory));
     registry.register_sink(Arc::new(firehose::FirehoseSinkFactory));
     registry.register_sink(Arc::new(http::HttpSinkFactory));

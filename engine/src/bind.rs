@@ -1,15 +1,17 @@
 //! Binding: a parsed statement changes the catalog, or says with its place why it cannot.
 
+mod function;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema, SchemaRef};
-use arrow::record_batch::RecordBatch;
 use datafusion::execution::SessionState;
 
 use crate::catalog::{Catalog, PumpEntry, Rowtime, SinkEntry, SourceBinding, SourceEntry, StreamEntry, TableEntry};
+use crate::connector::options::parse_duration;
 use crate::connector::{
-    ConnectorRegistry, OptionEntry, OptionKind, OptionSpec, Options, Payload, Read, SinkDefinition, Source, SourceContext,
+    ConnectorRegistry, OptionEntry, OptionKind, OptionSpec, Options, Payload, SinkDefinition, Source, SourceContext,
     SourceDefinition,
 };
 use crate::diagnostic::{Diagnostic, Span};
@@ -25,6 +27,7 @@ use crate::sql::{
     AlterPump, CreatePump, CreateSink, CreateSource, CreateStream, CreateTable, Drop as DropStatement, Name, ObjectKind, Query,
     SourceColumn, Watermark,
 };
+use crate::table::Table;
 use crate::types::{ROWTIME, SqlType, is_declared};
 
 /// Problems of one statement.
@@ -84,6 +87,17 @@ const LATE: OptionSpec = OptionSpec {
 
 /// Options of sources that are streams: a table has no time.
 const STREAM_OPTIONS: &[&OptionSpec] = &[&SOURCE_ROWTIME, &IDLE_TIMEOUT, &LATE];
+
+const REFRESH: OptionSpec = OptionSpec {
+    name: "refresh",
+    kind: OptionKind::Duration,
+    required: false,
+    default: None,
+    help: "How often to look whether the data has changed, such as 5min; only on REFRESH TABLE unless given.",
+};
+
+/// Options of tables.
+const TABLE_OPTIONS: &[&OptionSpec] = &[&REFRESH];
 
 /// What binding needs besides the catalog.
 pub(crate) struct Binder<'a> {
@@ -286,11 +300,8 @@ impl Binder<'_> {
         Ok(SinkEntry { name: name.to_owned(), stream: stream.to_owned(), plan, connector: factory.name().to_owned(), sink })
     }
 
-    /// Reads a reference table as a whole; returns its rows for the session.
-    pub(crate) async fn create_table(
-        &mut self,
-        statement: &CreateTable,
-    ) -> Result<(String, SchemaRef, Vec<RecordBatch>), Problems> {
+    /// Reads a reference table as a whole; returns it for the session.
+    pub(crate) async fn create_table(&mut self, statement: &CreateTable) -> Result<(String, Arc<Table>), Problems> {
         let CreateTable { name, columns, options, options_span, or_replace } = statement;
         if !or_replace && self.catalog.tables.contains_key(&name.value) {
             return Err(vec![already_exists("table", name)]);
@@ -299,7 +310,17 @@ impl Binder<'_> {
             return Err(vec![is_another(if stream.source.is_some() { "source" } else { "stream" }, name)]);
         }
         let columns = distinct(columns.iter().map(|column| (&column.name, column)))?;
-        let entry = self.bind_source(&name.value, &columns, None, None, options, Some(*options_span), &[]).await?;
+        let entry = self.bind_source(&name.value, &columns, None, None, options, Some(*options_span), TABLE_OPTIONS).await?;
+        let interval = match options.iter().find(|option| option.key == REFRESH.name) {
+            Some(option) => match parse_duration(&option.value) {
+                Some(interval) if !interval.is_zero() => Some(interval),
+                _ => {
+                    let problem = Diagnostic::error(format!("option \"refresh\" cannot be '{}'", option.value));
+                    return Err(vec![place(problem, option.value_span).label("expected a time span above 0")]);
+                }
+            },
+            None => None,
+        };
         let at_name = |error: Error| vec![from_error(&error).at(name.span)];
         if !entry.source.is_bounded() {
             let problem = Diagnostic::error(format!("table \"{}\" cannot be read as a whole: its source never ends", name.value));
@@ -307,21 +328,27 @@ impl Binder<'_> {
         }
         let fields: Vec<_> = entry.columns.iter().map(|column| column.field.clone()).collect();
         let schema: SchemaRef = Arc::new(Schema::new(fields));
-        let (batches, rejected) = self.read_all(&entry, &schema).await.map_err(at_name)?;
-        if let Some(first) = rejected.first() {
-            let what = format!(
-                "{} records of table \"{}\" cannot be used and are left out; the first: {first}",
-                rejected.len(),
-                name.value
-            );
-            self.warnings.push(Diagnostic::warning(what).at(name.span));
+        let (connector, source) = (entry.connector.clone(), entry.source.clone());
+        let table = Table::load(&name.value, entry, schema.clone(), self.clock.clone(), interval).await.map_err(at_name)?;
+        let contents = table.contents();
+        if let Some(first) = &contents.first_refused {
+            let (refused, name) = (contents.refused, &name.value);
+            let what = format!("{refused} records of table \"{name}\" cannot be used and are left out; the first: {first}");
+            self.warnings.push(Diagnostic::warning(what).at(statement.name.span));
         }
-        let rows = batches.iter().map(RecordBatch::num_rows).sum();
-        self.catalog.tables.insert(
-            name.value.clone(),
-            TableEntry { schema: schema.clone(), connector: entry.connector, source: entry.source, rows },
-        );
-        Ok((format!("table {}", name.value), schema, batches))
+        self.catalog.tables.insert(name.value.clone(), TableEntry { schema, connector, source, table: table.clone() });
+        Ok((format!("table {}", name.value), table))
+    }
+
+    /// The table that REFRESH TABLE names.
+    pub(crate) fn table(&self, name: &Name) -> Result<Arc<Table>, Problems> {
+        match self.catalog.tables.get(&name.value) {
+            Some(entry) => Ok(entry.table.clone()),
+            None => {
+                let problem = Diagnostic::error(format!("table \"{}\" does not exist", name.value)).at(name.span);
+                Err(vec![problem.did_you_mean(&name.value, self.catalog.tables.keys().map(String::as_str))])
+            }
+        }
     }
 
     pub(crate) fn drop_object(&mut self, statement: &DropStatement) -> Result<String, Problems> {
@@ -399,7 +426,7 @@ impl Binder<'_> {
 
     /// Plans a stream query over the catalog's streams and the session's tables.
     pub(crate) async fn plan(&self, query: &Query) -> Result<QueryPlan, Problems> {
-        plan_stream_query(query, self.state, &self.catalog.schemas(), self.clock.now()).await
+        plan_stream_query(query, self.state, &self.catalog.schemas(), &self.catalog.functions, self.clock.now()).await
     }
 
     fn check_new_stream(&self, name: &Name, or_replace: bool) -> Result<(), Problems> {
@@ -446,11 +473,13 @@ impl Binder<'_> {
         specs.extend(factory.options());
         let checked = Options::check(&format!("connector '{}'", factory.name()), &specs, options, span)?;
         let format = match checked.text("format") {
-            Some(word @ ("parquet" | "table")) => {
-                let problem = Diagnostic::error(format!("sources cannot read format '{word}'"));
-                return Err(vec![place(problem, value_span(options, "format")).label("formats are json, csv, raw")]);
+            Some(word) if !factory.formats().contains(&word) => {
+                let problem = Diagnostic::error(format!("connector '{}' does not read format '{word}'", factory.name()));
+                let formats = format!("formats are {}", factory.formats().join(", "));
+                return Err(vec![place(problem, value_span(options, "format")).label(formats)]);
             }
             Some(word) => format_spec(word, &checked, options)?,
+            None if factory.formats().contains(&"parquet") && names_parquet(&checked) => FormatSpec::Parquet,
             None => format_spec(format_of_path(&checked), &checked, options)?,
         };
         check_csv_options(&format, options)?;
@@ -468,6 +497,7 @@ impl Binder<'_> {
         let definition = SourceDefinition { name: name.to_owned(), schema: fields, format: format.clone() };
         let failed = |error: Error| vec![place(from_error(&error), span)];
         let source = factory.create(&definition, &checked).map_err(failed)?;
+        source.inspect().await.map_err(failed)?;
         let mut metadata = SchemaRef::new(Schema::empty());
         match source.payload() {
             Payload::Bytes => {
@@ -479,7 +509,7 @@ impl Binder<'_> {
                 format::decoder(&format, columns.clone()).map_err(failed)?;
             }
             Payload::Batches(schema) => {
-                if value_span(options, "format").is_some() || options.iter().any(|option| option.key == "format") {
+                if format != FormatSpec::Parquet && options.iter().any(|option| option.key == "format") {
                     let problem = Diagnostic::error(format!("connector '{}' delivers rows: it takes no format", factory.name()));
                     return Err(vec![place(problem, value_span(options, "format"))]);
                 }
@@ -551,46 +581,6 @@ impl Binder<'_> {
         let schema = format::infer_schema(format, &sample)?;
         let columns = schema.fields().iter().enumerate();
         Ok(columns.map(|(index, field)| DecodeColumn { field: field.clone(), path: None, index }).collect())
-    }
-
-    /// Everything that a bounded source holds, and messages for records that became no row.
-    async fn read_all(&self, entry: &SourceEntry, schema: &SchemaRef) -> Result<(Vec<RecordBatch>, Vec<String>), Error> {
-        let mut batches = Vec::new();
-        let mut rejected = Vec::new();
-        let context = self.source_context(&entry.format);
-        for split in entry.source.splits(1).await? {
-            let mut reader = entry.source.open(&split, None, &context).await?;
-            let mut decoder = match entry.source.payload() {
-                Payload::Bytes => Some(format::decoder(&entry.format, entry.columns.clone())?),
-                Payload::Batches(_) => None,
-            };
-            loop {
-                match reader.next().await? {
-                    Read::Records(mut records) => {
-                        let mut refused = std::mem::take(&mut records.rejected);
-                        if let Some(decoder) = &mut decoder {
-                            batches.push(records.decode(decoder.as_mut(), None, &mut refused)?);
-                        }
-                        let position = records.position;
-                        let message = |record: &format::Rejected| {
-                            format!("{}, byte {}: {}", records.origin, position + record.position, record.message)
-                        };
-                        rejected.extend(refused.iter().map(message));
-                    }
-                    Read::Batch { batch, .. } => {
-                        let indices = schema
-                            .fields()
-                            .iter()
-                            .map(|field| batch.schema_ref().index_of(field.name()))
-                            .collect::<Result<Vec<_>, _>>()?;
-                        batches.push(batch.project(&indices)?.with_schema(schema.clone())?);
-                    }
-                    Read::Watermark { .. } | Read::Parts { .. } => {}
-                    Read::End { .. } => break,
-                }
-            }
-        }
-        Ok((batches, rejected))
     }
 }
 
@@ -673,6 +663,11 @@ fn format_spec(word: &str, checked: &Options, options: &[OptionEntry]) -> Result
     }
 }
 
+/// True if the extension of option `path` is that of Parquet.
+fn names_parquet(checked: &Options) -> bool {
+    checked.text("path").unwrap_or_default().to_lowercase().ends_with(".parquet")
+}
+
 /// The text format that the extension of option `path` names, else JSON.
 fn format_of_path(checked: &Options) -> &'static str {
     let path = checked.text("path").unwrap_or_default().to_lowercase();
@@ -711,7 +706,7 @@ fn unknown_connector(kind: &str, entry: &OptionEntry, known: &[&str]) -> Diagnos
     place(problem, entry.value_span).did_you_mean(&entry.value, known.iter().copied())
 }
 
-fn already_exists(kind: &str, name: &Name) -> Diagnostic {
+pub(crate) fn already_exists(kind: &str, name: &Name) -> Diagnostic {
     let hint = format!("Write CREATE OR REPLACE {} to replace it.", kind.to_uppercase());
     Diagnostic::error(format!("{kind} \"{}\" exists already", name.value)).at(name.span).hint(hint)
 }

@@ -1,4 +1,4 @@
-//! What an engine knows: streams, sources, pumps, sinks and tables.
+//! What an engine knows: streams, sources, pumps, sinks, tables and functions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,9 +8,10 @@ use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 
 use crate::connector::{OptionEntry, Sink, Source};
 use crate::format::{DecodeColumn, FormatSpec};
-use crate::plan::{PlanNode, StreamSchemas};
+use crate::plan::{Functions, PlanNode, StreamSchemas};
 use crate::runtime::error_rows::{ERROR_STREAM, ERROR_STREAM_SCHEMA};
 use crate::runtime::rowtime::RowtimeSource;
+use crate::table::Table;
 use crate::types::{ROWTIME, SqlType, is_declared, with_hidden};
 
 /// All objects, in the order in which they were created where that matters.
@@ -24,6 +25,8 @@ pub struct Catalog {
     pub sinks: Vec<SinkEntry>,
     /// Reference tables by name.
     pub tables: BTreeMap<String, TableEntry>,
+    /// Functions that the script created.
+    pub functions: Functions,
 }
 
 /// A stream.
@@ -111,8 +114,8 @@ pub struct TableEntry {
     pub connector: String,
     /// The bound connector.
     pub source: Arc<dyn Source>,
-    /// Rows when it was read.
-    pub rows: usize,
+    /// Its rows.
+    pub table: Arc<Table>,
 }
 
 /// A connector given outside the script: it replaces what the script says, or stands for what it leaves out.
@@ -127,13 +130,13 @@ pub struct SourceBinding {
 /// An object as listings show it.
 #[derive(Debug, Clone)]
 pub struct Object {
-    /// `source`, `stream`, `pump`, `sink` or `table`.
+    /// `source`, `stream`, `pump`, `sink`, `table` or `function`.
     pub kind: &'static str,
     /// Its name, exact case.
     pub name: String,
-    /// Its columns without ROWTIME; empty for pumps and sinks.
+    /// Its columns without ROWTIME, a function's parameters; empty for pumps and sinks.
     pub columns: Vec<FieldRef>,
-    /// Connector, or what a pump reads and writes.
+    /// Connector, what a pump reads and writes, or what a function returns.
     pub detail: String,
 }
 
@@ -141,7 +144,7 @@ impl Default for Catalog {
     fn default() -> Self {
         let errors = StreamEntry { schema: ERROR_STREAM_SCHEMA.clone(), source: None };
         let streams = BTreeMap::from([(ERROR_STREAM.to_owned(), errors)]);
-        Self { streams, pumps: Vec::new(), sinks: Vec::new(), tables: BTreeMap::new() }
+        Self { streams, pumps: Vec::new(), sinks: Vec::new(), tables: BTreeMap::new(), functions: Functions::default() }
     }
 }
 
@@ -226,10 +229,14 @@ impl Catalog {
             Object { kind: "sink", name: sink.name.clone(), columns: Vec::new(), detail }
         });
         let tables = self.tables.iter().map(|(name, table)| {
-            let detail = format!("{}, {} rows", table.connector, table.rows);
+            let detail = format!("{}, {} rows", table.connector, table.table.contents().rows());
             Object { kind: "table", name: name.clone(), columns: columns(&table.schema), detail }
         });
-        streams.chain(pumps).chain(sinks).chain(tables).collect()
+        let functions = self.functions.0.iter().map(|function| {
+            let columns = function.parameters.iter().map(|(name, sql_type)| sql_type.field(name, true)).collect();
+            Object { kind: "function", name: function.name.clone(), columns, detail: format!("returns {}", function.returns) }
+        });
+        streams.chain(pumps).chain(sinks).chain(tables).chain(functions).collect()
     }
 }
 

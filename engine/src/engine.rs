@@ -10,7 +10,6 @@ use std::time::Duration;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::common::TableReference;
-use datafusion::datasource::MemTable;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
@@ -29,17 +28,19 @@ use crate::diagnostic::{Diagnostic, Script, Span};
 use crate::error::{Error, Result};
 use crate::plan::explain::explain;
 use crate::plan::explain_error::explain_error;
+use crate::plan::function::place_at_call;
 use crate::plan::names::check_tables;
 use crate::plan::row_clock::current_row_timestamp;
-use crate::plan::rules::switches;
+use crate::plan::rules::kda_rules;
 use crate::plan::session::session_context;
-use crate::plan::{PlanNode, StreamSchemas};
+use crate::plan::{Functions, PlanNode, StreamSchemas};
 use crate::runtime::clock::{Clock, SystemClock};
 use crate::runtime::graph;
 use crate::runtime::job::{Job, JobOptions};
 use crate::runtime::metrics::Metrics;
 use crate::settings::Settings;
 use crate::sql::{Name, ObjectKind, Query, Statement, StatementKind, parse_script};
+use crate::table::{Refreshed, Table};
 
 /// How a job takes checkpoints.
 #[derive(Debug, Clone)]
@@ -169,6 +170,8 @@ pub enum Outcome {
     Dropped(String),
     /// It changed this.
     Altered(String),
+    /// It looked at this table's source, such as `table PRICES: 120 rows`.
+    Refreshed(String),
     /// It explained a plan.
     Explained(String),
     /// It is a query; its rows come from the stream.
@@ -217,6 +220,10 @@ impl Engine {
             results.push(match outcome {
                 Bound::Outcome(outcome) => outcome,
                 Bound::Query(query, settings) => Outcome::Query(self.start_query(&query, &settings).await?),
+                Bound::Refresh(table) => Outcome::Refreshed(match table.refresh().await? {
+                    Refreshed::Unchanged => format!("table {}: unchanged", table.name()),
+                    Refreshed::Replaced { rows, .. } => format!("table {}: {rows} rows", table.name()),
+                }),
             });
         }
         Ok(results)
@@ -390,6 +397,16 @@ impl Engine {
         self.explain_graph(&catalog, &pumps, &sinks).await
     }
 
+    /// Looks whether the data of a table has changed and, if so, reads it: running joins go on with the new rows. A version
+    /// that cannot be used leaves the table as it is; the error says why.
+    pub async fn refresh_table(&self, name: &str) -> Result<Refreshed> {
+        let table = self.shared().catalog.tables.get(name).map(|entry| entry.table.clone());
+        match table {
+            Some(table) => table.refresh().await,
+            None => Err(Error::config(format!("table \"{name}\" does not exist"))),
+        }
+    }
+
     /// All objects, for listings and completion.
     pub fn objects(&self) -> Vec<Object> {
         self.shared().catalog.objects()
@@ -444,7 +461,8 @@ impl Engine {
     }
 
     async fn bind(&self, shared: &mut Shared, statement: &Statement) -> Result<(Vec<Diagnostic>, Bound), Vec<Diagnostic>> {
-        let state = shared.settings.in_session(self.inner.session.state());
+        let state = self.state_with(&shared.catalog.functions, &shared.settings);
+        let state = state.map_err(|error| vec![Diagnostic::error(error.message())])?;
         let mut binder = self.binder(&mut shared.catalog, &shared.bindings, &state);
         let outcome = match &statement.kind {
             StatementKind::CreateStream(statement) => Outcome::Created(binder.create_stream(statement).await?),
@@ -452,8 +470,8 @@ impl Engine {
             StatementKind::CreateSource(statement) => Outcome::Created(binder.create_source(statement).await?),
             StatementKind::CreateSink(statement) => Outcome::Created(binder.create_sink(statement)?),
             StatementKind::CreateTable(statement) => {
-                let (created, schema, batches) = binder.create_table(statement).await?;
-                let registered = self.register_table(&statement.name.value, schema, batches);
+                let (created, table) = binder.create_table(statement).await?;
+                let registered = self.register_table(table);
                 registered.map_err(|error| vec![Diagnostic::error(error.message())])?;
                 Outcome::Created(created)
             }
@@ -465,6 +483,9 @@ impl Engine {
                 }
                 Outcome::Dropped(dropped)
             }
+            StatementKind::CreateFunction(statement) => Outcome::Created(binder.create_function(statement).await?),
+            StatementKind::DropFunction(statement) => Outcome::Dropped(binder.drop_function(statement)?),
+            StatementKind::Refresh(name) => return Ok((Vec::new(), Bound::Refresh(binder.table(name)?))),
             StatementKind::AlterPump(statement) => Outcome::Altered(binder.alter_pump(statement)?),
             StatementKind::Set(entry) => {
                 shared.settings.set(entry.clone()).map_err(|problem| vec![problem])?;
@@ -474,10 +495,11 @@ impl Engine {
             StatementKind::Query(query) => {
                 // Planned now for its errors; started when the whole script is right.
                 if query.stream {
-                    binder.plan(query).await?;
+                    let plan = binder.plan(query).await?;
+                    binder.warnings.extend(plan.warnings().iter().cloned());
                 } else {
                     check_tables(query, binder.catalog, &self.inner.session)?;
-                    plan_table_query(query, binder.state).await?;
+                    plan_table_query(query, &binder.catalog.functions, binder.state).await?;
                 }
                 let warnings = std::mem::take(&mut binder.warnings);
                 return Ok((warnings, Bound::Query(query.clone(), shared.settings.clone())));
@@ -505,7 +527,7 @@ impl Engine {
             }
             StatementKind::Query(query) => {
                 check_tables(query, binder.catalog, &self.inner.session)?;
-                let plan = plan_table_query(query, binder.state).await?;
+                let plan = plan_table_query(query, &binder.catalog.functions, binder.state).await?;
                 let plan =
                     binder.state.optimize(&plan).map_err(|error| vec![explain_error(&error, &StreamSchemas::default())])?;
                 return Ok(plan.display_indent().to_string());
@@ -520,11 +542,11 @@ impl Engine {
     }
 
     async fn start_query(&self, query: &Query, settings: &Settings) -> Result<QueryStream> {
-        let state = settings.in_session(self.inner.session.state());
-        if !query.stream {
-            return self.table_query(query, &state).await;
-        }
         let Shared { mut catalog, bindings, .. } = self.shared().clone();
+        let state = self.state_with(&catalog.functions, settings)?;
+        if !query.stream {
+            return self.table_query(query, &catalog.functions, &state).await;
+        }
         let plan = self.binder(&mut catalog, &bindings, &state).plan(query).await.map_err(Error::sql)?.into_output();
         let schema = plan.schema();
         let (sender, receiver) = mpsc::channel(QUERY_BATCHES);
@@ -534,17 +556,23 @@ impl Engine {
     }
 
     /// A query without STREAM: DataFusion answers it.
-    async fn table_query(&self, query: &Query, state: &SessionState) -> Result<QueryStream> {
-        let plan = plan_table_query(query, state).await.map_err(Error::sql)?;
+    async fn table_query(&self, query: &Query, functions: &Functions, state: &SessionState) -> Result<QueryStream> {
+        let plan = plan_table_query(query, functions, state).await.map_err(Error::sql)?;
         let rows = self.inner.session.execute_logical_plan(plan).await?.execute_stream().await?;
         Ok(QueryStream { schema: rows.schema(), rows: Rows::Table(rows) })
     }
 
-    fn register_table(&self, name: &str, schema: SchemaRef, batches: Vec<RecordBatch>) -> Result<()> {
-        let table = MemTable::try_new(schema, vec![batches])?;
-        let reference = TableReference::bare(name);
+    /// The session, with the functions that the script created and its switches.
+    fn state_with(&self, functions: &Functions, settings: &Settings) -> Result<SessionState> {
+        let mut state = settings.in_session(self.inner.session.state());
+        functions.register(&mut state)?;
+        Ok(state)
+    }
+
+    fn register_table(&self, table: Arc<Table>) -> Result<()> {
+        let reference = TableReference::bare(table.name());
         self.inner.session.deregister_table(reference.clone())?;
-        self.inner.session.register_table(reference, Arc::new(table))?;
+        self.inner.session.register_table(reference, table)?;
         Ok(())
     }
 
@@ -582,11 +610,13 @@ impl Engine {
 }
 
 /// The plan of a query without STREAM.
-async fn plan_table_query(query: &Query, state: &SessionState) -> Result<LogicalPlan, Vec<Diagnostic>> {
-    let statement = DataFusionStatement::Statement(Box::new(sqlparser::ast::Statement::Query(query.ast.clone())));
-    let plan = state.statement_to_plan(statement).await.and_then(|plan| switches::apply(plan, &Settings::of(state)));
+async fn plan_table_query(query: &Query, functions: &Functions, state: &SessionState) -> Result<LogicalPlan, Vec<Diagnostic>> {
+    let mut ast = query.ast.clone();
+    functions.rename_calls(&mut ast);
+    let statement = DataFusionStatement::Statement(Box::new(sqlparser::ast::Statement::Query(ast.clone())));
+    let plan = state.statement_to_plan(statement).await.and_then(|plan| kda_rules(plan, &Settings::of(state)));
     plan.map_err(|error| {
-        let problem = explain_error(&error, &StreamSchemas::default());
+        let problem = place_at_call(explain_error(&error, &StreamSchemas::default()), &ast);
         vec![if problem.span.is_none() { problem.at(query.span) } else { problem }]
     })
 }
@@ -610,6 +640,7 @@ enum Bound {
     Outcome(Outcome),
     /// With the switches that hold for it.
     Query(Query, Settings),
+    Refresh(Arc<Table>),
 }
 
 /// The sink that hands the rows of `plan` to the reader of a query.

@@ -13,6 +13,7 @@ pub mod plan;
 pub mod runtime;
 pub mod settings;
 pub mod sql;
+pub mod table;
 pub mod types;
 
 pub use catalog::Object;

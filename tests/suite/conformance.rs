@@ -82,7 +82,13 @@ fn what_is_not_built_is_refused() {
 const BEHIND_FORMS: &[&str] = &[
     "BTRIM",
     "CEIL_TO",
+    "COMPARE_PERIODS",
+    "DECIMAL_DIVIDE",
     "FLOOR_TO",
+    "INTERVAL_DIVIDE",
+    "INTERVAL_MULTIPLY",
+    "INTERVAL_NUMBER",
+    "INTERVAL_TEXT",
     "IS_LIKE",
     "KDA_EXTRACT",
     "KDA_SUBSTRING",
@@ -92,6 +98,7 @@ const BEHIND_FORMS: &[&str] = &[
     "SIMILAR_TO",
     "SUBSTRING_FROM",
     "SUBSTRING_SIMILAR",
+    "TO_INTERVAL",
     "TS_MINUS",
 ];
 

@@ -177,6 +177,24 @@ async fn a_checkpoint_of_another_script_is_refused() {
     );
 }
 
+/// The body of a function is part of the pumps that call it.
+#[tokio::test]
+async fn a_checkpoint_of_another_body_of_a_function_is_refused() {
+    let world = World::with_splits(1);
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = |body: &str| {
+        let called = COUNTS.replacen("COUNT(*)", "CAST(SUM(one(1)) AS BIGINT)", 1);
+        assert_ne!(called, COUNTS);
+        format!("CREATE FUNCTION one(x INTEGER) RETURNS INTEGER RETURN {body}; {called}")
+    };
+    let job = world.start(&in_folder(folder.path()), &script("x")).await.expect("started");
+    world.commit(&job).await.expect("a checkpoint");
+    drop(job);
+    world.start(&in_folder(folder.path()), &script("x")).await.map(drop).expect("the same script");
+    let error = world.start(&in_folder(folder.path()), &script("x + 1")).await.map(drop).expect_err("another body");
+    assert!(error.message().starts_with("checkpoint 1 was made by another script: pump P has changed"), "{error}");
+}
+
 #[tokio::test]
 async fn a_broken_manifest_is_named() {
     let world = World::with_splits(1);

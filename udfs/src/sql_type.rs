@@ -138,5 +138,9 @@ impl fmt::Display for SqlType {
 
 /// The type of a column as SQL names it, or the Arrow name for types that SQL columns cannot have.
 pub fn sql_type_name(field: &Field) -> String {
-    SqlType::of_field(field).map_or_else(|| field.data_type().to_string(), |sql_type| sql_type.to_string())
+    match (SqlType::of_field(field), field.data_type()) {
+        (Some(sql_type), _) => sql_type.to_string(),
+        (None, DataType::Interval(_) | DataType::Duration(_)) => "INTERVAL".to_owned(),
+        (None, other) => other.to_string(),
+    }
 }

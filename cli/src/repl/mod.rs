@@ -105,6 +105,7 @@ impl Session<'_> {
                     Outcome::Created(what) => print_text(&format!("created {what}"))?,
                     Outcome::Dropped(what) => print_text(&format!("dropped {what}"))?,
                     Outcome::Altered(what) => print_text(&format!("altered {what}"))?,
+                    Outcome::Refreshed(what) => print_text(&format!("refreshed {what}"))?,
                     Outcome::Explained(text) => print_text(&text)?,
                     Outcome::Warning(warning) => report::warning(&warning),
                     Outcome::Query(query) => {

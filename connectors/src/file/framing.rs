@@ -6,12 +6,14 @@
 //!         dropped while it passes; only its first bytes are kept for the error stream.
 //!
 //! JSON records are lines. CSV records are lines too, but a line break inside a quoted field does not end one; a quote
-//! counts only where RFC 4180 allows it (a field's first byte, or doubled inside), so `5" pipe` harms nothing.
+//! counts only where RFC 4180 allows it (a field's first byte, or doubled inside), so `5" pipe` harms nothing. Where JSON
+//! comes without line breaks, as in objects that Firehose writes, records are documents; one that never ends is refused with
+//! all that follows up to the next line break.
 
 use bytes::Bytes;
 use kinesql_engine::format::{FormatSpec, REJECTED_RAW_MAX, RejectReason, Rejected};
 use kinesql_engine::{Error, Result};
-use memchr::{memchr, memchr2_iter, memrchr};
+use memchr::{memchr, memchr2, memchr2_iter, memrchr};
 
 /// How records are told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +25,8 @@ pub(crate) enum Framing {
         /// Between two fields.
         delimiter: u8,
     },
+    /// One record per JSON document, with or without white space between two.
+    Documents,
 }
 
 impl Framing {
@@ -41,6 +45,7 @@ impl Framing {
         match self {
             Framing::Lines => memchr(b'\n', bytes).map(|end| end + 1),
             Framing::Csv { delimiter } => CsvEnds::new(bytes, delimiter).find(|end| !end.quoted).map(|end| end.at + 1),
+            Framing::Documents => document_end(bytes),
         }
     }
 
@@ -48,6 +53,7 @@ impl Framing {
         match self {
             Framing::Lines => cut_lines(bytes, max_record_bytes),
             Framing::Csv { delimiter } => cut_csv(bytes, delimiter, max_record_bytes),
+            Framing::Documents => cut_documents(bytes, max_record_bytes),
         }
     }
 }
@@ -86,6 +92,52 @@ fn cut_csv(bytes: &[u8], delimiter: u8, max_record_bytes: usize) -> Cut {
         }
     }
     Cut { whole, too_large: bytes.len() - whole > max_record_bytes }
+}
+
+fn cut_documents(bytes: &[u8], max_record_bytes: usize) -> Cut {
+    let mut whole = 0;
+    while let Some(length) = document_end(&bytes[whole..]) {
+        if length > max_record_bytes {
+            return Cut { whole, too_large: true };
+        }
+        whole += length;
+    }
+    Cut { whole, too_large: bytes.len() - whole > max_record_bytes }
+}
+
+/// Length of the first JSON document with the white space before it, if it is complete. What is no object or array ends where
+/// one begins, or with its line.
+pub(crate) fn document_end(bytes: &[u8]) -> Option<usize> {
+    let mut at = bytes.iter().position(|byte| !byte.is_ascii_whitespace())?;
+    if !matches!(bytes[at], b'{' | b'[') {
+        let end = bytes[at..].iter().position(|byte| matches!(byte, b'{' | b'[' | b'\n'))?;
+        return Some(at + end + usize::from(bytes[at + end] == b'\n'));
+    }
+    let mut depth = 0_usize;
+    loop {
+        match *bytes.get(at)? {
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(at + 1);
+                }
+            }
+            b'"' => {
+                // To the quote that ends the text; what a backslash stands before ends nothing.
+                at += 1;
+                loop {
+                    at += memchr2(b'"', b'\\', bytes.get(at..)?)?;
+                    if bytes[at] == b'"' {
+                        break;
+                    }
+                    at += 2;
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
 }
 
 /// Line breaks of CSV text that starts with a record, each with whether it stands inside quotes.
@@ -343,6 +395,20 @@ mod tests {
     #[test]
     fn csv_an_unclosed_quote_costs_one_limit() {
         assert_eq!(cut(CSV, 8, 100, "1,\"aa\n2,bb\n3,cc\n4,dd\n"), ["!0..11", "3,cc\n4,dd\n"]);
+    }
+
+    #[test]
+    fn documents_need_no_line_breaks() {
+        let text = "{\"a\":\"}{\\\"\"}[1,[2]] \n {\"b\":{}}xyz{\"c\"";
+        for portion in 1..text.len() {
+            let pieces = cut(Framing::Documents, 100, portion, text);
+            assert_eq!(pieces.concat(), text);
+            for end in ["\"}", "[1,[2]]", "{}}", "xyz"] {
+                let joined = pieces.join("|");
+                assert!(portion > 3 || joined.contains(&format!("{end}|")), "portions of {portion}: {joined}");
+            }
+        }
+        assert_eq!(cut(Framing::Documents, 5, 100, "{}{\"a\":1}{}\n{}"), ["{}", "!2..12", "{}"], "up to the next line");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! | `reader` | reads one file from front to back, follows a growing one |
 //! | `ranges` | reads every n-th range of a file, so that several readers share it |
 //! | `framing` | bytes to whole records |
+//! | `parquet` | reads Parquet files |
 //! | `fingerprint` | recognises a file again after a restart |
 //! | `sink` | options, which of the writers below |
 //! | `single` | one text file, cut back after a restart |
@@ -17,6 +18,7 @@
 mod fingerprint;
 pub(crate) mod framing;
 mod output;
+mod parquet;
 mod parts;
 mod ranges;
 mod reader;

@@ -1,4 +1,4 @@
-//! The `file` source: reads JSON lines or CSV from one file, a folder or the files that match a pattern.
+//! The `file` source: reads JSON lines, CSV or Parquet from one file, a folder or the files that match a pattern.
 //!
 //! Options:   `path`, `follow`, `compression`, `max_record_bytes`, `chunk_bytes`; see docs/connectors/file.md.
 //! Splits:    a plain JSON file is shared by several readers, range by range; any other file is read by one reader.
@@ -21,17 +21,19 @@ use kinesql_engine::connector::{
 use kinesql_engine::format::FormatSpec;
 use kinesql_engine::{Error, Result};
 
+use super::fingerprint::Fingerprint;
 use super::framing::Framing;
+use super::parquet::ParquetSource;
 use super::ranges::{RangeReader, Ranges};
 use super::reader::{FileReader, ReadOptions, open_file};
 use super::{Compression, file_error, resolved};
 use crate::blocking::{BlockingReader, ReadAhead, Step, unblock};
 
 /// How often a followed file is looked at.
-const POLL_INTERVAL: Duration = Duration::from_millis(200);
+pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Name of the split that is a whole file.
-const WHOLE: &str = "0/1";
+pub(super) const WHOLE: &str = "0/1";
 
 const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
@@ -78,15 +80,23 @@ impl SourceFactory for FileSourceFactory {
         OPTIONS
     }
 
+    fn formats(&self) -> &'static [&'static str] {
+        &["json", "csv", "raw", "parquet"]
+    }
+
     fn create(&self, definition: &SourceDefinition, options: &Options) -> Result<Arc<dyn Source>> {
-        Ok(Arc::new(FileSource::try_new(&definition.format, options)?))
+        let source = FileSource::try_new(&definition.format, options)?;
+        match definition.format {
+            FormatSpec::Parquet => Ok(Arc::new(ParquetSource::new(source, definition.schema.clone()))),
+            _ => Ok(Arc::new(source)),
+        }
     }
 }
 
 /// A bound `file` source.
 #[derive(Debug)]
-struct FileSource {
-    path: PathBuf,
+pub(super) struct FileSource {
+    pub(super) path: PathBuf,
     format: FormatSpec,
     options: Options,
     follow: bool,
@@ -98,7 +108,9 @@ struct FileSource {
 
 impl FileSource {
     fn try_new(format: &FormatSpec, options: &Options) -> Result<Self> {
-        Framing::of(format)?;
+        if *format != FormatSpec::Parquet {
+            Framing::of(format)?;
+        }
         let size = |name: &str| match options.bytes(name) {
             Some(0) => Err(Error::config(format!("option \"{name}\" of connector 'file' cannot be 0"))),
             size => Ok(size.unwrap_or(1 << 20) as usize),
@@ -119,11 +131,23 @@ impl FileSource {
         if source.follow && Compression::of(options, &source.path) != Compression::None {
             return Err(Error::config("option \"follow\" of connector 'file' cannot be used with a compressed file"));
         }
+        if *format == FormatSpec::Parquet {
+            if source.follow {
+                return Err(Error::config(
+                    "option \"follow\" of connector 'file' cannot be used with Parquet, which is written as a whole",
+                ));
+            }
+            if Compression::of(options, &source.path) != Compression::None {
+                return Err(Error::config(
+                    "option \"compression\" has no meaning for Parquet, which compresses its columns itself",
+                ));
+            }
+        }
         Ok(source)
     }
 
     /// True if the path names a folder or a pattern.
-    fn is_several(&self) -> bool {
+    pub(super) fn is_several(&self) -> bool {
         let path = self.path.to_string_lossy();
         path.ends_with('/') || path.rsplit('/').next().is_some_and(|name| name.contains(['*', '?']))
     }
@@ -140,7 +164,7 @@ impl FileSource {
     }
 
     /// The files of a folder or pattern, in name order.
-    fn files(path: &Path) -> Result<Vec<PathBuf>> {
+    pub(super) fn files(path: &Path) -> Result<Vec<PathBuf>> {
         let text = path.to_string_lossy();
         let (folder, pattern) = text.rsplit_once('/').map_or(("", &*text), |(folder, pattern)| (folder, pattern));
         let folder = match folder {
@@ -206,6 +230,25 @@ impl<'a> Split<'a> {
 
 #[async_trait]
 impl Source for FileSource {
+    async fn version(&self) -> Result<Option<String>> {
+        if self.follow {
+            return Ok(None);
+        }
+        let (path, several) = (self.path.clone(), self.is_several());
+        unblock(move || {
+            let files = if several { Self::files(&path)? } else { vec![path] };
+            let mut state = String::new();
+            for file in &files {
+                let metadata = open_file(file)?.1;
+                let modified = metadata.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+                let modified = modified.map_or(0, |time| time.as_nanos());
+                state += &format!("{}:{modified}:{};", file.display(), metadata.len());
+            }
+            Ok(Some(Fingerprint::of(state.as_bytes()).hash))
+        })
+        .await
+    }
+
     fn is_bounded(&self) -> bool {
         !self.follow
     }

@@ -99,7 +99,6 @@ fn hash_key(text: &str) -> Option<Box<str>> {
 pub(super) struct Keys {
     columns: Option<KeyColumns>,
     fixed: Option<Box<str>>,
-    /// One key for all rows that wait: aggregated records are filled with any rows.
     hash_key: HashKeySpec,
 }
 

@@ -108,6 +108,10 @@ impl<F: SourceFactory> SourceFactory for Preprocessed<F> {
         self.options
     }
 
+    fn formats(&self) -> &'static [&'static str] {
+        self.factory.formats()
+    }
+
     fn create(&self, definition: &SourceDefinition, options: &Options) -> Result<Arc<dyn Source>> {
         let source = self.factory.create(definition, options)?;
         let settings = Settings::try_new(options)?;
@@ -208,6 +212,14 @@ impl PreprocessedSource {
 
 #[async_trait]
 impl Source for PreprocessedSource {
+    async fn inspect(&self) -> Result<()> {
+        self.source.inspect().await
+    }
+
+    async fn version(&self) -> Result<Option<String>> {
+        self.source.version().await
+    }
+
     fn has_arrival_times(&self) -> bool {
         self.source.has_arrival_times()
     }

@@ -121,3 +121,30 @@ async fn a_missing_stream_is_named_before_the_job_starts() {
         "{error}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_is_too_large_becomes_a_row_of_error_stream() {
+    let Some(server) = servers::kinesis() else { return };
+    let client = Client::new(&config(&server.endpoint));
+    stream(&client, "sink-large", 1).await;
+    let file = rows(120, 120);
+    let folder = tempfile::tempdir().expect("a folder");
+    let errors = folder.path().join("errors.jsonl");
+    // The record and its key, a hash of 16 characters, have 36 bytes for ids below 10, 38 for those below 100, and 40.
+    let sink = format!(
+        "connector = 'kinesis', stream = 'sink-large', region = 'us-east-1', endpoint = '{}', max_record_bytes = '39'",
+        server.endpoint
+    );
+    let sql = format!(
+        "{} CREATE SINK \"E\" FROM error_stream WITH (connector = 'file', path = '{}');",
+        script(&file, &sink),
+        errors.display()
+    );
+    run(&sql).await.expect("the job ends");
+    assert_eq!(read(&client, "sink-large").await.into_values().flatten().count(), 100);
+    let errors = std::fs::read_to_string(&errors).expect("written");
+    assert_eq!(errors.lines().count(), 20);
+    let expected =
+        "\"ERROR_NAME\":\"RECORD_TOO_LARGE\",\"MESSAGE\":\"the record has 40 bytes with its key; the destination takes 39\"";
+    assert!(errors.lines().all(|line| line.contains(expected)), "{errors:.400}");
+}

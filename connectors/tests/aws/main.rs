@@ -4,12 +4,14 @@
 //! tests say so and do nothing, except in CI, where that is a failure.
 
 mod firehose;
+mod firehose_source;
 mod http;
 mod job;
 mod kinesis_sink;
 mod kinesis_source;
 mod lambda;
 mod leases;
+mod s3;
 mod servers;
 
 /// The servers start and answer: what every other test relies on.

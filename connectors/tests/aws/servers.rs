@@ -124,6 +124,7 @@ fn installed() -> Option<PathBuf> {
         let folder = std::env::var_os("KINESQL_TEST_SERVERS").map_or_else(|| workspace.join(".testservers"), PathBuf::from);
         let status = Command::new(workspace.join("scripts/test-servers")).arg(&folder).status();
         if status.is_ok_and(|status| status.success()) {
+            use_test_credentials();
             return Some(folder);
         }
         assert!(std::env::var_os("CI").is_none(), "scripts/test-servers failed");
@@ -131,6 +132,16 @@ fn installed() -> Option<PathBuf> {
         None
     });
     folder.clone()
+}
+
+/// The connectors find credentials as they do for a user: here in the environment of this process.
+#[allow(unsafe_code, reason = "before the first client is made; nothing else reads the environment meanwhile")]
+fn use_test_credentials() {
+    for (name, value) in [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_EC2_METADATA_DISABLED", "true")]
+    {
+        // SAFETY: the servers are installed once, before any test goes on.
+        unsafe { std::env::set_var(name, value) };
+    }
 }
 
 /// A command that ends when the standard input of its shell does, however this process dies.
@@ -143,7 +154,7 @@ fn until_stdin_closes(program: impl AsRef<std::ffi::OsStr>) -> Command {
     command
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("an address").port()
 }

@@ -23,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::runtime::channel::Barrier;
 use crate::runtime::clock::Clock;
 use crate::runtime::metrics::Metrics;
+use crate::table::Table;
 
 /// A task, by its place in the job.
 pub type TaskId = usize;
@@ -81,6 +82,8 @@ pub struct CheckpointPlan {
     pub retain: usize,
     /// The definitions that go into the manifest.
     pub definitions: BTreeMap<String, String>,
+    /// The reference tables whose versions go into the manifest.
+    pub tables: Vec<Arc<Table>>,
 }
 
 /// See the module's documentation.
@@ -241,6 +244,11 @@ async fn write_checkpoint(plan: &CheckpointPlan, epoch: Epoch, states: impl Iter
         sources: BTreeMap::new(),
         sinks: BTreeMap::new(),
         states: BTreeMap::new(),
+        tables: plan
+            .tables
+            .iter()
+            .filter_map(|table| Some((table.name().to_owned(), table.contents().version.clone()?)))
+            .collect(),
     };
     for state in states {
         for (name, operator) in &state.operators {

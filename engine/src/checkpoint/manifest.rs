@@ -27,6 +27,9 @@ pub struct Manifest {
     pub sinks: BTreeMap<String, SinkState>,
     /// Per operator with state, the file that holds it.
     pub states: BTreeMap<String, String>,
+    /// Per reference table that has one, the version that rows were joined with.
+    #[serde(default)]
+    pub tables: BTreeMap<String, String>,
 }
 
 /// How far a split was read.

@@ -190,7 +190,7 @@ mod tests {
 
     fn manifest(epoch: Epoch) -> Manifest {
         let (definitions, sources, sinks, states) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Manifest { version: FORMAT_VERSION, epoch, definitions, sources, sinks, states }
+        Manifest { version: FORMAT_VERSION, epoch, definitions, sources, sinks, states, tables: BTreeMap::new() }
     }
 
     #[tokio::test]

@@ -153,6 +153,17 @@ pub trait Source: Send + Sync + fmt::Debug {
         false
     }
 
+    /// Looks at the data as far as [`Source::payload`] must know it. Called once when the source is bound, before any other call.
+    async fn inspect(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// What tells one state of the data from another, such as an object's ETag; None if the source cannot say. A table is
+    /// read again when it changes.
+    async fn version(&self) -> Result<Option<String>> {
+        Ok(None)
+    }
+
     /// True if the source ends by itself, as a file does.
     fn is_bounded(&self) -> bool;
 
@@ -241,6 +252,11 @@ pub trait SourceFactory: Send + Sync {
 
     /// Its options besides the common ones (`connector`, `format`, `rowtime`, …), for checks, errors and docs.
     fn options(&self) -> &'static [OptionSpec];
+
+    /// Values of `format` that it takes. One that reads rows from a format, as from Parquet, has [`Payload::Batches`] then.
+    fn formats(&self) -> &'static [&'static str] {
+        &["json", "csv", "raw"]
+    }
 
     /// Binds a source. Fails only with [`crate::ErrorKind::Config`]; must not block.
     fn create(&self, definition: &SourceDefinition, options: &Options) -> Result<Arc<dyn Source>>;

@@ -4,18 +4,22 @@
 //! Output: per row of the stream one row per matching row of the table, in the order of the stream, then of the table;
 //!         a LEFT JOIN gives NULLs for the columns of the table where nothing matches. A subquery in an expression, such as
 //!         `x IN (SELECT …)`, is a join as well: it asks only whether a row matches. ROWTIME is the stream row's.
-//! State:  none; the table is hashed by its keys once, when the first operator of a plan is built, and shared.
-//! Errors: a row whose key fails to evaluate and a pair whose condition fails go to `error_stream`, the others go on.
+//! State:  none; the table is hashed by its keys once, when the first operator of a plan is built, and shared. A refresh of
+//!         the table hashes the new version beside it and then takes its place: a batch sees one version only.
+//! Errors: a row whose key fails to evaluate and a pair whose condition fails go to `error_stream`, the others go on; what
+//!         the table's refreshes have to say goes there as well.
 
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, UInt32Array};
 use arrow::compute::{filter, take, take_arrays};
 use arrow::datatypes::{SchemaRef, UInt32Type};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use async_trait::async_trait;
 use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::physical_expr::PhysicalExpr;
+use futures::future::BoxFuture;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
@@ -25,7 +29,9 @@ use super::pair_filter::{PairFilter, Side};
 use super::row_errors::evaluate_rows;
 use super::{Operator, Output};
 use crate::error::{Error, Result};
-use crate::runtime::error_rows::ErrorReporter;
+use crate::runtime::clock::EventTime;
+use crate::runtime::error_rows::{ErrorReporter, ErrorRow};
+use crate::table::{Derived, Note, Table};
 
 /// Pairs that are looked at together; the pairs of one row of the stream are never divided.
 const PAIRS: usize = 8_192;
@@ -35,20 +41,83 @@ const NONE: u32 = u32::MAX;
 
 /// A reference table on one side of a join. Clones of a plan share it.
 pub struct LookupTable {
-    rows: RecordBatch,
     keys: Vec<Arc<dyn PhysicalExpr>>,
+    origin: Origin,
+    version: RwLock<Arc<Version>>,
+    /// Counts the index and the rows of every version, once the first operator is built.
+    pool: OnceLock<Arc<dyn MemoryPool>>,
+    /// What `error_stream` has not been told yet.
+    notes: Mutex<Vec<Note>>,
+}
+
+/// Computes the rows of a table's side of a join.
+pub type ComputeRows = dyn Fn() -> BoxFuture<'static, Result<RecordBatch>> + Send + Sync;
+
+/// Where the rows of a [`LookupTable`] come from.
+#[derive(Clone)]
+pub struct Origin {
+    /// The tables that they are computed from.
+    pub tables: Vec<Arc<Table>>,
+    /// Computes them from what the tables hold now.
+    pub compute: Arc<ComputeRows>,
+}
+
+/// The rows at one time.
+struct Version {
+    rows: RecordBatch,
     index: OnceLock<Result<Index>>,
 }
 
-impl LookupTable {
-    /// A table that is looked up by `keys`.
-    pub fn new(rows: RecordBatch, keys: Vec<Arc<dyn PhysicalExpr>>) -> Self {
-        Self { rows, keys, index: OnceLock::new() }
+impl Version {
+    fn new(rows: RecordBatch) -> Self {
+        Self { rows, index: OnceLock::new() }
     }
 
-    /// The index over the table; built at the first call, whose `pool` counts it and the table.
-    fn index(&self, pool: &Arc<dyn MemoryPool>) -> Result<&Index> {
-        self.index.get_or_init(|| Index::try_new(&self.rows, &self.keys, pool)).as_ref().map_err(Clone::clone)
+    /// The index over the rows; built at the first call, whose `pool` counts it and the rows.
+    fn index(&self, keys: &[Arc<dyn PhysicalExpr>], pool: &Arc<dyn MemoryPool>) -> Result<&Index> {
+        self.index.get_or_init(|| Index::try_new(&self.rows, keys, pool)).as_ref().map_err(Clone::clone)
+    }
+}
+
+impl LookupTable {
+    /// A table that is looked up by `keys` and follows its `origin`, which gave `rows`.
+    pub fn new(rows: RecordBatch, keys: Vec<Arc<dyn PhysicalExpr>>, origin: Origin) -> Arc<Self> {
+        let version = RwLock::new(Arc::new(Version::new(rows)));
+        let table = Arc::new(Self { keys, origin, version, pool: OnceLock::new(), notes: Mutex::default() });
+        for origin in &table.origin.tables {
+            let derived: Arc<dyn Derived> = table.clone();
+            origin.add_derived(Arc::downgrade(&derived));
+        }
+        table
+    }
+
+    /// The tables that it is computed from.
+    pub fn tables(&self) -> &[Arc<Table>] {
+        &self.origin.tables
+    }
+
+    fn version(&self) -> Arc<Version> {
+        self.version.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What is to be told since the last call; by whichever operator comes first.
+    fn take_notes(&self) -> Vec<Note> {
+        std::mem::take(&mut *self.notes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[async_trait]
+impl Derived for LookupTable {
+    async fn recompute(self: Arc<Self>) -> Result<Box<dyn FnOnce() + Send>> {
+        let version = Version::new((self.origin.compute)().await?);
+        if let Some(pool) = self.pool.get() {
+            version.index(&self.keys, pool)?;
+        }
+        Ok(Box::new(move || *self.version.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(version)))
+    }
+
+    fn note(&self, note: Note) {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(note);
     }
 }
 
@@ -143,17 +212,23 @@ pub struct LookupJoin {
 impl LookupJoin {
     /// Builds the table's index if it is not built yet; `pool` counts its memory.
     pub fn try_new(plan: LookupPlan, pool: &Arc<dyn MemoryPool>, reporter: ErrorReporter) -> Result<Self> {
-        plan.table.index(pool)?;
+        let pool = plan.table.pool.get_or_init(|| pool.clone());
+        plan.table.version().index(&plan.table.keys, pool)?;
         Ok(Self { plan, reporter })
     }
 
+    /// Tells what happened to the table.
+    fn tell(&self, out: &mut Output) {
+        for Note { level, name, message } in self.plan.table.take_notes() {
+            out.error(ErrorRow { level, ..self.reporter.record(name, &message, Vec::new()) });
+        }
+    }
+
     /// Joins rows whose keys are known.
-    fn join(&self, batch: &RecordBatch, keys: &[ArrayRef], out: &mut Output) -> Result<()> {
-        // Built by the constructor.
-        let index = match self.plan.table.index.get() {
-            Some(Ok(index)) => index,
-            _ => return Err(Error::internal("the table has no index")),
-        };
+    fn join(&self, batch: &RecordBatch, keys: &[ArrayRef], version: &Version, out: &mut Output) -> Result<()> {
+        // Built by the constructor or the refresh; here only if a refresh came before the first operator was built.
+        let pool = self.plan.table.pool.get().ok_or_else(|| Error::internal("the table has no index"))?;
+        let index = version.index(&self.plan.table.keys, pool)?;
         let hashes = KeyHashes::of(keys, batch.num_rows())?;
         let (mut stream_rows, mut table_rows) = (Vec::new(), Vec::new());
         let mut from = 0;
@@ -166,15 +241,15 @@ impl LookupJoin {
             }
             if stream_rows.len() >= PAIRS || row + 1 == batch.num_rows() {
                 let pairs = (std::mem::take(&mut stream_rows).into(), std::mem::take(&mut table_rows).into());
-                let (stream, table) = self.matching(batch, keys, index, pairs, out)?;
+                let (stream, table) = self.matching(batch, keys, (version, index), pairs, out)?;
                 let rows = from as u32..row as u32 + 1;
                 match self.plan.kind {
-                    LookupKind::Inner => self.emit(batch, &stream, &table, out)?,
+                    LookupKind::Inner => self.emit(batch, &version.rows, (&stream, &table), out)?,
                     LookupKind::Outer => {
                         let (stream, table) = with_unmatched(rows, &stream, &table);
-                        self.emit(batch, &stream, &table, out)?;
+                        self.emit(batch, &version.rows, (&stream, &table), out)?;
                     }
-                    _ => self.emit_found(batch, keys, index, rows, &stream, out)?,
+                    _ => self.emit_found(batch, keys, (version, index), rows, &stream, out)?,
                 }
                 from = row + 1;
             }
@@ -187,7 +262,7 @@ impl LookupJoin {
         &self,
         batch: &RecordBatch,
         keys: &[ArrayRef],
-        index: &Index,
+        (version, index): (&Version, &Index),
         (stream, table): (UInt32Array, UInt32Array),
         out: &mut Output,
     ) -> Result<(UInt32Array, UInt32Array)> {
@@ -196,16 +271,22 @@ impl LookupJoin {
         let Some(condition) = self.plan.filter.as_ref().filter(|_| !stream.is_empty()) else { return Ok((stream, table)) };
         let columns = condition.columns.iter().map(|(side, column)| match *side == self.plan.stream {
             true => take(batch.column(*column), &stream, None),
-            false => take(self.plan.table.rows.column(*column), &table, None),
+            false => take(version.rows.column(*column), &table, None),
         });
         let columns = columns.collect::<Result<Vec<_>, _>>()?;
         let matches = condition.matches(columns, stream.len(), &self.reporter, out)?;
         kept((stream, table), Some(matches))
     }
 
-    fn emit(&self, batch: &RecordBatch, stream: &UInt32Array, table: &UInt32Array, out: &mut Output) -> Result<()> {
+    fn emit(
+        &self,
+        batch: &RecordBatch,
+        rows: &RecordBatch,
+        (stream, table): (&UInt32Array, &UInt32Array),
+        out: &mut Output,
+    ) -> Result<()> {
         let of_stream = take_arrays(batch.columns(), stream, None)?;
-        let of_table = take_arrays(self.plan.table.rows.columns(), table, None)?;
+        let of_table = take_arrays(rows.columns(), table, None)?;
         let columns = match self.plan.stream {
             Side::Left => [of_stream, of_table].concat(),
             Side::Right => [of_table, of_stream].concat(),
@@ -222,14 +303,14 @@ impl LookupJoin {
         &self,
         batch: &RecordBatch,
         keys: &[ArrayRef],
-        index: &Index,
+        (version, index): (&Version, &Index),
         rows: Range<u32>,
         matched: &UInt32Array,
         out: &mut Output,
     ) -> Result<()> {
         let mut found = vec![false; rows.len()];
         matched.values().iter().for_each(|row| found[(row - rows.start) as usize] = true);
-        let table_rows = self.plan.table.rows.num_rows();
+        let table_rows = version.rows.num_rows();
         let has_null = index.keys.iter().any(|key| key.logical_null_count() > 0);
         let is_null = |row: u32| keys.iter().any(|key| key.is_null(row as usize));
         let keep = |row: u32, found: bool| match self.plan.kind {
@@ -278,6 +359,8 @@ impl Operator for LookupJoin {
     }
 
     fn on_batch(&mut self, _input: usize, batch: RecordBatch, out: &mut Output) -> Result<()> {
+        self.tell(out);
+        let version = self.plan.table.version();
         let mut evaluated = Vec::with_capacity(1);
         let mut errors = Vec::new();
         evaluate_rows(
@@ -294,8 +377,15 @@ impl Operator for LookupJoin {
         )?;
         errors.into_iter().for_each(|error| out.error(error));
         for (batch, keys) in evaluated {
-            self.join(&batch, &keys, out)?;
+            self.join(&batch, &keys, &version, out)?;
         }
+        Ok(())
+    }
+
+    fn on_watermark(&mut self, watermark: EventTime, out: &mut Output) -> Result<()> {
+        // A table can fail while its stream is silent.
+        self.tell(out);
+        out.watermark(watermark);
         Ok(())
     }
 }

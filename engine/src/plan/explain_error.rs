@@ -54,6 +54,12 @@ pub(crate) fn explain_error(error: &DataFusionError, streams: &StreamSchemas) ->
         }
         root => Diagnostic::error(with_sql_types(&lower_first(&message_of(root)))),
     };
+    // Our own errors bring a hint; DataFusion's helps speak of its functions.
+    let own = error.diagnostic().filter(|own| own.message == message_of(error.find_root()));
+    let diagnostic = match own.and_then(|own| own.helps.first()) {
+        Some(help) => diagnostic.hint(help.message.clone()),
+        None => diagnostic,
+    };
     match span {
         Some(span) => diagnostic.at(span),
         None => diagnostic,

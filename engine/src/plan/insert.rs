@@ -106,14 +106,15 @@ fn count(n: usize, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
-enum Assignable {
+pub(super) enum Assignable {
     Yes,
     /// Text into a number: per row, with a warning (§8.2).
     Parsed,
     No,
 }
 
-fn assignable(from: &DataType, to: &DataType) -> Assignable {
+/// What an assignment from one type to another does (kda-sql-reference.md §1.6).
+pub(super) fn assignable(from: &DataType, to: &DataType) -> Assignable {
     let numeric = |data_type: &DataType| data_type.is_numeric();
     let text = |data_type: &DataType| matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
     let binary = |data_type: &DataType| matches!(data_type, DataType::Binary | DataType::LargeBinary | DataType::BinaryView);

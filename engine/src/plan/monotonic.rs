@@ -108,6 +108,13 @@ fn of_function(function: &ScalarFunction, input: &LogicalPlan) -> Monotonicity {
             _ => None,
         },
     };
+    if let ("decimal_divide", [dividend, divisor]) = (function.name(), function.args.as_slice()) {
+        return match (monotonicity(dividend, input), monotonicity(divisor, input)) {
+            (Constant(_), Constant(_)) => Constant(Expr::ScalarFunction(function.clone())),
+            (moving, Constant(factor)) => scaled(moving, &factor, |expr| function.func.call(vec![expr, factor.clone()])),
+            _ => Monotonicity::None,
+        };
+    }
     let Some(keeps_order_of) = keeps_order_of else { return Monotonicity::None };
     let arguments: Vec<_> = function.args.iter().map(|argument| monotonicity(argument, input)).collect();
     let mut moving = arguments.iter().enumerate().filter(|(_, argument)| !matches!(argument, Constant(_)));

@@ -7,6 +7,7 @@ use datafusion::execution::SessionState;
 use datafusion::prelude::SessionContext;
 use sqlparser::ast::{self, Visit, Visitor};
 
+use super::function::user_name;
 use super::query::{ReferenceTables, StreamSchemas};
 use crate::catalog::Catalog;
 use crate::diagnostic::{Diagnostic, closest};
@@ -92,7 +93,8 @@ pub(super) fn check_names(
                     self.problems.push(Diagnostic::error(format!("{name} is not supported yet")).at(ident.span));
                 } else if !known(&ident.value) {
                     let names = self.state.scalar_functions().keys().chain(self.state.aggregate_functions().keys());
-                    let names = names.filter(|name| !name.starts_with('$')).map(String::as_str);
+                    let users = names.clone().filter_map(|name| user_name(name));
+                    let names = names.filter(|name| !name.starts_with('$')).map(String::as_str).chain(users);
                     let unknown = Diagnostic::error(format!("unknown function {}", ident.value.to_uppercase())).at(ident.span);
                     self.problems.push(match closest(&ident.value, names) {
                         Some(name) => unknown.hint(format!("Did you mean {}?", name.to_uppercase())),

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, DFSchemaRef};
+use datafusion::common::{DFSchema, DFSchemaRef, ScalarValue};
 use datafusion::execution::context::ExecutionProps;
 use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
 use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
-use datafusion::physical_expr::expressions::BinaryExpr;
+use datafusion::physical_expr::expressions::{BinaryExpr, NegativeExpr, lit as literal};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
 use super::distinct::plan_distinct;
@@ -417,6 +417,15 @@ pub(super) fn is_window_result(plan: &LogicalPlan) -> bool {
 pub(super) fn physical(expr: &Expr, schema: &DFSchema, props: &ExecutionProps) -> Result<Arc<dyn PhysicalExpr>, Diagnostic> {
     let planned = create_physical_expr(expr, schema, props, &PhysicalPlanningContext::default()).and_then(|expr| {
         expr.transform_up(|node| {
+            // −x of the least x would be x again.
+            if let Some(negative) = node.downcast_ref::<NegativeExpr>()
+                && let data_type = negative.arg().data_type(schema.as_arrow())?
+                && data_type.is_signed_integer()
+            {
+                let zero = literal(ScalarValue::new_zero(&data_type)?);
+                let checked = BinaryExpr::new(zero, datafusion::logical_expr::Operator::Minus, negative.arg().clone());
+                return Ok(Transformed::yes(Arc::new(checked.with_fail_on_overflow(true)) as Arc<dyn PhysicalExpr>));
+            }
             Ok(match node.downcast_ref::<BinaryExpr>() {
                 Some(binary) => {
                     let checked = BinaryExpr::new(binary.left().clone(), *binary.op(), binary.right().clone());

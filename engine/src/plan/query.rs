@@ -20,6 +20,7 @@ use futures::FutureExt;
 use sqlparser::ast::{self, GroupByExpr, OrderByKind, SelectItem, SetExpr, Spanned, Visit, Visitor};
 
 use super::explain_error::explain_error;
+use super::function::{Functions, place_at_call};
 use super::item_names::name_by_text;
 use super::join::{JoinPlanner, StreamJoins, check_joins, find_keys, prepare_joins, read_tables};
 use super::locate::locate;
@@ -28,7 +29,7 @@ use super::names::check_names;
 use super::over::resolve_windows;
 use super::physical::{NO_ROWTIME, OperatorSpec, PlanNode, plan_operators};
 use super::rowtime::{Carrier, make_explicit};
-use super::rules::{aggregate_types, casts, decimal_types, literals, output_types, subqueries, switches, window_types};
+use super::rules::{kda_rules, literals, subqueries};
 use super::table_function::{TableFunctionPlanner, TableFunctions, prepare_table_functions};
 use super::window_table::{WindowCalls, WindowTablePlanner, prepare_windows};
 use crate::diagnostic::{Diagnostic, Span};
@@ -62,32 +63,37 @@ pub struct QueryPlan {
     pub(super) warnings: Vec<Diagnostic>,
 }
 
-/// Plans a stream query over `streams`; `now` is the time that CURRENT_TIMESTAMP has while it runs.
+/// Plans a stream query over `streams`, which may call `functions`, registered in `state`; `now` is the time that
+/// CURRENT_TIMESTAMP has while it runs.
 pub async fn plan_stream_query(
     query: &Query,
     state: &SessionState,
     streams: &StreamSchemas,
+    functions: &Functions,
     now: EventTime,
 ) -> Result<QueryPlan, Vec<Diagnostic>> {
     let fail = |diagnostic: Diagnostic| vec![if diagnostic.span.is_none() { diagnostic.at(query.span) } else { diagnostic }];
-    let explain = |error: DataFusionError| fail(explain_error(&error, streams));
+    let mut written = query.ast.clone();
+    functions.rename_calls(&mut written);
+    let explain = |error: DataFusionError| fail(place_at_call(explain_error(&error, streams), &written));
     let settings = Settings::of(state);
     let tables = reference_tables(state).await.map_err(explain)?;
-    let mut problems = check_names(&query.ast, state, streams, &tables);
+    let mut problems = check_names(&written, state, streams, &tables);
     if problems.is_empty() {
-        problems = check_joins(&query.ast, streams);
+        problems = check_joins(&written, streams);
     }
     if !problems.is_empty() {
         return Err(problems);
     }
-    let item_spans = item_spans(&query.ast.body);
-    let mut explicit = query.ast.clone();
+    let item_spans = item_spans(&written.body);
+    let mut explicit = written.clone();
     let streams = &resolve_metadata(&mut explicit, streams, &tables);
-    let explain = |error: DataFusionError| fail(explain_error(&error, streams));
+    let explain = |error: DataFusionError| fail(place_at_call(explain_error(&error, streams), &written));
     name_by_text(&mut explicit, &query.item_texts);
     let windows = prepare_windows(&mut explicit)?;
     let (functions, mut warnings) = prepare_table_functions(&mut explicit)?;
     let joins = prepare_joins(&mut explicit, streams, &settings)?;
+    warnings.extend(query.warnings.iter().cloned());
     warnings.extend(resolve_windows(&mut explicit, &settings)?);
     let carrier = make_explicit(&mut explicit, streams);
     let session = state_with(state, streams, tables, joins, functions, windows);
@@ -95,7 +101,7 @@ pub async fn plan_stream_query(
     let logical = match plan(explicit.clone()).await {
         Ok(logical) => logical,
         Err(error) => {
-            let problem = explain_error(&error, streams);
+            let problem = place_at_call(explain_error(&error, streams), &written);
             // Everything that is named is at hand: planning a part of the query again does not wait.
             let mut problem_of = |part| {
                 let planned = plan(Box::new(part)).now_or_never()?;
@@ -126,6 +132,11 @@ pub async fn plan_stream_query(
 }
 
 impl QueryPlan {
+    /// What may not be meant, for a query that is shown; those of a pump come with its insert.
+    pub fn warnings(&self) -> &[Diagnostic] {
+        &self.warnings
+    }
+
     /// The operators of a query whose rows are shown: the select list, nothing else.
     pub fn into_output(self) -> PlanNode {
         let schema = self.node.schema();
@@ -145,14 +156,7 @@ async fn logical_plan(
 ) -> datafusion::common::Result<LogicalPlan> {
     let statement = DataFusionStatement::Statement(Box::new(ast::Statement::Query(query)));
     let plan = session.statement_to_plan(statement).await;
-    plan.and_then(literals::apply)
-        .and_then(|plan| switches::apply(plan, settings))
-        .and_then(|plan| decimal_types::apply(plan, settings))
-        .and_then(output_types::apply)
-        .and_then(casts::apply)
-        .and_then(|plan| aggregate_types::apply(plan, settings))
-        .and_then(|plan| window_types::apply(plan, settings))
-        .and_then(|plan| optimize(plan, session, streams, now))
+    plan.and_then(|plan| kda_rules(plan, settings)).and_then(|plan| optimize(plan, session, streams, now))
 }
 
 fn optimize(
@@ -169,6 +173,17 @@ fn optimize(
     // Only rules that keep streams streams: no reordering, no limits.
     let rules = Optimizer::with_rules(vec![Arc::new(SimplifyExpressions::new()), Arc::new(OptimizeProjections::new())]);
     rules.optimize(plan, &context, |_, _| {})
+}
+
+/// The plan of a query of streams alone, as DataFusion makes it.
+pub(super) async fn plan_of_streams(
+    query: &ast::Query,
+    state: &SessionState,
+    streams: &StreamSchemas,
+) -> datafusion::common::Result<LogicalPlan> {
+    let statement = DataFusionStatement::Statement(Box::new(ast::Statement::Query(Box::new(query.clone()))));
+    let none = (ReferenceTables::new(), StreamJoins::default(), TableFunctions::default(), WindowCalls::default());
+    state_with(state, streams, none.0, none.1, none.2, none.3).statement_to_plan(statement).await
 }
 
 /// Every table of the session.

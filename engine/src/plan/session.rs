@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use arrow::datatypes::FieldRef;
-use datafusion::common::{DFSchema, Result};
+use datafusion::common::Result;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, TypePlanner};
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, ScalarUDF};
+use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::prelude::{SessionConfig, SessionContext};
-use sqlparser::ast::{BinaryLength, BinaryOperator, CharacterLength, DataType as SqlDataType, TimezoneInfo};
+use sqlparser::ast::{BinaryLength, CharacterLength, DataType as SqlDataType, TimezoneInfo};
 
+use super::operators::KdaOperators;
 use crate::types::{CHARACTER_LENGTH_MAX, SqlType};
 
 /// A session whose SQL follows KDA's rules (kda-sql-reference.md §1), with every function registered.
@@ -33,6 +33,7 @@ pub fn session_context(memory_limit: usize) -> crate::Result<SessionContext> {
     context.register_udaf(super::rowtime::group_rowtime().as_ref().clone());
     context.register_udf(super::stagger::marker());
     context.register_udf(super::sort::marker());
+    context.register_udf(super::named_cast::marker());
     super::window_functions::window_functions().for_each(|function| context.register_udwf(function));
     Ok(context)
 }
@@ -66,25 +67,6 @@ impl TypePlanner for KdaTypes {
             _ => None,
         };
         Ok(sql_type.map(|sql_type| sql_type.field("", true)))
-    }
-}
-
-/// `a / b` fails for b = 0 whatever the type (kda-sql-reference.md §1.7); arrow does so only for exact numbers.
-#[derive(Debug)]
-struct KdaOperators;
-
-impl ExprPlanner for KdaOperators {
-    fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
-        if expr.op != BinaryOperator::Divide {
-            return Ok(PlannerResult::Original(expr));
-        }
-        let floating = |side: &Expr| Ok::<_, datafusion::error::DataFusionError>(side.get_type(schema)?.is_floating());
-        if !floating(&expr.left)? && !floating(&expr.right)? {
-            return Ok(PlannerResult::Original(expr));
-        }
-        let nonzero: Arc<ScalarUDF> = kinesql_udfs::scalar::nonzero::udf();
-        let divisor = nonzero.call(vec![expr.right]);
-        Ok(PlannerResult::Planned(Expr::BinaryExpr(BinaryExpr::new(Box::new(expr.left), Operator::Divide, Box::new(divisor)))))
     }
 }
 

@@ -9,6 +9,7 @@ use arrow::record_batch::RecordBatch;
 
 use super::clock::{Clock, EventTime};
 use crate::error::{Error, Result};
+use crate::plan::rowtime::GROUP_ROWTIME;
 use crate::types::{ROWTIME, SqlType};
 
 /// Name of the stream that takes failing rows.
@@ -157,13 +158,20 @@ pub fn error_batch(rows: &[ErrorRow], watermark: EventTime) -> Result<RecordBatc
 }
 
 fn rowtime_of(batch: &RecordBatch, row: usize) -> Option<EventTime> {
-    let column = batch.column_by_name(ROWTIME)?.as_primitive_opt::<TimestampMillisecondType>()?;
+    let column = batch.column(rowtime_column(batch)?).as_primitive_opt::<TimestampMillisecondType>()?;
     arrow::array::Array::is_valid(column, row).then(|| column.value(row))
+}
+
+/// The place of ROWTIME; of the result of a group it is the column of the marker until the query has named it.
+fn rowtime_column(batch: &RecordBatch) -> Option<usize> {
+    let place = |is: &dyn Fn(&str) -> bool| batch.schema_ref().fields().iter().position(|field| is(field.name()));
+    place(&|name| name == ROWTIME).or_else(|| place(&|name| name.contains(GROUP_ROWTIME)))
 }
 
 /// The row's values as one JSON object, ROWTIME left out (§8.7).
 fn row_as_json(row: &RecordBatch) -> Vec<u8> {
-    let columns: Vec<usize> = (0..row.num_columns()).filter(|i| row.schema_ref().field(*i).name() != ROWTIME).collect();
+    let rowtime = rowtime_column(row);
+    let columns: Vec<usize> = (0..row.num_columns()).filter(|column| Some(*column) != rowtime).collect();
     let mut writer =
         arrow::json::WriterBuilder::new().with_explicit_nulls(true).build::<_, arrow::json::writer::LineDelimited>(Vec::new());
     // The JSON text is for people: a type that arrow-json cannot write leaves it empty.

@@ -18,6 +18,7 @@ use crate::operator::pair_filter::Side;
 use crate::operator::tumbling_window::Emit;
 use crate::operator::window_pane::AggregateSpec;
 use crate::plan::{OperatorSpec, PlanNode};
+use crate::table::Table;
 use crate::types::ROWTIME;
 
 /// What runs.
@@ -380,6 +381,20 @@ impl Builder<'_> {
 }
 
 impl Graph {
+    /// The reference tables that the job joins with, each once.
+    pub fn tables(&self) -> Vec<Arc<Table>> {
+        let mut tables: Vec<Arc<Table>> = Vec::new();
+        for operator in self.stages.iter().flat_map(|stage| &stage.chains).flat_map(|chain| &chain.operators) {
+            let OperatorSpec::LookupJoin { plan, .. } = operator else { continue };
+            for table in plan.table.tables() {
+                if !tables.iter().any(|known| Arc::ptr_eq(known, table)) {
+                    tables.push(table.clone());
+                }
+            }
+        }
+        tables
+    }
+
     /// The stage of `error_stream`, if somebody reads it.
     pub fn error_stage(&self) -> Option<usize> {
         self.stages.iter().position(|stage| stage.name == ERROR_STREAM && !stage.chains.is_empty())

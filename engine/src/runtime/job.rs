@@ -190,11 +190,18 @@ impl Launch {
         });
         let last_epoch = manifest.as_ref().map_or(0, |manifest| manifest.epoch);
         metrics.epoch.store(last_epoch, Ordering::Relaxed);
+        let tables = graph.tables();
+        if let Some(manifest) = &manifest {
+            for table in &tables {
+                manifest.tables.get(table.name()).into_iter().for_each(|version| table.compare_with(version));
+            }
+        }
         let plan = options.checkpoints.clone().map(|(store, interval, retain)| CheckpointPlan {
             store,
             interval,
             retain,
             definitions: graph.definitions.clone(),
+            tables,
         });
         let connectors = graph.stages.iter().filter_map(|stage| {
             let source = stage.source.as_ref()?;
@@ -295,12 +302,18 @@ impl Launch {
         for (task, reader) in sources {
             self.tasks.spawn(super::source_task::run(task, reader));
         }
+        let mut refreshers = JoinSet::new();
+        for table in self.graph.tables() {
+            refreshers.spawn(async move { table.keep_fresh().await });
+        }
         let Launch { coordinator, mut tasks, metrics, reports, .. } = self;
         drop(reports);
         tasks.spawn(coordinator.run());
         let (result_sender, result) = watch::channel(None);
         let supervisor = tokio::spawn(async move {
             let outcome = supervise(tasks).await;
+            // They never end by themselves.
+            drop(refreshers);
             let _ = result_sender.send(Some(outcome));
         });
         Ok(Job { requests, result, supervisor, metrics })

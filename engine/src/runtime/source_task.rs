@@ -177,6 +177,10 @@ impl SourceTask {
                 let mut rejected = std::mem::take(&mut records.rejected);
                 let (batch, arrival) = match &mut self.decoder {
                     RowDecoder::Bytes(decoder) => self.metadata.decode(&records, decoder.as_mut(), &mut rejected)?,
+                    // Rows that the source itself refused.
+                    RowDecoder::Batches(_, schema) if records.bytes.is_empty() => {
+                        (RecordBatch::new_empty(schema.clone()), Arrival::Unknown)
+                    }
                     RowDecoder::Batches(..) => return Err(Error::internal("a source of rows delivered bytes")),
                 };
                 self.metrics.rejected.add(rejected.len() as u64);

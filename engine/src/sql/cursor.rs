@@ -61,6 +61,11 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// The tokens from index `start` to the last one that was read.
+    pub fn tokens_since(&self, start: usize) -> &'a [Token] {
+        self.tokens.get(start..self.next).unwrap_or_default()
+    }
+
     /// From the token at index `start` to the last one that was read.
     pub fn span_from(&self, start: usize) -> Span {
         self.tokens.get(start).map_or_else(|| self.span(), |token| token.span.union(self.last_span()))

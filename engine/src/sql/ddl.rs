@@ -1,14 +1,16 @@
-//! The grammar of statements: CREATE, DROP and ALTER of streams, pumps, sources, sinks and tables.
+//! The grammar of statements: CREATE, DROP and ALTER of streams, pumps, sources, sinks, tables and functions.
 //!
 //! Input:  the tokens of one statement.
 //! Output: a [`StatementKind`], or what is wrong with the statement: all wrong columns, else the first problem.
 //! See:    kda-sql-reference.md §2; CREATE SOURCE, SINK and TABLE are this engine's own.
 
+mod function;
+
 use std::sync::Arc;
 
 use super::cursor::{Cursor, Parsed};
 use super::keywords::{OBJECTS, STATEMENTS};
-use super::literal::{Interval, interval, one_of, sql_type};
+use super::literal::{Interval, IntervalLiteral, interval, one_of, sql_type};
 use super::query;
 use super::statement::{
     AlterPump, ColumnDef, CreatePump, CreateSink, CreateSource, CreateStream, CreateTable, Drop, Name, ObjectKind, Query,
@@ -18,6 +20,8 @@ use super::token::{Token, TokenKind};
 use crate::connector::options::OptionEntry;
 use crate::diagnostic::{Diagnostic, Script, Span, closest};
 use crate::types::{ROWTIME, SqlType};
+
+pub(crate) use function::PARAMETERS;
 
 /// The stream of failed rows; it exists by itself (§2.10).
 pub(crate) const ERROR_STREAM: &str = "error_stream";
@@ -58,6 +62,13 @@ impl Grammar<'_, '_> {
             Some("CREATE") => self.create(),
             Some("DROP") => self.drop(),
             Some("ALTER") => self.alter(),
+            Some("REFRESH") => {
+                self.cursor.next += 1;
+                self.cursor.expect_word("TABLE")?;
+                let name = self.cursor.object_name("the name of the table")?;
+                self.end()?;
+                Ok(StatementKind::Refresh(name))
+            }
             Some("EXPLAIN") => {
                 self.cursor.next += 1;
                 self.explain()
@@ -153,11 +164,7 @@ impl Grammar<'_, '_> {
                 "CREATE VIEW is not supported",
                 "Create a stream and a pump that fills it: CREATE STREAM v (…); CREATE PUMP p AS INSERT INTO v SELECT STREAM ….",
             ),
-            Some("FUNCTION") => refuse(
-                self,
-                "CREATE FUNCTION is not supported yet",
-                "Write the function's expression into the queries that call it.",
-            ),
+            Some("FUNCTION") => self.create_function(or_replace).map(StatementKind::CreateFunction),
             Some("SCHEMA") => {
                 refuse(self, "CREATE SCHEMA is not supported", "All objects of a script are in one schema; remove the statement.")
             }
@@ -391,8 +398,8 @@ impl Grammar<'_, '_> {
             if !self.cursor.at_words(&["INTERVAL"]) {
                 return Err(self.cursor.unexpected("an interval, as in INTERVAL '5' SECOND"));
             }
-            let (interval, span) = interval(&mut self.cursor)?;
-            match interval {
+            let IntervalLiteral { value, span, .. } = interval(&mut self.cursor)?;
+            match value {
                 Interval::Milliseconds(delay @ 0..) => delay_ms = delay,
                 _ => {
                     self.problems.push(
@@ -460,7 +467,11 @@ impl Grammar<'_, '_> {
             Some("SOURCE") => ObjectKind::Source,
             Some("SINK") => ObjectKind::Sink,
             Some("TABLE") => ObjectKind::Table,
-            Some(word @ ("FUNCTION" | "VIEW" | "SCHEMA" | "SERVER")) => {
+            Some("FUNCTION") => {
+                self.cursor.next += 1;
+                return self.drop_function().map(StatementKind::DropFunction);
+            }
+            Some(word @ ("VIEW" | "SCHEMA" | "SERVER")) => {
                 self.cursor.next += 1;
                 let problem = Diagnostic::error(format!("DROP {word} is not supported")).at(self.cursor.span_from(start));
                 return Err(Box::new(problem.hint(format!("A {} cannot be created either.", word.to_lowercase()))));

@@ -82,6 +82,11 @@ impl Dialect for KdaDialect {
         true
     }
 
+    /// `CAST(x AS INTERVAL DAY TO SECOND)`.
+    fn supports_interval_options(&self) -> bool {
+        true
+    }
+
     fn supports_parens_around_table_factor(&self) -> bool {
         true
     }

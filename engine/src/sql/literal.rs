@@ -1,7 +1,8 @@
 //! Interval, date and time literals, and type names.
 //!
 //! Intervals (kda-sql-reference.md §1.5) become a number of months or of milliseconds: `'1 02:03' DAY TO MINUTE` is
-//! 93,780,000 ms. Their precision is read and not enforced: `'120' MINUTE` is two hours (§8.1).
+//! 93,780,000 ms. A value of more digits than its precision is what it says, with a warning: `'120' MINUTE` is two hours
+//! (§8.1). Of several fields it is refused, as a misplaced blank or colon makes such values.
 //! Types (§1.6) become a [`SqlType`], whatever synonym they are written with.
 
 use chrono::{NaiveDate, NaiveTime};
@@ -71,13 +72,64 @@ const SECOND: usize = 5;
 const MILLISECONDS_MAX: i64 = i64::MAX / 1_000_000;
 /// Longest year-month interval, for the same reason with 32 bits.
 const MONTHS_MAX: i64 = i32::MAX as i64;
+/// Leading precision unless one is written (§1.5).
+const LEADING_PRECISION: u32 = 2;
 /// Largest leading precision (§1.5).
 const LEADING_PRECISION_MAX: u32 = 10;
 /// Largest fraction precision; values are milliseconds whatever it is.
 const FRACTION_PRECISION_MAX: u32 = 9;
 
+/// An interval literal as it is written.
+#[derive(Debug)]
+pub(crate) struct IntervalLiteral {
+    pub value: Interval,
+    /// Its fields, without precisions: `DAY TO SECOND`.
+    pub qualifier: String,
+    pub span: Span,
+    /// The value has more digits than the precision allows.
+    pub warning: Option<Diagnostic>,
+}
+
+/// The fields of an interval, as indices of [`UNITS`], and the digits of the first one.
+#[derive(Debug, Clone, Copy)]
+struct Qualifier {
+    leading: usize,
+    trailing: usize,
+    precision: u32,
+}
+
+impl Qualifier {
+    fn text(self) -> String {
+        match self.leading == self.trailing {
+            true => UNITS[self.leading].to_owned(),
+            false => format!("{} TO {}", UNITS[self.leading], UNITS[self.trailing]),
+        }
+    }
+
+    /// What is wrong with a first field of more digits; the problem lacks its place.
+    fn check_precision(self, text: &str) -> Parsed<Option<Diagnostic>> {
+        let digits = text.trim_start_matches(['+', '-']).trim_start_matches('0');
+        let digits = &digits[..digits.len() - digits.trim_start_matches(|c: char| c.is_ascii_digit()).len()];
+        if digits.len() <= self.precision as usize {
+            return Ok(None);
+        }
+        let unit = UNITS[self.leading];
+        let message = format!("interval field value {digits} exceeds the precision of {unit}({})", self.precision);
+        let hint = format!("Write {unit}({}).", digits.len());
+        match self.leading == self.trailing {
+            true => Ok(Some(Diagnostic::warning(message).hint(hint))),
+            false => Err(Box::new(Diagnostic::error(message).hint(hint))),
+        }
+    }
+}
+
+/// The fields of a qualifier that comes next, without precisions.
+pub(crate) fn qualifier_text(cursor: &mut Cursor<'_>) -> Parsed<String> {
+    Ok(qualifier(cursor)?.text())
+}
+
 /// `INTERVAL [+|-] 'value' qualifier`; the cursor stands on INTERVAL.
-pub(crate) fn interval(cursor: &mut Cursor<'_>) -> Parsed<(Interval, Span)> {
+pub(crate) fn interval(cursor: &mut Cursor<'_>) -> Parsed<IntervalLiteral> {
     let start = cursor.next;
     cursor.expect_word("INTERVAL")?;
     let negative = !cursor.accept_symbol("+") && cursor.accept_symbol("-");
@@ -85,15 +137,18 @@ pub(crate) fn interval(cursor: &mut Cursor<'_>) -> Parsed<(Interval, Span)> {
         let problem = cursor.unexpected("a value in single quotes");
         return Err(Box::new(problem.hint("An interval is written INTERVAL '5' MINUTE.")));
     };
-    let (leading, trailing) = qualifier(cursor)?;
-    let value = interval_value(text.trim(), leading, trailing).map_err(|problem| Box::new(problem.at(value_span)))?;
+    let qualifier = qualifier(cursor)?;
+    let Qualifier { leading, trailing, .. } = qualifier;
+    let at_value = |problem: Box<Diagnostic>| Box::new(problem.at(value_span));
+    let value = interval_value(text.trim(), leading, trailing).map_err(at_value)?;
+    let warning = qualifier.check_precision(text.trim()).map_err(at_value)?.map(|warning| warning.at(value_span));
     let value = if negative { -value } else { value };
-    let interval = if leading <= MONTH { Interval::Months(value) } else { Interval::Milliseconds(value) };
-    Ok((interval, cursor.span_from(start)))
+    let value = if leading <= MONTH { Interval::Months(value) } else { Interval::Milliseconds(value) };
+    Ok(IntervalLiteral { value, qualifier: qualifier.text(), span: cursor.span_from(start), warning })
 }
 
-/// The fields of `DAY [(p)] [TO SECOND [(s)]]` and its like, as indices of [`UNITS`].
-fn qualifier(cursor: &mut Cursor<'_>) -> Parsed<(usize, usize)> {
+/// `DAY [(p)] [TO SECOND [(s)]]` and its like.
+fn qualifier(cursor: &mut Cursor<'_>) -> Parsed<Qualifier> {
     let unit = |cursor: &mut Cursor<'_>| -> Parsed<usize> {
         let index = cursor.peek_word().and_then(|word| UNITS.iter().position(|unit| *unit == word));
         let index = index.ok_or_else(|| unknown_unit(cursor))?;
@@ -103,7 +158,7 @@ fn qualifier(cursor: &mut Cursor<'_>) -> Parsed<(usize, usize)> {
     let precision = |cursor: &mut Cursor<'_>, field: usize, max: u32| {
         let span = cursor.span();
         match cursor.accept_integer() {
-            Some(value) if value <= max => Ok(()),
+            Some(value) if value <= max => Ok(value),
             _ => Err(Box::new(
                 Diagnostic::error(format!("wrong precision of {}", UNITS[field]))
                     .at(span)
@@ -112,15 +167,16 @@ fn qualifier(cursor: &mut Cursor<'_>) -> Parsed<(usize, usize)> {
         }
     };
     let leading = unit(cursor)?;
+    let mut digits = LEADING_PRECISION;
     if cursor.accept_symbol("(") {
-        precision(cursor, leading, LEADING_PRECISION_MAX)?;
+        digits = precision(cursor, leading, LEADING_PRECISION_MAX)?;
         if leading == SECOND && cursor.accept_symbol(",") {
             precision(cursor, leading, FRACTION_PRECISION_MAX)?;
         }
         cursor.expect_symbol(")")?;
     }
     if !cursor.accept_word("TO") {
-        return Ok((leading, leading));
+        return Ok(Qualifier { leading, trailing: leading, precision: digits });
     }
     let span = cursor.span();
     let trailing = unit(cursor)?;
@@ -144,7 +200,7 @@ fn qualifier(cursor: &mut Cursor<'_>) -> Parsed<(usize, usize)> {
         precision(cursor, trailing, FRACTION_PRECISION_MAX)?;
         cursor.expect_symbol(")")?;
     }
-    Ok((leading, trailing))
+    Ok(Qualifier { leading, trailing, precision: digits })
 }
 
 /// The next word is no unit of time.

@@ -25,8 +25,9 @@ mod token;
 use std::ops::Range;
 use std::sync::Arc;
 
+pub(crate) use ddl::PARAMETERS;
 pub use literal::{Interval, sql_type_of_ast};
-pub(crate) use query::{CURSOR, JOIN_WINDOW, OF_CURSOR, STAGGER, WINDOWS, WITHIN};
+pub(crate) use query::{CURSOR, JOIN_WINDOW, NAMED_CAST, OF_CURSOR, STAGGER, WINDOWS, WITHIN};
 pub use statement::*;
 
 use crate::diagnostic::{Diagnostic, Script};
@@ -88,7 +89,7 @@ fn created_stream(tokens: &[Token]) -> Option<String> {
 
 /// Splits where a CREATE begins without a semicolon before it; the second part comes with the problem.
 fn split_at_create(chunk: &[Token]) -> Vec<(&[Token], Option<Diagnostic>)> {
-    const NEXT: &[&str] = &["OR", "STREAM", "PUMP", "SOURCE", "SINK", "TABLE"];
+    const NEXT: &[&str] = &["OR", "STREAM", "PUMP", "SOURCE", "SINK", "TABLE", "FUNCTION"];
     let mut parts = Vec::new();
     let (mut start, mut depth, mut problem) = (0, 0_usize, None);
     for (index, token) in chunk.iter().enumerate() {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::connector::options::OptionEntry;
-use crate::diagnostic::{Script, Span};
+use crate::diagnostic::{Diagnostic, Script, Span};
 use crate::types::SqlType;
 
 /// One statement of a script.
@@ -46,12 +46,18 @@ pub enum StatementKind {
     CreateSink(CreateSink),
     /// `CREATE TABLE`.
     CreateTable(CreateTable),
-    /// `DROP`.
+    /// `CREATE FUNCTION`.
+    CreateFunction(CreateFunction),
+    /// `DROP` of anything but a function.
     Drop(Drop),
+    /// `DROP FUNCTION`.
+    DropFunction(DropFunction),
     /// `ALTER PUMP … START | STOP`.
     AlterPump(AlterPump),
     /// `SET name = value`: a switch of the engine, for the statements that follow.
     Set(OptionEntry),
+    /// `REFRESH TABLE name`.
+    Refresh(Name),
     /// A query on its own.
     Query(Query),
     /// `EXPLAIN` of a query or of a `CREATE PUMP`.
@@ -170,6 +176,49 @@ pub struct CreateTable {
     pub options_span: Span,
 }
 
+/// `CREATE [OR REPLACE] FUNCTION name (parameters) RETURNS type [clauses] RETURN expression`.
+#[derive(Debug, Clone)]
+pub struct CreateFunction {
+    /// Written `OR REPLACE`.
+    pub or_replace: bool,
+    /// The function; others of its name have other types of parameters.
+    pub name: Name,
+    /// Written `SPECIFIC`: a name that no other function has.
+    pub specific: Option<Name>,
+    /// The parameters, of different names.
+    pub parameters: Vec<Parameter>,
+    /// Type of the result.
+    pub returns: SqlType,
+    /// False if written `NOT DETERMINISTIC`, and where that stands.
+    pub deterministic: Option<(bool, Span)>,
+    /// Written `RETURNS NULL ON NULL INPUT`.
+    pub null_on_null: bool,
+    /// Where `READS SQL DATA` or `MODIFIES SQL DATA` stands.
+    pub data: Option<Span>,
+    /// The body as the query `SELECT body FROM "$parameters"`.
+    pub body: Query,
+}
+
+/// A parameter of a function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parameter {
+    /// Its name.
+    pub name: Name,
+    /// Its type.
+    pub sql_type: SqlType,
+}
+
+/// `DROP FUNCTION [IF EXISTS] name [(types)]`.
+#[derive(Debug, Clone)]
+pub struct DropFunction {
+    /// Which one, by its name or its specific name.
+    pub name: Name,
+    /// Types of its parameters; may be left out if there is one function of the name.
+    pub parameters: Option<Vec<SqlType>>,
+    /// Written `IF EXISTS`.
+    pub if_exists: bool,
+}
+
 /// Kinds of objects that a script creates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ObjectKind {
@@ -218,4 +267,6 @@ pub struct Query {
     pub span: Span,
     /// The items of the first select list as they are written.
     pub item_texts: Vec<String>,
+    /// What may not be meant.
+    pub warnings: Vec<Diagnostic>,
 }

@@ -75,6 +75,30 @@ fn show(kind: &StatementKind) -> String {
             let declared = declared.collect::<Vec<_>>().join(", ");
             format!("{}STREAM {} ({declared}){query}", or_replace(stream.or_replace), name(&stream.name))
         }
+        StatementKind::CreateFunction(function) => {
+            let parameters: Vec<_> =
+                function.parameters.iter().map(|parameter| format!("{} {}", name(&parameter.name), parameter.sql_type)).collect();
+            let specific =
+                function.specific.as_ref().map_or_else(String::new, |specific| format!(" SPECIFIC {}", name(specific)));
+            let deterministic = match function.deterministic {
+                None => "",
+                Some((true, _)) => " DETERMINISTIC",
+                Some((false, _)) => " NOT DETERMINISTIC",
+            };
+            let data = if function.data.is_some() { " DATA" } else { "" };
+            let null = if function.null_on_null { " NULL ON NULL" } else { "" };
+            format!(
+                "{}FUNCTION {} ({}) {}{specific}{deterministic}{data}{null} = {}",
+                or_replace(function.or_replace),
+                name(&function.name),
+                parameters.join(", "),
+                function.returns,
+                function.body.ast
+            )
+        }
+        StatementKind::DropFunction(drop) => {
+            format!("DROP FUNCTION {} {:?} {}", name(&drop.name), drop.parameters, drop.if_exists)
+        }
         StatementKind::CreatePump(pump) => {
             let columns = pump.columns.iter().flatten().map(name).collect::<Vec<_>>().join(", ");
             assert!(pump.query.stream, "a pump runs continuously");
@@ -127,6 +151,7 @@ fn show(kind: &StatementKind) -> String {
         StatementKind::Set(entry) => format!("SET {}", options(std::slice::from_ref(entry))),
         StatementKind::Query(query) => format!("{}QUERY {}", if query.stream { "STREAM " } else { "" }, query.ast),
         StatementKind::Explain(inner) => format!("EXPLAIN {}", show(&inner.kind)),
+        StatementKind::Refresh(table) => format!("REFRESH TABLE {}", name(table)),
     }
 }
 
@@ -246,6 +271,7 @@ fn drop_alter_and_explain() {
     check_statement("DROP TABLE s", "DROP Table S");
     check_statement("ALTER PUMP p, \"q\" START", "ALTER PUMP P, \"q\" START");
     check_statement("alter pump p stop", "ALTER PUMP P STOP");
+    check_statement("refresh table prices", "REFRESH TABLE PRICES");
     check_statement("EXPLAIN SELECT STREAM a FROM s", "EXPLAIN STREAM QUERY SELECT A FROM S");
     check_statement("EXPLAIN CREATE PUMP p AS INSERT INTO d SELECT a FROM s", "EXPLAIN PUMP P started INTO D () SELECT A FROM S");
 }
@@ -360,7 +386,7 @@ fn intervals() {
         // Precision is read; a value beyond it counts all the same.
         ("'120' MINUTE", Milliseconds(7_200_000)),
         ("'120' SECOND", Milliseconds(120_000)),
-        ("'100 00' DAY TO HOUR", Milliseconds(100 * DAY)),
+        ("'100 00' DAY(3) TO HOUR", Milliseconds(100 * DAY)),
         ("'1' SECOND(10, 3)", Milliseconds(1_000)),
         ("'0' MINUTE", Milliseconds(0)),
         ("-'1' DAY", Milliseconds(-DAY)),

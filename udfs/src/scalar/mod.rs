@@ -5,14 +5,18 @@ mod calendar;
 pub mod change_case;
 pub mod char_to;
 pub mod coalesce;
+pub mod compare_periods;
 mod date_pattern;
 mod decimal;
+pub mod decimal_divide;
 mod fast_regex;
 pub mod fast_regex_log_parse;
 pub mod fixed_column_log_parse;
 pub mod floor_to;
 pub mod initcap;
 mod instant;
+pub mod interval_cast;
+pub mod interval_scale;
 pub mod is_like;
 mod java_regex;
 pub mod kda_cast;
@@ -27,6 +31,7 @@ pub mod nullif;
 pub mod overlay;
 mod pattern_cache;
 pub mod power;
+mod qualifier;
 pub mod regex_log_parse;
 pub mod regex_replace;
 pub mod round_number;
@@ -78,6 +83,13 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
         unix_timestamp::udf(),
         tsdiff::udf(),
         ts_minus::udf(),
+        compare_periods::udf(),
+        interval_cast::text_udf(),
+        interval_cast::number_udf(),
+        interval_cast::interval_udf(),
+        interval_scale::multiply_udf(),
+        interval_scale::divide_udf(),
+        decimal_divide::udf(),
         kda_extract::udf(),
         monotonic::udf(),
         abs::udf(),

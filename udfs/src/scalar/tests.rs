@@ -12,8 +12,10 @@ use datafusion::prelude::SessionContext;
 
 mod any_pattern;
 mod char_to;
+mod compare_periods;
 mod differences;
 mod floor_to;
+mod intervals;
 mod kda_cast;
 mod kda_extract;
 mod log_parse;

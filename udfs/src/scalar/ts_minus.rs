@@ -18,7 +18,7 @@ use arrow::datatypes::{
     DataType, Decimal128Type, DurationMillisecondType, Field, FieldRef, Int64Type, IntervalUnit, IntervalYearMonthType, TimeUnit,
 };
 use arrow::error::ArrowError;
-use datafusion::common::{Result, ScalarValue, internal_err, plan_err};
+use datafusion::common::{Result, internal_err, plan_err};
 use datafusion::logical_expr::scalar_doc_sections::DOC_SECTION_DATETIME;
 use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
 use datafusion::logical_expr::{
@@ -28,6 +28,7 @@ use datafusion::logical_expr::{
 use super::calendar::civil_from_days;
 use super::date_pattern::DAY_MS;
 use super::instant::milliseconds;
+use super::qualifier::Qualifier;
 use super::unit::Unit;
 use super::{any_nullable, zip_columns};
 use crate::sql_type::sql_type_name;
@@ -52,29 +53,8 @@ impl Default for TsMinus {
     }
 }
 
-/// The fields of an interval, from the first to the last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Qualifier {
-    first: Unit,
-    last: Unit,
-}
-
+/// What a difference of a qualifier is.
 impl Qualifier {
-    /// `MINUTE`, `DAY TO SECOND`; precisions are for the caller to drop, as every difference fits.
-    fn of_constant(constant: &ScalarValue) -> Result<Self> {
-        let Some(text) = constant.try_as_str().flatten() else {
-            return plan_err!("the qualifier of a difference must be a constant such as 'DAY TO SECOND', not {constant}");
-        };
-        let upper = text.to_ascii_uppercase();
-        let (first, last) = upper.split_once(" TO ").unwrap_or((&upper, &upper));
-        let (first, last) = (Unit::parse(first)?, Unit::parse(last)?);
-        let mixed = (first <= Unit::Month) != (last <= Unit::Month);
-        if first > last || mixed {
-            return plan_err!("{text} is no qualifier of an interval: its fields go from YEAR to MONTH or from DAY to SECOND");
-        }
-        Ok(Self { first, last })
-    }
-
     fn data_type(self) -> DataType {
         match (self.first == self.last, self.last) {
             (true, Unit::Second) => SECONDS,
@@ -164,10 +144,7 @@ impl ScalarUDFImpl for TsMinus {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
-        let Some(qualifier) = args.scalar_arguments[2] else {
-            return plan_err!("the qualifier of a difference must be a constant");
-        };
-        let qualifier = Qualifier::of_constant(qualifier)?;
+        let qualifier = Qualifier::of_constant(args.scalar_arguments[2])?;
         let (a, b) = (args.arg_fields[0].data_type(), args.arg_fields[1].data_type());
         let is_time = |data_type: &DataType| data_type.is_null() || kind(data_type).is_some();
         let same = a.is_null() || b.is_null() || kind(a) == kind(b);
@@ -192,7 +169,7 @@ impl ScalarUDFImpl for TsMinus {
         let ColumnarValue::Scalar(qualifier) = &args.args[2] else {
             return plan_err!("the qualifier of a difference must be a constant");
         };
-        let qualifier = Qualifier::of_constant(qualifier)?;
+        let qualifier = Qualifier::of_constant(Some(qualifier))?;
         zip_columns(&args.args[0], &args.args[1], |a, b| Ok(qualifier.between(&milliseconds(a)?, &milliseconds(b)?)?))
     }
 

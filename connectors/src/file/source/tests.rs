@@ -1,11 +1,15 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 
+use arrow::array::{ArrayRef, Int64Array};
+use arrow::datatypes::Schema;
+use arrow::record_batch::RecordBatch;
 use kinesql_engine::ErrorKind;
 use kinesql_engine::connector::{OptionEntry, Read};
 use kinesql_engine::format::{CsvOptions, DecodeColumn, REJECTED_RAW_MAX, RejectReason, decoder};
 use kinesql_engine::runtime::clock::{Clock, ManualClock};
 use kinesql_engine::types::SqlType;
+use parquet::arrow::ArrowWriter;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -207,8 +211,43 @@ fn options_that_do_not_fit_together_are_refused() {
     assert!(refuse("a.gz", &[("follow", "true")]).contains("compressed"));
     assert!(refuse("logs/", &[("follow", "true")]).contains("one file"));
     assert!(refuse("a", &[("chunk_bytes", "0")]).contains("cannot be 0"));
-    let error = source_of(FormatSpec::Parquet, Path::new("a.parquet"), &[]).expect_err("refused");
-    assert_eq!(error.message(), "a source cannot read format 'parquet'");
+    let refuse_parquet = |path: &str, options: &[(&str, &str)]| {
+        source_of(FormatSpec::Parquet, Path::new(path), options).expect_err("refused").message().to_owned()
+    };
+    assert!(refuse_parquet("a.parquet", &[("follow", "true")]).contains("written as a whole"));
+    assert!(refuse_parquet("a.parquet.gz", &[]).contains("compresses its columns itself"));
+    let error = source_of(FormatSpec::Table, Path::new("a.txt"), &[]).expect_err("refused");
+    assert_eq!(error.message(), "a source cannot read format 'table'");
+}
+
+#[tokio::test]
+async fn parquet_files_conform() {
+    let folder = TempDir::new().expect("a folder");
+    let schema = Arc::new(Schema::new(vec![SqlType::BigInt.field("n", true)]));
+    for (name, numbers) in [("a.parquet", 0..9_000_i64), ("b.parquet", 9_000..9_003)] {
+        let column: ArrayRef = Arc::new(Int64Array::from_iter_values(numbers));
+        let file = fs::File::create(folder.path().join(name)).expect("a file");
+        let mut writer = ArrowWriter::try_new(file, Arc::clone(&schema), None).expect("a writer");
+        writer.write(&RecordBatch::try_new(Arc::clone(&schema), vec![column]).expect("a batch")).expect("written");
+        writer.close().expect("written");
+    }
+    for (path, rows) in [("a.parquet", 9_000), ("*.parquet", 9_003)] {
+        let source = source_of(FormatSpec::Parquet, &folder.path().join(path), &[]).expect("a source");
+        source.inspect().await.expect("Parquet");
+        let expected: Vec<_> = (0..rows).map(|n| n.to_string()).collect();
+        if path == "a.parquet" {
+            check_source(|| Arc::clone(&source), &source_context(), &expected).await;
+        }
+        assert_eq!(all(source.as_ref(), 1, &source_context()).await, expected);
+    }
+    let before = source_of(FormatSpec::Parquet, &folder.path().join("a.parquet"), &[]).expect("a source");
+    let version = before.version().await.expect("there");
+    assert_eq!(before.version().await.expect("there"), version);
+    fs::copy(folder.path().join("b.parquet"), folder.path().join("a.parquet")).expect("copied");
+    assert_ne!(before.version().await.expect("there"), version);
+    let text = file(&folder, "c.parquet", "not Parquet");
+    let error = source_of(FormatSpec::Parquet, &text, &[]).expect("a source").inspect().await.expect_err("text");
+    assert!(error.message().contains("as Parquet"), "{error}");
 }
 
 #[tokio::test]

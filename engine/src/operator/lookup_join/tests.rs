@@ -19,9 +19,10 @@ fn batch(names: [&str; 2], rows: &[(Option<i32>, i32)]) -> RecordBatch {
 fn join(table: &[(Option<i32>, i32)], kind: LookupKind, pool: &Arc<dyn MemoryPool>) -> Result<LookupJoin> {
     let key = || vec![Arc::new(Column::new("k", 0)) as Arc<dyn PhysicalExpr>];
     let fields = ["k", "v", "k", "w"].map(|name| Field::new(name, DataType::Int32, true)).to_vec();
+    let origin = Origin { tables: Vec::new(), compute: Arc::new(|| Box::pin(async { Err(Error::internal("no tables")) })) };
     let plan = LookupPlan {
         keys: key(),
-        table: Arc::new(LookupTable::new(batch(["k", "w"], table), key())),
+        table: LookupTable::new(batch(["k", "w"], table), key(), origin),
         stream: Side::Left,
         filter: None,
         kind,

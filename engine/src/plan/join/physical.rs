@@ -47,7 +47,7 @@ pub(in crate::plan) fn plan_lookup_join(join: &Join, props: &ExecutionProps) -> 
         Some(filter) => Some(pair_filter(filter, join.left.schema(), join.right.schema(), props)?),
         None => None,
     };
-    let table = Arc::new(LookupTable::new(reference.rows.as_ref().clone(), keys(table)?));
+    let table = LookupTable::new(reference.rows.as_ref().clone(), keys(table)?, reference.origin.clone());
     let schema = without_metadata(join.schema.as_arrow());
     let plan = LookupPlan { keys: keys(stream)?, table, stream, filter, kind, schema };
     let text = format!("{word}{}{}", reference.tables, conditions(&join.on, join.filter.as_ref()));

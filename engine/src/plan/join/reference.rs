@@ -1,7 +1,7 @@
 //! The table side of a join, read: what a query joins to a stream without being one is computed when the query is planned.
 //!
-//! That may be a table, a query of tables in parentheses, or tables joined with each other; DataFusion computes it. Its
-//! rows stay what they are: CREATE OR REPLACE TABLE affects pumps that are created later (§4.6, §6.11).
+//! That may be a table, a query of tables in parentheses, or tables joined with each other; DataFusion computes it, and
+//! again when a table is refreshed. CREATE OR REPLACE TABLE affects pumps that are created later (§4.6, §6.11).
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -15,13 +15,18 @@ use datafusion::common::{DFSchemaRef, Result};
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
+use futures::future::BoxFuture;
 
+use crate::operator::lookup_join::Origin;
 use crate::plan::query::StreamSchemas;
+use crate::table::Table;
 
 /// Rows that stand for the plan of tables that gave them.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Reference {
     pub(super) rows: Arc<RecordBatch>,
+    /// How they are computed.
+    pub(super) origin: Origin,
     /// The tables, for EXPLAIN.
     pub(super) tables: String,
     schema: DFSchemaRef,
@@ -34,6 +39,12 @@ impl Reference {
             LogicalPlan::Extension(extension) => extension.node.as_any().downcast_ref(),
             _ => None,
         }
+    }
+}
+
+impl fmt::Debug for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reference({})", self.tables)
     }
 }
 
@@ -147,9 +158,36 @@ fn names(plan: &LogicalPlan) -> Vec<String> {
     names
 }
 
+/// Every table that `plan` reads, once.
+fn tables_of(plan: &LogicalPlan) -> Vec<Arc<Table>> {
+    let mut tables: Vec<Arc<Table>> = Vec::new();
+    // The visitor never fails.
+    let _ = plan.apply(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Some(table) = Table::of(&scan.source)
+            && !tables.iter().any(|known| Arc::ptr_eq(known, &table))
+        {
+            tables.push(table);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    tables
+}
+
 async fn read(plan: LogicalPlan, state: &SessionState) -> Result<Reference> {
     let (tables, schema) = (names(&plan).join(", "), plan.schema().clone());
-    let batches = DataFrame::new(state.clone(), plan).collect().await?;
+    let rows = Arc::new(compute(plan.clone(), state.clone()).await?);
+    let (sources, state) = (tables_of(&plan), state.clone());
+    let compute = Arc::new(move || -> BoxFuture<'static, crate::Result<RecordBatch>> {
+        let (plan, state) = (plan.clone(), state.clone());
+        Box::pin(async move { Ok(compute(plan, state).await?) })
+    });
+    Ok(Reference { rows, origin: Origin { tables: sources, compute }, tables, schema })
+}
+
+async fn compute(plan: LogicalPlan, state: SessionState) -> Result<RecordBatch> {
+    let schema = plan.schema().clone();
+    let batches = DataFrame::new(state, plan).collect().await?;
     let arrow_schema = Arc::new(schema.as_arrow().clone());
     let (columns, rows) = match batches.first() {
         Some(first) => {
@@ -159,6 +197,5 @@ async fn read(plan: LogicalPlan, state: &SessionState) -> Result<Reference> {
         None => (RecordBatch::new_empty(arrow_schema.clone()).columns().to_vec(), 0),
     };
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    let rows = Arc::new(RecordBatch::try_new_with_options(arrow_schema, columns, &options)?);
-    Ok(Reference { rows, tables, schema })
+    Ok(RecordBatch::try_new_with_options(arrow_schema, columns, &options)?)
 }

@@ -7,18 +7,17 @@
 //! | `/` | the greater of 6 and s1 + p2 + 1 | p1 − s1 + s2 and the scale |
 //!
 //! An INTEGER counts as DECIMAL(10, 0). Beyond the greatest precision, 38 or what the switch `decimal_precision_max` says, the scale
-//! shrinks first (§8.2). Arrow divides to four digits more than the dividend has, so the dividend gets digits before.
+//! shrinks first (§8.2). Arrow divides to four digits more than the dividend has, so a function of its own takes the place of `/`.
 
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, cast};
+use kinesql_udfs::scalar::decimal_divide;
 
 use crate::settings::Settings;
 
-/// Digits that Arrow's division adds to the scale of the dividend.
-const DIVISION_DIGITS: i8 = 4;
 /// The least scale of a quotient.
 const QUOTIENT_SCALE_MIN: i8 = 6;
 
@@ -54,16 +53,15 @@ fn typed(expr: Expr, schema: &DFSchema, most: u8) -> Result<Transformed<Expr>> {
     };
     let Some((precision, scale)) = result_type(*op, (p1, s1), (p2, s2), most) else { return Ok(Transformed::no(expr)) };
     let result = DataType::Decimal128(precision, scale);
-    let dividend_scale = scale - DIVISION_DIGITS;
-    let dividend = if *op == Operator::Divide && dividend_scale > s1 {
-        let digits = p1.saturating_add((dividend_scale - s1).unsigned_abs()).min(PRECISION_MAX);
-        DataType::Decimal128(digits, dividend_scale)
+    let computed = if *op == Operator::Divide {
+        decimal_divide::udf().call(vec![left.as_ref().clone(), right.as_ref().clone()])
     } else {
-        DataType::Decimal128(p1, s1)
+        let operand =
+            |expr: &Expr, from: &DataType, to: DataType| if *from == to { expr.clone() } else { cast(expr.clone(), to) };
+        let (left, right) =
+            (operand(left, &one, DataType::Decimal128(p1, s1)), operand(right, &other, DataType::Decimal128(p2, s2)));
+        Expr::BinaryExpr(BinaryExpr::new(Box::new(left), *op, Box::new(right)))
     };
-    let operand = |expr: &Expr, from: &DataType, to: DataType| if *from == to { expr.clone() } else { cast(expr.clone(), to) };
-    let (left, right) = (operand(left, &one, dividend), operand(right, &other, DataType::Decimal128(p2, s2)));
-    let computed = Expr::BinaryExpr(BinaryExpr::new(Box::new(left), *op, Box::new(right)));
     Ok(Transformed::yes(if computed.get_type(schema)? == result { computed } else { cast(computed, result) }))
 }
 
@@ -78,9 +76,6 @@ fn digits(data_type: &DataType) -> Option<(u8, i8)> {
         _ => return None,
     })
 }
-
-/// Precision that 128 bits hold.
-const PRECISION_MAX: u8 = 38;
 
 /// Precision and scale of a result, of at most `most` digits; None for what is no arithmetic.
 fn result_type(op: Operator, (p1, s1): (u8, i8), (p2, s2): (u8, i8), most: u8) -> Option<(u8, i8)> {

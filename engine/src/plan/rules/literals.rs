@@ -12,38 +12,46 @@ use std::sync::Arc;
 
 use crate::plan::physical::physical;
 
-/// Gives whole numbers their type; run it on the plan as it was written.
+/// Gives whole numbers their type; run it on the plan as it was written. Rows of VALUES have one type per column already.
 pub fn apply(plan: LogicalPlan) -> Result<LogicalPlan> {
-    map_expressions(plan, |expr| match expr {
-        Expr::Literal(ScalarValue::Int64(Some(value)), metadata) => Ok(match i32::try_from(value) {
-            Ok(value) => Transformed::yes(Expr::Literal(ScalarValue::Int32(Some(value)), metadata)),
-            Err(_) => Transformed::no(Expr::Literal(ScalarValue::Int64(Some(value)), metadata)),
-        }),
-        expr => Ok(Transformed::no(expr)),
-    })
+    map_expressions(
+        plan,
+        |node| !matches!(node, LogicalPlan::Values(_)),
+        |expr| match expr {
+            Expr::Literal(ScalarValue::Int64(Some(value)), metadata) => Ok(match i32::try_from(value) {
+                Ok(value) => Transformed::yes(Expr::Literal(ScalarValue::Int32(Some(value)), metadata)),
+                Err(_) => Transformed::no(Expr::Literal(ScalarValue::Int64(Some(value)), metadata)),
+            }),
+            expr => Ok(Transformed::no(expr)),
+        },
+    )
 }
 
 /// Computes arithmetic of constants; run it after type coercion. Fails for an overflow: no row could have a value.
 pub fn fold(plan: LogicalPlan) -> Result<LogicalPlan> {
-    map_expressions(plan, |expr| match expr {
-        Expr::BinaryExpr(BinaryExpr { op, .. }) if is_arithmetic(op) && is_constant(&expr)? => {
-            let written = expr.human_display().to_string();
-            let computed = physical(&expr, &DFSchema::empty(), &ExecutionProps::new());
-            let computed = computed.map_err(|problem| DataFusionError::Plan(problem.message))?;
-            let row = RecordBatchOptions::new().with_row_count(Some(1));
-            let row = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &row)?;
-            match computed.evaluate(&row) {
-                Ok(ColumnarValue::Scalar(value)) => Ok(Transformed::yes(Expr::Literal(value, None))),
-                Ok(ColumnarValue::Array(values)) => {
-                    Ok(Transformed::yes(Expr::Literal(ScalarValue::try_from_array(&values, 0)?, None)))
+    map_expressions(
+        plan,
+        |_| true,
+        |expr| match expr {
+            Expr::BinaryExpr(BinaryExpr { op, .. }) if is_arithmetic(op) && is_constant(&expr)? => {
+                let written = expr.human_display().to_string();
+                let computed = physical(&expr, &DFSchema::empty(), &ExecutionProps::new());
+                let computed = computed.map_err(|problem| DataFusionError::Plan(problem.message))?;
+                let row = RecordBatchOptions::new().with_row_count(Some(1));
+                let row = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &row)?;
+                match computed.evaluate(&row) {
+                    Ok(ColumnarValue::Scalar(value)) => Ok(Transformed::yes(Expr::Literal(value, None))),
+                    Ok(ColumnarValue::Array(values)) => {
+                        Ok(Transformed::yes(Expr::Literal(ScalarValue::try_from_array(&values, 0)?, None)))
+                    }
+                    Err(error) if error.to_string().contains("verflow") => plan_err!("{written} exceeds the range of its type"),
+                    // Whatever else is wrong is so for the rows that get there only, such as a division by zero in a CASE.
+                    Err(_) => Ok(Transformed::no(expr)),
                 }
-                Err(error) if error.to_string().contains("verflow") => plan_err!("{written} exceeds the range of its type"),
-                // Whatever else is wrong is so for the rows that get there only, such as a division by zero in a CASE.
-                Err(_) => Ok(Transformed::no(expr)),
             }
-        }
-        expr => Ok(Transformed::no(expr)),
-    })
+            expr => Ok(Transformed::no(expr)),
+        },
+    )
 }
 
 fn is_arithmetic(op: Operator) -> bool {
@@ -65,9 +73,16 @@ fn is_constant(expr: &Expr) -> Result<bool> {
     Ok(constant)
 }
 
-/// Rewrites all expressions from the leaves up; the columns keep their names.
-fn map_expressions(plan: LogicalPlan, mut rewrite: impl FnMut(Expr) -> Result<Transformed<Expr>>) -> Result<LogicalPlan> {
+/// Rewrites all expressions of the nodes in `scope` from the leaves up; the columns keep their names.
+fn map_expressions(
+    plan: LogicalPlan,
+    scope: impl Fn(&LogicalPlan) -> bool,
+    mut rewrite: impl FnMut(Expr) -> Result<Transformed<Expr>>,
+) -> Result<LogicalPlan> {
     let rewritten = plan.transform_up(|node| {
+        if !scope(&node) {
+            return Ok(Transformed::no(node));
+        }
         let names = NamePreserver::new(&node);
         let node = node.map_expressions(|expr| {
             let name = names.save(&expr);

@@ -19,7 +19,7 @@ use sqlparser::tokenizer::Span;
 /// Replaces `expr` if it has such a form; its operands are done already.
 pub(super) fn rewrite(expr: &mut Expr) {
     let replaced = match expr {
-        Expr::Extract { field, expr, .. } => call("kda_extract", [text(&field.to_string()), take(expr)]),
+        Expr::Extract { field, expr, .. } => call("kda_extract", [literal(&field.to_string().to_uppercase()), take(expr)]),
         Expr::Substring { expr, substring_from, substring_for, special, .. } => {
             let name = if *special { "kda_substring" } else { "substring_from" };
             let rest = [substring_from, substring_for].into_iter().flatten().map(|operand| take(operand));
@@ -58,19 +58,22 @@ fn complete_sys_log_parse(function: &mut Function) {
     }
 }
 
-fn take(expr: &mut Expr) -> Expr {
+/// The expression, leaving NULL.
+pub(super) fn take(expr: &mut Expr) -> Expr {
     std::mem::replace(expr, Expr::Value(Value::Null.with_empty_span()))
 }
 
-fn text(text: &str) -> Expr {
-    Expr::Value(Value::SingleQuotedString(text.to_uppercase()).with_empty_span())
+/// A character literal.
+pub(super) fn literal(text: &str) -> Expr {
+    Expr::Value(Value::SingleQuotedString(text.to_owned()).with_empty_span())
 }
 
 fn not_if(negated: bool, expr: Expr) -> Expr {
     if negated { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(expr) } } else { expr }
 }
 
-fn call(name: &str, args: impl IntoIterator<Item = Expr>) -> Expr {
+/// A call of a function.
+pub(super) fn call(name: &str, args: impl IntoIterator<Item = Expr>) -> Expr {
     let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
     Expr::Function(Function {
         name: ObjectName::from(Ident { value: name.to_owned(), quote_style: None, span: Span::empty() }),

@@ -6,7 +6,7 @@ use sqlparser::ast::{
     self, Expr, GroupByExpr, LimitClause, ObjectName, ObjectNamePart, Select, SetExpr, Spanned, TableFactor, VisitorMut,
 };
 
-use super::{AVAILABLE, calls};
+use super::{AVAILABLE, calls, interval_casts, named_cast, periods};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::sql::ddl::ERROR_STREAM;
 use crate::sql::dialect::is_frame_word;
@@ -110,6 +110,10 @@ impl VisitorMut for Finish<'_> {
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         self.subqueries += usize::from(is_subquery(expr));
+        if let Err(problem) = periods::rewrite(expr) {
+            self.problems.push(*problem);
+        }
+        interval_casts::rewrite(expr);
         ControlFlow::Continue(())
     }
 
@@ -128,6 +132,8 @@ impl VisitorMut for Finish<'_> {
             _ => {}
         }
         calls::rewrite(expr);
+        interval_casts::unmark(expr);
+        named_cast::rewrite(expr);
         ControlFlow::Continue(())
     }
 }

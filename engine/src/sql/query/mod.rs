@@ -17,6 +17,7 @@
 //! | `CAST(x AS type)` | the type's canonical name: `VARCHAR(65535)`, `DECIMAL(18, 0)`, `DOUBLE` |
 //! | `UNKNOWN` | `CAST(NULL AS BOOLEAN)` |
 //! | `1e3` | `CAST('1e3' AS DOUBLE)`: an approximate number even where `1.5` is a DECIMAL |
+//! | `(a, b) OVERLAPS (c, d)` | `compare_periods('OVERLAPS', a, b, c, d)` |
 //! | `CURRENT_ROW_TIMESTAMP` | `current_row_timestamp()` |
 //! | `TABLE(f(CURSOR(q), 1))` | `(SELECT * FROM (q) AS "$cursor" TABLESAMPLE ("$F"(1)))` |
 //! | `TABLE(TUMBLE(TABLE s, DESCRIPTOR(ROWTIME), i))`, HOP, SESSION | `(SELECT * FROM s AS "$windows" TABLESAMPLE ("$TUMBLE"(…))) AS s` |
@@ -29,9 +30,12 @@
 mod calls;
 mod finish;
 mod grammar;
+mod interval_casts;
 mod join_window;
 mod level;
+mod named_cast;
 mod nth_value;
+mod periods;
 mod refuse;
 mod rewriter;
 mod table_function;
@@ -47,6 +51,7 @@ use crate::diagnostic::Diagnostic;
 use finish::Finish;
 use grammar::parse_tokens;
 pub(crate) use join_window::JOIN_WINDOW;
+pub(crate) use named_cast::NAMED_CAST;
 use rewriter::Rewriter;
 pub(crate) use table_function::{CURSOR, OF_CURSOR};
 pub(crate) use window_table::WINDOWS;
@@ -72,7 +77,7 @@ pub(crate) fn parse(tokens: &[Token], stream: bool, text: &str) -> Result<Query,
     let stream = stream || tokens.windows(2).any(|pair| pair[0].is_word("SELECT") && pair[1].is_word("STREAM"));
     let mut rewriter = Rewriter::new(tokens, text, stream);
     rewriter.run();
-    let Rewriter { out, mut problems, depth, .. } = rewriter;
+    let Rewriter { out, mut problems, warnings, depth, .. } = rewriter;
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -90,5 +95,5 @@ pub(crate) fn parse(tokens: &[Token], stream: bool, text: &str) -> Result<Query,
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok(Query { ast, stream, span, item_texts: item_texts(tokens, text) })
+    Ok(Query { ast, stream, span, item_texts: item_texts(tokens, text), warnings })
 }

@@ -89,8 +89,9 @@ impl<'a> Rewriter<'a> {
                 self.skip_group();
                 true
             }
+            // Behind a period it was read with the period.
             "OVERLAPS" => {
-                self.temporal_predicate(word, token.span);
+                self.misplaced_predicate(token);
                 true
             }
             "TABLESAMPLE" => {

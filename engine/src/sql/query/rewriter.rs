@@ -23,6 +23,7 @@ pub(super) struct Rewriter<'a> {
     pub(super) at: usize,
     pub(super) out: Vec<TokenWithSpan>,
     pub(super) problems: Vec<Diagnostic>,
+    pub(super) warnings: Vec<Diagnostic>,
     /// The parentheses and CASEs around the current token.
     pub(super) levels: Vec<Level>,
     /// The most that there were.
@@ -40,6 +41,7 @@ impl<'a> Rewriter<'a> {
             at: 0,
             out: Vec::new(),
             problems: Vec::new(),
+            warnings: Vec::new(),
             levels: vec![Level::root()],
             depth: 0,
             in_join_window: false,
@@ -154,11 +156,6 @@ impl<'a> Rewriter<'a> {
         }
     }
 
-    /// `what` belongs to the dialect and is not built.
-    pub(super) fn not_yet(&mut self, what: &str, span: Span, hint: &str) {
-        self.report(Diagnostic::error(format!("{what} is not supported yet")).at(span).hint(hint));
-    }
-
     /// `what` has no meaning on a stream.
     pub(super) fn not_on_streams(&mut self, what: &str, span: Span, hint: &str) {
         if self.stream {
@@ -211,17 +208,21 @@ impl<'a> Rewriter<'a> {
                             .hint("Write WINDOWED BY STAGGER (PARTITION BY key, … RANGE INTERVAL '1' MINUTE)."),
                     );
                 }
-                let difference = self.levels.last().filter(|level| level.opening == Opening::Group);
-                let difference = difference.and_then(|level| Some((level.start, level.minus?)));
+                let group = self.levels.last().filter(|level| level.opening == Opening::Group);
+                let difference = group.and_then(|level| Some((level.start, level.minus?)));
+                let is_period = group.is_some_and(|level| level.commas == 1 && self.is_plain_group(level.start));
                 self.close();
                 self.push(SqlToken::RParen, token);
-                self.after_group(difference);
+                if !(is_period && self.temporal_predicate()) {
+                    self.after_group(difference);
+                }
                 return;
             }
             "," => {
                 self.end_expression();
                 if let Some(level) = self.level() {
                     level.order = None;
+                    level.commas += 1;
                 }
             }
             "." => {}
@@ -269,36 +270,15 @@ impl<'a> Rewriter<'a> {
     /// parenthesis and of the minus in the output, if there is one.
     fn after_group(&mut self, difference: Option<(usize, usize)>) {
         let Some(next) = self.peek(0) else { return };
-        let Some(word) = next.word() else { return };
-        if UNITS.contains(&word) {
-            match difference {
-                Some((start, minus)) => self.difference(start, minus, next),
-                None => self.report(
-                    Diagnostic::error(format!("unexpected \"{word}\""))
-                        .at(next.span)
-                        .label("an interval qualifier stands behind a difference, as in (a - b) SECOND")
-                        .hint(format!("To name a column {word}, write AS \"{word}\".")),
-                ),
-            }
-            return;
-        }
-        const PREDICATES: &[&str] = &["CONTAINS", "OVERLAPS", "EQUALS", "PRECEDES", "SUCCEEDS", "LEADS", "LAGS"];
-        let strict = matches!(word, "STRICTLY" | "IMMEDIATELY");
-        let predicate = self.peek(usize::from(strict)).and_then(Token::word).unwrap_or_default();
-        let operand = self.peek(usize::from(strict) + 1);
-        let has_operand = operand.is_some_and(|operand| {
-            operand.is_symbol("(")
-                || operand.is_word("PERIOD")
-                || (predicate == "CONTAINS"
-                    && match &operand.kind {
-                        TokenKind::Quoted(_) => true,
-                        TokenKind::Word(word) => matches!(word.as_str(), "TIMESTAMP" | "ROWTIME") || !keywords::is_reserved(word),
-                        _ => false,
-                    })
-        });
-        if PREDICATES.contains(&predicate) && (strict || has_operand) {
-            let last = self.peek(usize::from(strict)).unwrap_or(next);
-            self.temporal_predicate(predicate, next.span.union(last.span));
+        let Some(word) = next.word().filter(|word| UNITS.contains(word)) else { return };
+        match difference {
+            Some((start, minus)) => self.difference(start, minus, next),
+            None => self.report(
+                Diagnostic::error(format!("unexpected \"{word}\""))
+                    .at(next.span)
+                    .label("an interval qualifier stands behind a difference, as in (a - b) SECOND")
+                    .hint(format!("To name a column {word}, write AS \"{word}\".")),
+            ),
         }
     }
 
@@ -323,14 +303,6 @@ impl<'a> Rewriter<'a> {
         self.push_all([SqlToken::Comma, SqlToken::SingleQuotedString(units.join(" TO ")), SqlToken::RParen], token);
         let span = self.out[start].span;
         self.out.insert(start, TokenWithSpan { token: plain(DIFFERENCE), span });
-    }
-
-    pub(super) fn temporal_predicate(&mut self, predicate: &str, span: Span) {
-        self.not_yet(
-            &format!("the temporal predicate {predicate}"),
-            span,
-            "Compare the ends of the periods: (s1, e1) overlaps (s2, e2) where s1 < e2 AND s2 < e1.",
-        );
     }
 
     /// A character literal; sqlparser would take one behind an operand for its alias.

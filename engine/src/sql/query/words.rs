@@ -3,12 +3,13 @@
 use sqlparser::tokenizer::Token as SqlToken;
 
 use super::STAGGER;
+use super::interval_casts::MARKED;
 use super::level::{Level, Opening};
 use super::rewriter::{DIFFERENCE, KEPT, Rewriter, cast, keyword, plain, quoted};
 use crate::diagnostic::Diagnostic;
 use crate::sql::cursor::{Cursor, behind};
 use crate::sql::keywords::{self, UNITS};
-use crate::sql::literal::{canonical_type, check_datetime, interval, sql_type, unknown_unit};
+use crate::sql::literal::{IntervalLiteral, canonical_type, check_datetime, interval, qualifier_text, sql_type, unknown_unit};
 use crate::sql::token::{Token, TokenKind};
 
 impl<'a> Rewriter<'a> {
@@ -65,6 +66,8 @@ impl<'a> Rewriter<'a> {
             "CEIL" | "CEILING" if called => {
                 return self.call(plain("CEIL"), token, Opening::Round(Some((self.out.len(), "CEIL_TO"))));
             }
+            // The parenthesis says as much.
+            "PERIOD" if self.begins_period() => return,
             "WINDOWED" if self.peek_is_word(0, "BY") => return self.stagger(token),
             "RANGE" => {
                 if let Some(Level { opening: opening @ Opening::Stagger(false), .. }) = self.level() {
@@ -109,7 +112,10 @@ impl<'a> Rewriter<'a> {
                 return;
             }
             "CAST" if called => return self.call(keyword(word), token, Opening::Cast),
-            "EXTRACT" if called => self.check_extract(),
+            "EXTRACT" if called => {
+                self.check_extract();
+                return self.call(keyword(word), token, Opening::Extract);
+            }
             "BY" => {
                 if let Some(Level { opening: opening @ Opening::Step(false), .. }) = self.level() {
                     *opening = Opening::Step(true);
@@ -187,12 +193,26 @@ impl<'a> Rewriter<'a> {
     }
 
     pub(super) fn interval(&mut self, token: &Token) {
-        let mut cursor = Cursor::new(&self.tokens[..self.end_of_interval()], self.text);
+        // In FLOOR(m - INTERVAL '5' SECOND TO MINUTE) the last TO is FLOOR's.
+        let end = match self.levels.last() {
+            Some(Level { opening: Opening::Round(Some(_)), .. }) => self.to_of_floor().unwrap_or(self.tokens.len()),
+            _ => self.tokens.len(),
+        };
+        let mut cursor = Cursor::new(&self.tokens[..end], self.text);
         cursor.next = self.at - 1;
         match interval(&mut cursor) {
-            Ok((value, span)) => {
+            Ok(IntervalLiteral { value, qualifier, span, warning }) => {
                 let at = Token { span, ..token.clone() };
+                self.warnings.extend(warning);
+                // CAST and EXTRACT ask for the fields (`interval_casts`).
+                let marked = self.levels.iter().any(|level| matches!(level.opening, Opening::Cast | Opening::Extract));
+                if marked {
+                    self.push_all([quoted(MARKED), SqlToken::LParen], &at);
+                }
                 self.push_all([keyword("INTERVAL"), SqlToken::SingleQuotedString(value.to_planner_text())], &at);
+                if marked {
+                    self.push_all([SqlToken::Comma, SqlToken::SingleQuotedString(qualifier), SqlToken::RParen], &at);
+                }
                 // sqlparser would read a unit behind the rewritten value as part of it.
                 if cursor.peek_word().is_some_and(|word| UNITS.contains(&word)) {
                     self.report(*cursor.unexpected("the end of the interval"));
@@ -203,26 +223,20 @@ impl<'a> Rewriter<'a> {
         self.at = cursor.next.max(self.at);
     }
 
-    /// Where the literal of an interval ends at the latest: in `FLOOR(x - INTERVAL '1' HOUR TO MINUTE)` the TO is FLOOR's, since a
-    /// value of one field has no second one.
-    fn end_of_interval(&self) -> usize {
-        let all = self.tokens.len();
-        if !matches!(self.levels.last(), Some(Level { opening: Opening::Round(Some(_)), .. })) {
-            return all;
-        }
-        let sign = usize::from(self.peek_is_symbol(0, "-") || self.peek_is_symbol(0, "+"));
-        match self.peek(sign).map(|token| &token.kind) {
-            Some(TokenKind::Text(value)) if !value.trim().trim_start_matches(['+', '-']).contains([' ', ':', '-']) => {}
-            _ => return all,
-        }
-        let mut behind_unit = sign + 2;
-        if self.peek_is_symbol(behind_unit, "(") {
-            while self.peek(behind_unit).is_some_and(|token| !token.is_symbol(")")) {
-                behind_unit += 1;
+    /// The place of the TO in `… TO unit )`, if the parenthesis that is open ends like this.
+    fn to_of_floor(&self) -> Option<usize> {
+        let mut depth = 0_usize;
+        for (place, token) in self.tokens.iter().enumerate().skip(self.at) {
+            if token.is_symbol("(") {
+                depth += 1;
+            } else if token.is_symbol(")") && depth > 0 {
+                depth -= 1;
+            } else if token.is_symbol(")") {
+                let to = place.checked_sub(2)?;
+                return (to > self.at && self.tokens[to].is_word("TO")).then_some(to);
             }
-            behind_unit += 1;
         }
-        if self.peek_is_word(behind_unit, "TO") { self.at + behind_unit } else { all }
+        None
     }
 
     /// The unit of `FLOOR(x TO unit)`.
@@ -246,6 +260,9 @@ impl<'a> Rewriter<'a> {
     pub(super) fn cast_type(&mut self) {
         let mut cursor = Cursor::new(self.tokens, self.text);
         cursor.next = self.at;
+        if cursor.accept_word("INTERVAL") {
+            return self.cast_to_interval(cursor);
+        }
         match sql_type(&mut cursor) {
             Ok(sql_type) => {
                 let at = Token { span: cursor.span_from(self.at), ..self.tokens[self.at].clone() };
@@ -267,6 +284,18 @@ impl<'a> Rewriter<'a> {
                     cursor.next += 1;
                 }
             }
+        }
+        self.at = cursor.next;
+    }
+
+    /// The qualifier of a CAST to an interval, behind INTERVAL.
+    fn cast_to_interval(&mut self, mut cursor: Cursor<'a>) {
+        match qualifier_text(&mut cursor) {
+            Ok(qualifier) => {
+                let at = Token { span: cursor.span_from(self.at), ..self.tokens[self.at].clone() };
+                self.push_all(std::iter::once("INTERVAL").chain(qualifier.split(' ')).map(keyword), &at);
+            }
+            Err(problem) => self.report(*problem),
         }
         self.at = cursor.next;
     }

@@ -598,14 +598,24 @@ hint: Types are TINYINT, SMALLINT, INTEGER, INT, BIGINT, DECIMAL, DEC, NUMERIC, 
 "#,
     );
     check(
-        "SELECT CAST(a AS INTERVAL DAY TO SECOND) FROM t",
+        "CREATE STREAM s (a INTERVAL DAY TO SECOND)",
         r#"
 error: type INTERVAL is not supported
- --> app.sql:1:18
+ --> app.sql:1:20
   |
-1 | SELECT CAST(a AS INTERVAL DAY TO SECOND) FROM t
-  |                  ^^^^^^^^
+1 | CREATE STREAM s (a INTERVAL DAY TO SECOND)
+  |                    ^^^^^^^^
 hint: Keep a span of time as a number, for example of milliseconds in a BIGINT.
+"#,
+    );
+    check(
+        "SELECT CAST(a AS INTERVAL DAY TO MONTH) FROM t",
+        r#"
+error: no interval goes from DAY to MONTH
+ --> app.sql:1:34
+  |
+1 | SELECT CAST(a AS INTERVAL DAY TO MONTH) FROM t
+  |                                  ^^^^^ expected HOUR, MINUTE or SECOND
 "#,
     );
 }
@@ -619,7 +629,7 @@ error: no statement starts with "CRATE"
  --> app.sql:1:1
   |
 1 | CRATE STREAM s (a INT)
-  | ^^^^^ expected ALTER, CREATE, DROP, EXPLAIN, SELECT, SET, VALUES or WITH
+  | ^^^^^ expected ALTER, CREATE, DROP, EXPLAIN, REFRESH, SELECT, SET, VALUES or WITH
 hint: Did you mean "CREATE"?
 "#,
     );
@@ -630,7 +640,7 @@ error: no statement starts with "SHOW"
  --> app.sql:1:1
   |
 1 | SHOW TABLES
-  | ^^^^ expected ALTER, CREATE, DROP, EXPLAIN, SELECT, SET, VALUES or WITH
+  | ^^^^ expected ALTER, CREATE, DROP, EXPLAIN, REFRESH, SELECT, SET, VALUES or WITH
 "#,
     );
     check(
@@ -640,7 +650,17 @@ error: no statement starts with 'x'
  --> app.sql:1:1
   |
 1 | 'x'
-  | ^^^ expected ALTER, CREATE, DROP, EXPLAIN, SELECT, SET, VALUES or WITH
+  | ^^^ expected ALTER, CREATE, DROP, EXPLAIN, REFRESH, SELECT, SET, VALUES or WITH
+"#,
+    );
+    check(
+        "REFRESH companies",
+        r#"
+error: unexpected "companies"
+ --> app.sql:1:9
+  |
+1 | REFRESH companies
+  |         ^^^^^^^^^ expected TABLE
 "#,
     );
     check(
@@ -661,7 +681,7 @@ error: unexpected "INDEX"
  --> app.sql:1:8
   |
 1 | CREATE INDEX i
-  |        ^^^^^ expected STREAM, PUMP, SOURCE, SINK or TABLE
+  |        ^^^^^ expected STREAM, PUMP, SOURCE, SINK, TABLE or FUNCTION
 "#,
     );
     check(
@@ -671,7 +691,7 @@ error: the statement ends too early
  --> app.sql:1:7
   |
 1 | CREATE
-  |       ^ expected STREAM, PUMP, SOURCE, SINK or TABLE
+  |       ^ expected STREAM, PUMP, SOURCE, SINK, TABLE or FUNCTION
 "#,
     );
     check(
@@ -681,7 +701,7 @@ error: unexpected "STREM"
  --> app.sql:1:6
   |
 1 | DROP STREM s
-  |      ^^^^^ expected STREAM, PUMP, SOURCE, SINK or TABLE
+  |      ^^^^^ expected STREAM, PUMP, SOURCE, SINK, TABLE or FUNCTION
 hint: Did you mean "STREAM"?
 "#,
     );
@@ -740,17 +760,6 @@ error: the query ends too early
 
 #[test]
 fn statements_that_are_refused() {
-    check(
-        "CREATE FUNCTION half(t TIMESTAMP) RETURNS TIMESTAMP CONTAINS SQL RETURN t",
-        r#"
-error: CREATE FUNCTION is not supported yet
- --> app.sql:1:1
-  |
-1 | CREATE FUNCTION half(t TIMESTAMP) RETURNS TIMESTAMP CONTAINS SQL RETURN t
-  | ^^^^^^^^^^^^^^^
-hint: Write the function's expression into the queries that call it.
-"#,
-    );
     check(
         "CREATE OR REPLACE VIEW v AS SELECT STREAM * FROM s",
         r#"
@@ -1490,36 +1499,46 @@ hint: To name a column SECOND, write AS "SECOND".
 "#,
     );
     check(
-        "SELECT STREAM * FROM s WHERE (a, b) OVERLAPS (c, d)",
+        "SELECT STREAM * FROM s WHERE a OVERLAPS (c, d)",
         r#"
-error: the temporal predicate OVERLAPS is not supported yet
- --> app.sql:1:37
+error: OVERLAPS compares periods
+ --> app.sql:1:32
   |
-1 | SELECT STREAM * FROM s WHERE (a, b) OVERLAPS (c, d)
-  |                                     ^^^^^^^^
-hint: Compare the ends of the periods: (s1, e1) overlaps (s2, e2) where s1 < e2 AND s2 < e1.
+1 | SELECT STREAM * FROM s WHERE a OVERLAPS (c, d)
+  |                                ^^^^^^^^ expected (start, end) before it
+hint: Write (start1, end1) OVERLAPS (start2, end2); only CONTAINS takes one point in time instead of a second period.
 "#,
     );
     check(
-        "SELECT STREAM * FROM s WHERE PERIOD (a, b) CONTAINS t",
+        "SELECT STREAM * FROM s WHERE PERIOD (a, b) PRECEDES t",
         r#"
-error: the temporal predicate CONTAINS is not supported yet
- --> app.sql:1:44
+error: PRECEDES compares periods
+ --> app.sql:1:53
   |
-1 | SELECT STREAM * FROM s WHERE PERIOD (a, b) CONTAINS t
-  |                                            ^^^^^^^^
-hint: Compare the ends of the periods: (s1, e1) overlaps (s2, e2) where s1 < e2 AND s2 < e1.
+1 | SELECT STREAM * FROM s WHERE PERIOD (a, b) PRECEDES t
+  |                                                     ^ expected (start, end)
+hint: Write (start1, end1) OVERLAPS (start2, end2); only CONTAINS takes one point in time instead of a second period.
 "#,
     );
     check(
-        "SELECT STREAM * FROM s WHERE (a, b) STRICTLY PRECEDES (c, d)",
+        "SELECT STREAM * FROM s WHERE (a, b) STRICTLY EQUALS (c, d)",
         r#"
-error: the temporal predicate PRECEDES is not supported yet
+error: unexpected "STRICTLY"
  --> app.sql:1:37
   |
-1 | SELECT STREAM * FROM s WHERE (a, b) STRICTLY PRECEDES (c, d)
-  |                                     ^^^^^^^^^^^^^^^^^
-hint: Compare the ends of the periods: (s1, e1) overlaps (s2, e2) where s1 < e2 AND s2 < e1.
+1 | SELECT STREAM * FROM s WHERE (a, b) STRICTLY EQUALS (c, d)
+  |                                     ^^^^^^^^ expected an operator, the next clause or the end of the query
+"#,
+    );
+    check(
+        "SELECT STREAM * FROM s WHERE (a, b) CONTAINS (c, d, e)",
+        r#"
+error: CONTAINS compares periods
+ --> app.sql:1:47
+  |
+1 | SELECT STREAM * FROM s WHERE (a, b) CONTAINS (c, d, e)
+  |                                               ^^^^^^^ expected (start, end)
+hint: Write (start1, end1) OVERLAPS (start2, end2); only CONTAINS takes one point in time instead of a second period.
 "#,
     );
 }
@@ -1558,6 +1577,98 @@ error: the query is nested too deeply
   |
 1 | SELECT (((((((((((((((((((((((((((((((((((((((((((((((((((1)))))))))))))))))))))))))))))))))))))))))))))))))))
   |                                                          ^ at most 50 parentheses and CASEs inside each other
+"#,
+    );
+}
+
+#[test]
+fn functions() {
+    check(
+        "CREATE FUNCTION f(a INTEGER, a INTEGER) RETURNS INTEGER RETURN a",
+        r#"
+error: parameter "A" is declared twice
+ --> app.sql:1:30
+  |
+1 | CREATE FUNCTION f(a INTEGER, a INTEGER) RETURNS INTEGER RETURN a
+  |                              ^
+"#,
+    );
+    check(
+        "CREATE FUNCTION f(a INTEGER) RETURNS INTEGER LANGUAGE JAVA RETURN a",
+        r#"
+error: functions in JAVA are not supported
+ --> app.sql:1:55
+  |
+1 | CREATE FUNCTION f(a INTEGER) RETURNS INTEGER LANGUAGE JAVA RETURN a
+  |                                                       ^^^^ expected SQL
+hint: A function is one expression: RETURN expression.
+"#,
+    );
+    check(
+        "CREATE FUNCTION f(a INTEGER) RETURNS INTEGER CONTAINS SQL BEGIN RETURN a; END",
+        r#"
+error: unexpected "BEGIN"
+ --> app.sql:1:59
+  |
+1 | CREATE FUNCTION f(a INTEGER) RETURNS INTEGER CONTAINS SQL BEGIN RETURN a; END
+  |                                                           ^^^^^ expected RETURN and an expression
+hint: A function is one expression: RETURN expression. Use CASE for conditions.
+error: no statement starts with "END"
+ --> app.sql:1:75
+  |
+1 | CREATE FUNCTION f(a INTEGER) RETURNS INTEGER CONTAINS SQL BEGIN RETURN a; END
+  |                                                                           ^^^ expected ALTER, CREATE, DROP, EXPLAIN, REFRESH, SELECT, SET, VALUES or WITH
+"#,
+    );
+    check(
+        "CREATE FUNCTION f(a INTEGER) RETURNS INTEGER DETERMINISTIC NOT DETERMINISTIC RETURN a",
+        r#"
+error: unexpected NOT DETERMINISTIC
+ --> app.sql:1:60
+  |
+1 | CREATE FUNCTION f(a INTEGER) RETURNS INTEGER DETERMINISTIC NOT DETERMINISTIC RETURN a
+  |                                                            ^^^^^^^^^^^^^^^^^ this was said before
+"#,
+    );
+    check(
+        "CREATE FUNCTION f(a INTEGER) RETURNS INTEGER RETURN a FROM s",
+        r#"
+error: unexpected "FROM"
+ --> app.sql:1:55
+  |
+1 | CREATE FUNCTION f(a INTEGER) RETURNS INTEGER RETURN a FROM s
+  |                                                       ^^^^ expected an operator or the end of the function
+"#,
+    );
+    check(
+        "CREATE FUNCTION f(a INTEGER) RETURNS INTEGER RETURN a +",
+        r#"
+error: the function ends too early
+ --> app.sql:1:56
+  |
+1 | CREATE FUNCTION f(a INTEGER) RETURNS INTEGER RETURN a +
+  |                                                        ^ expected an expression
+"#,
+    );
+    check(
+        "CREATE FUNCTION f(a INTEGER) RETURNS INTEGER RETURN",
+        r#"
+error: the statement ends too early
+ --> app.sql:1:52
+  |
+1 | CREATE FUNCTION f(a INTEGER) RETURNS INTEGER RETURN
+  |                                                    ^ expected an expression
+"#,
+    );
+    check(
+        "CREATE FUNCTION f(a STRING) RETURNS INTEGER RETURN 1",
+        r#"
+error: unknown type "STRING"
+ --> app.sql:1:21
+  |
+1 | CREATE FUNCTION f(a STRING) RETURNS INTEGER RETURN 1
+  |                     ^^^^^^
+hint: Texts are VARCHAR(n).
 "#,
     );
 }

@@ -1,0 +1,200 @@
+use std::io::Write as _;
+
+use arrow::array::{ArrayRef, Int64Array};
+use arrow::record_batch::RecordBatch;
+use kinesql_engine::connector::{OptionEntry, Read};
+use kinesql_engine::runtime::clock::ManualClock;
+use kinesql_engine::types::SqlType;
+use object_store::memory::InMemory;
+use object_store::{ObjectStoreExt as _, path::Path};
+use parquet::arrow::ArrowWriter;
+
+use super::*;
+use crate::conformance::{check_source, lines, read_split, source_context};
+
+fn source(store: &Arc<InMemory>, root: &str, format: FormatSpec, options: &[(&str, &str)]) -> Result<StorageSource> {
+    let mut entries = vec![OptionEntry::new("path", "memory")];
+    entries.extend(options.iter().map(|(key, value)| OptionEntry::new(*key, *value)));
+    let specs: Vec<_> = OF_S3.iter().collect();
+    let options = Options::check("connector 's3'", &specs, &entries, None).expect("valid options");
+    let definition = SourceDefinition { name: "s".to_owned(), schema: None, format };
+    StorageSource::try_new(Place::in_memory(Arc::clone(store), root), &definition, &options)
+}
+
+async fn put(store: &InMemory, key: &str, bytes: impl Into<bytes::Bytes>) {
+    store.put(&Path::from(key), bytes.into().into()).await.expect("in memory");
+}
+
+fn numbered(range: std::ops::Range<usize>, end: &str) -> String {
+    range.map(|n| format!("{{\"n\":{n},\"text\":\"{}\"}}{end}", "x".repeat(n % 23))).collect()
+}
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(text.as_bytes()).expect("in memory");
+    encoder.finish().expect("in memory")
+}
+
+async fn all(source: &StorageSource) -> Vec<String> {
+    let seen = read_split(source, "0/1", None, &source_context()).await.expect("reading");
+    seen.into_iter().flat_map(|seen| seen.records).collect()
+}
+
+#[tokio::test]
+async fn objects_under_a_prefix_conform() {
+    let store = Arc::new(InMemory::new());
+    let text = numbered(0..60, "\n");
+    let (first, rest) = text.split_at(text.find("{\"n\":9").expect("there"));
+    let (second, third) = rest.split_at(rest.find("{\"n\":40").expect("there"));
+    put(&store, "in/a.jsonl", first.to_owned()).await;
+    put(&store, "in/b/c.jsonl.gz", [gzip(&second[..500]), gzip(&second[500..])].concat()).await;
+    put(&store, "in/z", zstd::encode_all(third.as_bytes(), 3).expect("in memory")).await;
+    for (key, what) in [("in/_SUCCESS", "no data"), ("in/x/.hidden", "no data"), ("in/empty/", ""), ("inner", "elsewhere")] {
+        put(&store, key, what).await;
+    }
+    let make = || Arc::new(source(&store, "in/", FormatSpec::Json, &[]).expect("a source")) as Arc<dyn Source>;
+    check_source(make, &source_context(), &lines(text.as_bytes())).await;
+    assert_eq!(make().metrics().len(), 3);
+}
+
+#[tokio::test]
+async fn documents_without_line_breaks_are_records() {
+    let store = Arc::new(InMemory::new());
+    let expected = numbered(0..2_000, "");
+    put(&store, "in/a", expected.clone()).await;
+    for max in ["1mb", "64"] {
+        let source = source(&store, "in/", FormatSpec::Json, &[("max_record_bytes", max)]).expect("a source");
+        let seen = read_split(&source, "0/1", None, &source_context()).await.expect("reading");
+        assert_eq!(seen.iter().flat_map(|seen| seen.records.clone()).collect::<String>(), expected);
+        for piece in &seen {
+            let rest = read_split(&source, "0/1", Some(&piece.offset), &source_context()).await.expect("resuming");
+            let rest: String = rest.into_iter().flat_map(|seen| seen.records).collect();
+            assert!(expected.ends_with(&rest) && (rest.is_empty() || rest.starts_with('{')));
+        }
+    }
+    put(&store, "pretty/a", "{\n \"n\": 1\n}\n{\n \"n\": 2\n}").await;
+    let pretty = source(&store, "pretty/", FormatSpec::Json, &[]).expect("a source");
+    let seen = read_split(&pretty, "0/1", None, &source_context()).await.expect("reading");
+    assert_eq!(seen[0].records.concat(), "{ \"n\": 1}{ \"n\": 2}");
+}
+
+#[tokio::test]
+async fn followed_objects_come_as_they_appear_also_late_ones() {
+    let store = Arc::new(InMemory::new());
+    put(&store, "in/2", "{\"n\":2}\n").await;
+    let source = source(&store, "in/", FormatSpec::Json, &[("follow", "true"), ("poll_interval", "10s")]).expect("a source");
+    assert!(!source.is_bounded());
+    let clock = ManualClock::starting_at(0);
+    let context = SourceContext::new(clock.clone(), FormatSpec::Json);
+    let mut reader = source.open("0/1", None, &context).await.expect("open");
+    async fn next(reader: &mut Box<dyn SplitReader>) -> (String, Offset) {
+        match reader.next().await.expect("reading") {
+            Read::Records(records) => {
+                assert!(records.arrival_time.is_some());
+                (String::from_utf8_lossy(&records.bytes).into_owned(), records.offset)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(next(&mut reader).await.0, "{\"n\":2}\n");
+    put(&store, "in/3", "{\"n\":3}\n").await;
+    clock.set(10_000);
+    let (third, offset) = next(&mut reader).await;
+    assert_eq!(third, "{\"n\":3}\n");
+    put(&store, "in/1", "{\"n\":1}\n").await;
+    clock.set(20_000);
+    assert_eq!(next(&mut reader).await.0, "{\"n\":1}\n", "its key is before the others");
+    let mut restarted = source.open("0/1", Some(&offset), &context).await.expect("resumed");
+    assert_eq!(next(&mut restarted).await.0, "{\"n\":1}\n");
+}
+
+#[tokio::test]
+async fn a_start_leaves_out_keys_and_old_objects() {
+    let store = Arc::new(InMemory::new());
+    for key in ["in/1", "in/2", "in/3"] {
+        put(&store, key, format!("{{\"key\":\"{key}\"}}\n")).await;
+    }
+    let after = source(&store, "in/", FormatSpec::Json, &[("start_after", "in/2")]).expect("a source");
+    assert_eq!(all(&after).await, ["{\"key\":\"in/3\"}"]);
+    let none = source(&store, "in/", FormatSpec::Json, &[("start_time", "2999-01-01 00:00:00")]).expect("a source");
+    assert_eq!(all(&none).await, Vec::<String>::new());
+    let old = source(&store, "in/", FormatSpec::Json, &[("start_time", "2001-01-01T00:00:00Z")]).expect("a source");
+    assert_eq!(all(&old).await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_damaged_object_is_reported_and_the_next_one_read() {
+    let store = Arc::new(InMemory::new());
+    let whole = gzip(&numbered(0..2_000, "\n"));
+    put(&store, "in/a.gz", whole[..whole.len() / 2].to_vec()).await;
+    let zipped = zstd::encode_all(numbered(0..2_000, "\n").as_bytes(), 3).expect("in memory");
+    put(&store, "in/b.zst", zipped[..zipped.len() / 2].to_vec()).await;
+    put(&store, "in/c", "{\"n\":3}\n").await;
+    let several = source(&store, "in/", FormatSpec::Json, &[]).expect("a source");
+    let records = all(&several).await;
+    assert_eq!(records.iter().filter(|record| record.starts_with("rejected")).count(), 2, "{records:?}");
+    assert_eq!(records.last().map(String::as_str), Some("{\"n\":3}"));
+    let one = source(&store, "in/a.gz", FormatSpec::Json, &[]).expect("a source");
+    let error = read_split(&one, "0/1", None, &source_context()).await.expect_err("a table of half a file");
+    assert!(error.message().contains("memory://in/a.gz"), "{error}");
+}
+
+#[tokio::test]
+async fn an_object_that_was_replaced_is_not_resumed() {
+    let store = Arc::new(InMemory::new());
+    put(&store, "in/a", numbered(0..100, "\n")).await;
+    let make = || source(&store, "in/a", FormatSpec::Json, &[("max_record_bytes", "64")]).expect("a source");
+    let seen = read_split(&make(), "0/1", None, &source_context()).await.expect("reading");
+    let before = make().version().await.expect("there");
+    put(&store, "in/a", numbered(0..101, "\n")).await;
+    assert_ne!(make().version().await.expect("there"), before);
+    let error = read_split(&make(), "0/1", Some(&seen[0].offset), &source_context()).await.expect_err("replaced");
+    assert!(error.message().ends_with("it has changed since the checkpoint"), "{error}");
+    let error =
+        read_split(&source(&store, "in/b", FormatSpec::Json, &[]).expect("a source"), "0/1", None, &source_context()).await;
+    assert!(error.expect_err("missing").message().ends_with("of 'memory://in/b': there is no such object"));
+}
+
+#[tokio::test]
+async fn parquet_objects_conform_and_refuse_rows() {
+    let store = Arc::new(InMemory::new());
+    let schema = Arc::new(Schema::new(vec![SqlType::BigInt.field("n", true)]));
+    for (key, numbers) in [("in/a.parquet", 0..9_000_i64), ("in/b.parquet", 9_000..9_003)] {
+        let column: ArrayRef = Arc::new(Int64Array::from_iter_values(numbers));
+        let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column]).expect("a batch");
+        let mut writer = ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), None).expect("in memory");
+        writer.write(&batch).expect("in memory");
+        put(&store, key, writer.into_inner().expect("in memory")).await;
+    }
+    let ready = source(&store, "in/", FormatSpec::Parquet, &[]).expect("a source");
+    ready.inspect().await.expect("Parquet");
+    let ready: Arc<dyn Source> = Arc::new(ready);
+    let expected: Vec<_> = (0..9_003).map(|n| n.to_string()).collect();
+    check_source(|| Arc::clone(&ready), &source_context(), &expected).await;
+
+    let declared = Arc::new(Schema::new(vec![SqlType::SmallInt.field("n", false)]));
+    let options = Options::check("s3", &OF_S3.iter().collect::<Vec<_>>(), &[OptionEntry::new("path", "m")], None).expect("valid");
+    let definition = SourceDefinition { name: "s".to_owned(), schema: Some(declared), format: FormatSpec::Parquet };
+    let column: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), Some(40_000), None, Some(4)]));
+    let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column]).expect("a batch");
+    let mut writer = ArrowWriter::try_new(Vec::new(), schema, None).expect("in memory");
+    writer.write(&batch).expect("in memory");
+    put(&store, "small", writer.into_inner().expect("in memory")).await;
+    let small = StorageSource::try_new(Place::in_memory(store, "small"), &definition, &options).expect("a source");
+    small.inspect().await.expect("Parquet");
+    let records = all(&small).await;
+    assert_eq!(records.len(), 4, "{records:?}");
+    assert!(records[..2].iter().all(|record| record.starts_with("rejected: {")), "{records:?}");
+    assert_eq!(records[2..], ["1", "4"]);
+}
+
+#[test]
+fn options_that_do_not_fit_together_are_refused() {
+    let store = Arc::new(InMemory::new());
+    let refuse =
+        |root: &str, options: &[(&str, &str)]| source(&store, root, FormatSpec::Json, options).expect_err("refused").to_string();
+    assert!(refuse("a", &[("follow", "true")]).contains("an object does not grow"));
+    assert!(refuse("a/", &[("start_time", "yesterday")]).contains("Write it as 2024-01-31 12:00:00"));
+    assert!(refuse("a/", &[("max_record_bytes", "0")]).contains("cannot be 0"));
+    assert!(refuse("a/", &[("follow", "true"), ("poll_interval", "0s")]).contains("cannot be 0"));
+}

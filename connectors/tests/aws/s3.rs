@@ -1,0 +1,283 @@
+//! `s3` against moto (strict) and ministack.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Int32Array, Int64Array};
+use arrow::datatypes::{Int32Type, Schema};
+use arrow::record_batch::RecordBatch;
+use futures::TryStreamExt as _;
+use kinesql_engine::connector::memory::MemoryConnector;
+use kinesql_engine::diagnostic::Script;
+use kinesql_engine::runtime::clock::ManualClock;
+use kinesql_engine::table::Refreshed;
+use kinesql_engine::types::SqlType;
+use kinesql_engine::{Engine, Job};
+use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::path::Path;
+use object_store::{ObjectStore as _, ObjectStoreExt as _};
+use parquet::arrow::ArrowWriter;
+
+use super::servers::{self, Server};
+
+/// A bucket of a test's own.
+pub struct Bucket {
+    pub name: String,
+    pub endpoint: String,
+    pub store: AmazonS3,
+}
+
+impl Bucket {
+    pub async fn new(server: &Server, name: &str) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let url = format!("{}/{name}", server.endpoint);
+        let answer = reqwest::Client::new().put(&url).send().await.expect("the server answers");
+        assert!(answer.status().is_success(), "{url}: {}", answer.status());
+        let builder = AmazonS3Builder::new().with_bucket_name(name).with_region("us-east-1").with_allow_http(true);
+        let builder = builder.with_endpoint(&server.endpoint).with_access_key_id("test").with_secret_access_key("test");
+        Self { name: name.to_owned(), endpoint: server.endpoint.clone(), store: builder.build().expect("a client") }
+    }
+
+    pub async fn put(&self, key: &str, bytes: impl Into<bytes::Bytes>) {
+        self.store.put(&Path::from(key), bytes.into().into()).await.expect("written");
+    }
+
+    /// `connector = 's3', path = …` and where the server is.
+    pub fn options(&self, path: &str) -> String {
+        let Self { name, endpoint, .. } = self;
+        format!("connector = 's3', path = 's3://{name}/{path}', region = 'us-east-1', endpoint = '{endpoint}'")
+    }
+
+    /// Keys and contents of all objects.
+    pub async fn objects(&self) -> Vec<(String, Vec<u8>)> {
+        let listed: Vec<_> = self.store.list(None).try_collect().await.expect("listed");
+        let mut objects = Vec::new();
+        for meta in listed {
+            let bytes = self.store.get(&meta.location).await.expect("there").bytes().await.expect("read");
+            objects.push((meta.location.to_string(), bytes.to_vec()));
+        }
+        objects.sort();
+        objects
+    }
+}
+
+/// The servers that are there.
+pub fn all() -> Vec<(&'static str, &'static Server)> {
+    [("moto", servers::moto()), ("ministack", servers::ministack())]
+        .into_iter()
+        .filter_map(|(name, server)| Some((name, server?)))
+        .collect()
+}
+
+fn engine(memory: &MemoryConnector) -> Engine {
+    let builder = Engine::builder().clock(ManualClock::starting_at(0)).connectors(|registry| {
+        kinesql_connectors::register_all(registry);
+        memory.register(registry);
+    });
+    builder.build().expect("an engine")
+}
+
+async fn execute(engine: &Engine, sql: String) -> Result<(), String> {
+    engine.execute(&Script::new("app.sql", sql)).await.map(drop).map_err(|error| error.to_string())
+}
+
+/// The price that the running job gives an order.
+async fn price(memory: &MemoryConnector, job: &Job, id: i32) -> Option<i32> {
+    let sink = memory.sink("PRICED").expect("bound");
+    let before = sink.batches().len();
+    let schema = Arc::new(Schema::new(vec![SqlType::Integer.field("ID", true)]));
+    let ids: ArrayRef = Arc::new(Int32Array::from(vec![id]));
+    memory.source("ORDERS").expect("bound").push(RecordBatch::try_new(schema, vec![ids]).expect("a batch"));
+    while sink.batches().len() == before {
+        job.sync().await.expect("running");
+        tokio::task::yield_now().await;
+    }
+    let batches = sink.batches();
+    let last = batches.last().expect("a row");
+    last.column(1).as_primitive::<Int32Type>().iter().last().expect("a row")
+}
+
+#[tokio::test]
+async fn a_table_of_an_object_follows_it() {
+    for (name, server) in all() {
+        let bucket = Bucket::new(server, "reference").await;
+        bucket.put("prices.csv", "ID,PRICE\n1,10\n2,20\n").await;
+        let memory = MemoryConnector::default();
+        let engine = engine(&memory);
+        let sql = format!(
+            "CREATE TABLE PRICES (ID INTEGER, PRICE INTEGER) WITH ({}, csv.header = true);
+            CREATE SOURCE ORDERS (ID INTEGER) WITH (connector = 'memory');
+            CREATE STREAM PRICED (ID INTEGER, PRICE INTEGER);
+            CREATE PUMP P AS INSERT INTO PRICED SELECT STREAM O.ID, PRICE FROM ORDERS AS O LEFT JOIN PRICES ON O.ID = PRICES.ID;
+            CREATE SINK PRICED FROM PRICED WITH (connector = 'memory');",
+            bucket.options("prices.csv")
+        );
+        execute(&engine, sql).await.expect(name);
+        let job = engine.start().await.expect("started");
+        assert_eq!(price(&memory, &job, 1).await, Some(10), "{name}");
+        assert_eq!(engine.refresh_table("PRICES").await.expect("there"), Refreshed::Unchanged);
+        bucket.put("prices.csv", "ID,PRICE\n1,11\n3,30\n").await;
+        let refreshed = engine.refresh_table("PRICES").await.expect("there");
+        assert!(matches!(refreshed, Refreshed::Replaced { rows: 2, version: Some(_) }), "{name}: {refreshed:?}");
+        assert_eq!((price(&memory, &job, 1).await, price(&memory, &job, 3).await), (Some(11), Some(30)), "{name}");
+        bucket.store.delete(&Path::from("prices.csv")).await.expect("deleted");
+        let said = engine.refresh_table("PRICES").await.expect_err("gone").to_string();
+        assert!(said.contains("keeps the version it has: s3:GetObject of 's3://reference/prices.csv'"), "{name}: {said}");
+        assert_eq!(price(&memory, &job, 3).await, Some(30), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_parquet_table_and_a_truncated_one() {
+    for (name, server) in all() {
+        let bucket = Bucket::new(server, "reference-parquet").await;
+        let schema = Arc::new(Schema::new(vec![SqlType::BigInt.field("N", true)]));
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..1_000));
+        let batch = RecordBatch::try_new(Arc::clone(&schema), vec![numbers]).expect("a batch");
+        let mut writer = ArrowWriter::try_new(Vec::new(), schema, None).expect("in memory");
+        writer.write(&batch).expect("in memory");
+        let bytes = writer.into_inner().expect("in memory");
+        bucket.put("n.parquet", bytes.clone()).await;
+        bucket.put("half.parquet", bytes[..bytes.len() / 2].to_vec()).await;
+        let engine = engine(&MemoryConnector::default());
+        execute(&engine, format!("CREATE TABLE T WITH ({});", bucket.options("n.parquet"))).await.expect(name);
+        assert!(engine.objects().iter().any(|object| object.detail == "s3, 1000 rows"), "{name}");
+        let said =
+            execute(&engine, format!("CREATE TABLE H WITH ({});", bucket.options("half.parquet"))).await.expect_err("half");
+        assert!(said.contains("cannot read 's3://reference-parquet/half.parquet' as Parquet"), "{name}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_missing_is_named_with_the_call() {
+    for (name, server) in all() {
+        let bucket = Bucket::new(server, "present").await;
+        let engine = engine(&MemoryConnector::default());
+        let table = |options: String| format!("CREATE TABLE T (N INTEGER) WITH ({options});");
+        let said = execute(&engine, table(bucket.options("none.csv"))).await.expect_err("missing");
+        assert!(said.contains("s3:GetObject of 's3://present/none.csv': there is no such object"), "{name}: {said}");
+        let options = bucket.options("x/").replace("present", "absent");
+        let said = execute(&engine, table(options)).await.expect_err("missing");
+        assert!(said.contains("s3:ListBucket of 's3://absent/x/': there is no such bucket"), "{name}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn objects_of_a_delivery_stream_are_a_source() {
+    for (name, server) in all() {
+        let bucket = Bucket::new(server, "delivered").await;
+        // As Firehose writes what a producer sent: documents one behind the other.
+        for hour in 0..3 {
+            let documents: String = (0..500).map(|n| format!("{{\"N\":{}}}", hour * 500 + n)).collect();
+            bucket.put(&format!("in/2024/01/31/{hour:02}/stream-1-2024-01-31-{hour:02}-00-00-abc"), documents).await;
+        }
+        let memory = MemoryConnector::default();
+        let engine = engine(&memory);
+        let sql = format!(
+            "CREATE SOURCE S (N INTEGER) WITH ({}); CREATE SINK O FROM S WITH (connector = 'memory');",
+            bucket.options("in/")
+        );
+        execute(&engine, sql).await.expect(name);
+        engine.start().await.expect("started").wait().await.expect("complete");
+        let batches = memory.sink("O").expect("bound").batches();
+        let numbers: Vec<_> =
+            batches.iter().flat_map(|batch| batch.column(0).as_primitive::<Int32Type>().values().to_vec()).collect();
+        assert_eq!(numbers, (0..1_500).collect::<Vec<_>>(), "{name}");
+    }
+}
+
+/// What a reader of the bucket sees below a prefix of its own; the run is left out of names.
+#[cfg(feature = "testing")]
+struct Folder<'a> {
+    bucket: &'a Bucket,
+    prefix: String,
+    options: &'static [(&'static str, &'static str)],
+}
+
+#[cfg(feature = "testing")]
+impl kinesql_connectors::conformance::SinkHarness for Folder<'_> {
+    fn sink(&self) -> Arc<dyn kinesql_engine::connector::Sink> {
+        use kinesql_engine::connector::{OptionEntry, Options, SinkDefinition, SinkFactory as _};
+        let factory = kinesql_connectors::storage::StorageSinkFactory(kinesql_connectors::storage::Service::S3);
+        let path = format!("s3://{}/{}", self.bucket.name, self.prefix);
+        let mut entries = vec![OptionEntry::new("path", path), OptionEntry::new("endpoint", &self.bucket.endpoint)];
+        entries.push(OptionEntry::new("region", "us-east-1"));
+        entries.extend(self.options.iter().map(|(key, value)| OptionEntry::new(*key, *value)));
+        let options = Options::check("s3", &factory.options().iter().collect::<Vec<_>>(), &entries, None).expect("valid");
+        let schema = numbers(0..0).schema();
+        let definition = SinkDefinition { name: "out".to_owned(), stream: "S".to_owned(), schema, format: None };
+        factory.create(&definition, &options).expect("a sink")
+    }
+
+    fn output(&self) -> std::collections::BTreeMap<String, Vec<u8>> {
+        let objects = tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(async {
+                let listed: Vec<_> =
+                    self.bucket.store.list(Some(&Path::from(self.prefix.as_str()))).try_collect().await.expect("listed");
+                let mut objects = Vec::new();
+                for meta in listed.into_iter().filter(|meta| !meta.location.as_ref().contains("_kinesql")) {
+                    let bytes = self.bucket.store.get(&meta.location).await.expect("there").bytes().await.expect("read");
+                    objects.push((meta.location.to_string(), bytes.to_vec()));
+                }
+                objects
+            })
+        });
+        let named = objects.into_iter().map(|(key, bytes)| {
+            let key = &key[self.prefix.len()..];
+            let (folder, name) = key.rsplit_once("out-").expect("a name of the sink");
+            (format!("{folder}{}", name.split_once('-').expect("a run").1), bytes)
+        });
+        named.collect()
+    }
+}
+
+#[cfg(feature = "testing")]
+fn numbers(range: std::ops::Range<i64>) -> RecordBatch {
+    let fields = vec![SqlType::BigInt.field("n", true), SqlType::BigInt.field("even", true)];
+    let column = |values: Vec<i64>| Arc::new(Int64Array::from(values)) as ArrayRef;
+    let columns = vec![column(range.clone().collect()), column(range.map(|n| n % 2).collect())];
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("a batch")
+}
+
+/// Crashes after every call of a checkpoint, with real multipart uploads.
+#[cfg(feature = "testing")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sink_conforms() {
+    for (name, server) in all() {
+        let bucket = Bucket::new(server, "conformance").await;
+        let epochs = [numbers(0..3), numbers(3..4), numbers(4..4), numbers(4..9)];
+        for options in [
+            &[("prefix", "all/"), ("buffer_interval", "0s")][..],
+            &[("partition_by", "even"), ("buffer_interval", "900s"), ("max_partitions", "1")],
+        ] {
+            let count = std::cell::Cell::new(0);
+            let make = || {
+                count.set(count.get() + 1);
+                Folder { bucket: &bucket, prefix: format!("{}-{}/", options[0].0, count.get()), options }
+            };
+            kinesql_connectors::conformance::check_sink(make, &epochs).await;
+        }
+        println!("{name} conforms");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_becomes_objects_and_is_read_again() {
+    for (name, server) in all() {
+        let bucket = Bucket::new(server, "written").await;
+        let memory = MemoryConnector::default();
+        let engine = engine(&memory);
+        // Text of more than two parts of an upload.
+        let sql = format!(
+            "CREATE SOURCE T WITH (connector = 'generator', kind = 'ticks', rate = 0, rows = 200000);
+            CREATE SINK O FROM T WITH ({}, prefix = 'ticks/', buffer_size = '20mb', compression = 'zstd');",
+            bucket.options("out/")
+        );
+        execute(&engine, sql).await.expect(name);
+        engine.start().await.expect("started").wait().await.expect("complete");
+        let objects = bucket.objects().await;
+        assert!(objects.iter().all(|(key, _)| key.starts_with("out/ticks/O-") && key.ends_with(".jsonl.zst")), "{name}");
+        let sql = format!("CREATE TABLE T (N INTEGER) WITH ({}); ", bucket.options("out/ticks/"));
+        execute(&engine, sql.replace("TABLE T (N INTEGER)", "TABLE B (TICKER_SYMBOL VARCHAR(10))")).await.expect(name);
+        assert!(engine.objects().iter().any(|object| object.detail == "s3, 200000 rows"), "{name}: {:?}", engine.objects());
+    }
+}
