@@ -393,7 +393,7 @@ impl Binder<'_> {
             .catalog
             .pumps
             .iter()
-            .filter(|pump| pump.target == name.value || Catalog::inputs(&pump.plan).iter().any(|input| *input == name.value));
+            .filter(|pump| pump.target == name.value || Catalog::inputs(&pump.plan).contains(&name.value));
         let pumps = pumps.map(|pump| format!("pump \"{}\"", pump.name));
         let sinks = self.catalog.sinks.iter().filter(|sink| sink.stream == name.value);
         let users: Vec<_> = pumps.chain(sinks.map(|sink| format!("sink \"{}\"", sink.name))).collect();

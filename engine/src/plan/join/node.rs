@@ -75,6 +75,7 @@ impl StreamJoin {
 
 impl PartialEq for StreamJoin {
     fn eq(&self, other: &Self) -> bool {
+        #[allow(clippy::type_complexity, reason = "the fields in order, once")]
         fn of(join: &StreamJoin) -> (&LogicalPlan, &LogicalPlan, &Expr, &(Option<Expr>, Option<Expr>), JoinType, &str) {
             (&join.left, &join.right, &join.condition, &join.ends, join.join_type, &join.name)
         }
