@@ -11,7 +11,7 @@ use std::sync::Arc;
 use kinesql_engine::connector::OptionEntry;
 use kinesql_engine::diagnostic::{Diagnostic, Script, closest};
 use kinesql_engine::sql::{TokenClass, highlight_tokens};
-use kinesql_engine::{CheckpointOptions, Engine, Error, ErrorKind, Result};
+use kinesql_engine::{CheckpointOptions, Engine, EngineBuilder, Error, ErrorKind, Result};
 
 use crate::args::{ApplicationArgs, Assignment, JobArgs};
 use crate::params::Params;
@@ -166,6 +166,8 @@ fn engine(args: &ApplicationArgs, job: &JobArgs) -> Result<Engine> {
         .parallelism(args.parallelism.max(1).into())
         .memory_limit(usize::try_from(args.memory_limit).unwrap_or(usize::MAX))
         .connectors(kinesql_connectors::register_all);
+    let set = |builder: EngineBuilder, switch: &Assignment| builder.set(switch.name.as_str(), switch.value.as_str());
+    let builder = args.switches.iter().fold(builder, set);
     let builder = match &job.checkpoint_dir {
         Some(directory) => {
             builder.checkpoints(CheckpointOptions { interval: job.checkpoint_interval, ..CheckpointOptions::new(directory) })

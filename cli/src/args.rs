@@ -184,6 +184,10 @@ pub struct ApplicationArgs {
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = assignment, help_heading = "Script")]
     pub params: Vec<Assignment>,
 
+    /// Sets a switch of the engine, such as avg_double=true, as SET in the script does; docs/cli.md lists them.
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment, help_heading = "Script")]
+    pub switches: Vec<Assignment>,
+
     /// Feeds stream NAME from URI, in place of its CREATE SOURCE if it has one.
     #[arg(long = "source", value_name = "NAME=URI", value_parser = assignment, help_heading = "Sources and sinks",
           long_help = format!("Feeds stream NAME from URI, in place of its CREATE SOURCE if it has one.\n\nURI is one of:\n{URI_HELP}"))]

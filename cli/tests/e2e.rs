@@ -325,6 +325,20 @@ fn params_are_replaced_and_unknown_ones_named() {
 }
 
 #[test]
+fn switches_are_set_for_all_statements_and_wrong_ones_refused() {
+    let folder = Folder::new();
+    let query = "SELECT TSDIFF(TIMESTAMP '2024-01-01 00:00:01', TIMESTAMP '2024-01-01 00:00:00') AS d";
+    for (switch, expected) in [("second_minus_first", "{\"d\":-1000}\n"), ("first_minus_second", "{\"d\":1000}\n")] {
+        let set = format!("tsdiff_order={switch}");
+        let output = folder.kinesql(&["-c", query, "--set", &set, "--output", "json"]);
+        assert_eq!(text(&output.stdout).to_lowercase(), expected, "{}", text(&output.stderr));
+    }
+    let output = folder.kinesql(&["-c", query, "--set", "tsdif_order=first_minus_second"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("Did you mean \"tsdiff_order\"?"), "{}", text(&output.stderr));
+}
+
+#[test]
 fn a_sink_never_overwrites_what_a_source_reads_or_another_sink_writes() {
     let folder = Folder::new();
     folder.write("app.sql", KDA);

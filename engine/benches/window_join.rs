@@ -38,6 +38,7 @@ fn input() -> JoinInput {
         rowtime: 2,
         keys: vec![Arc::new(Column::new("KEY", 0))],
         keep: Keep::For(MINUTE_MS),
+        end: None,
         preserved: false,
     }
 }

@@ -22,6 +22,7 @@ use crate::plan::query::stream_schema_of;
 use crate::plan::{PlanNode, QueryPlan, plan_stream_query};
 use crate::runtime::clock::Clock;
 use crate::runtime::error_rows::ERROR_STREAM;
+use crate::settings::Settings;
 use crate::sql::{
     AlterPump, CreatePump, CreateSink, CreateSource, CreateStream, CreateTable, Drop as DropStatement, Name, ObjectKind, Query,
     SourceColumn, Watermark,
@@ -142,7 +143,8 @@ impl Binder<'_> {
         if let Some(plan) = plan {
             let (plan, warnings) = plan.insert_into(name, &schema, None)?;
             self.warnings.extend(warnings);
-            self.catalog.pumps.push(PumpEntry { name: name.value.clone(), target: name.value.clone(), plan, started: true });
+            let (pump, target) = (name.value.clone(), name.value.clone());
+            self.catalog.pumps.push(PumpEntry { name: pump, target, plan, started: true, settings: self.settings() });
         }
         Ok(format!("stream {}", name.value))
     }
@@ -166,7 +168,9 @@ impl Binder<'_> {
         }
         let plan = self.plan(query).await?;
         let (plan, warnings) = plan.insert_into(target, &entry.schema, columns.as_deref())?;
-        let pump = PumpEntry { name: name.value.clone(), target: target.value.clone(), plan, started: *started };
+        let (name_of_pump, name_of_target) = (name.value.clone(), target.value.clone());
+        let settings = self.settings();
+        let pump = PumpEntry { name: name_of_pump, target: name_of_target, plan, started: *started, settings };
         self.catalog.pumps.retain(|other| other.name != name.value);
         for input in Catalog::inputs(&pump.plan) {
             if let Some(path) = self.catalog.path(&target.value, &input) {
@@ -355,7 +359,10 @@ impl Binder<'_> {
     }
 
     pub(crate) fn drop_object(&mut self, statement: &DropStatement) -> Result<String, Problems> {
-        let DropStatement { kind, name, if_exists } = statement;
+        let DropStatement { kind, name, if_exists, restrict } = statement;
+        if *restrict && matches!(kind, ObjectKind::Stream | ObjectKind::Source) {
+            self.check_unused(name)?;
+        }
         let (word, existed) = match kind {
             ObjectKind::Stream | ObjectKind::Source => {
                 self.check_no_late_stream(name)?;
@@ -380,8 +387,29 @@ impl Binder<'_> {
         Ok(format!("{word} {}", name.value))
     }
 
+    /// Fails if a pump or a sink depends on the stream `name`.
+    fn check_unused(&self, name: &Name) -> Result<(), Problems> {
+        let pumps = self
+            .catalog
+            .pumps
+            .iter()
+            .filter(|pump| pump.target == name.value || Catalog::inputs(&pump.plan).contains(&name.value));
+        let pumps = pumps.map(|pump| format!("pump \"{}\"", pump.name));
+        let sinks = self.catalog.sinks.iter().filter(|sink| sink.stream == name.value);
+        let users: Vec<_> = pumps.chain(sinks.map(|sink| format!("sink \"{}\"", sink.name))).collect();
+        if users.is_empty() {
+            return Ok(());
+        }
+        let problem = Diagnostic::error(format!("stream \"{}\" cannot be dropped: {} use it", name.value, users.join(", ")));
+        Err(vec![problem.at(name.span).hint("Drop them first, or write CASCADE to drop them with it.")])
+    }
+
     pub(crate) fn alter_pump(&mut self, statement: &AlterPump) -> Result<String, Problems> {
         let mut problems = Vec::new();
+        if statement.names.is_empty() {
+            self.catalog.pumps.iter_mut().for_each(|pump| pump.started = statement.start);
+            return Ok("all pumps".to_owned());
+        }
         for name in &statement.names {
             match self.catalog.pumps.iter_mut().find(|pump| pump.name == name.value) {
                 Some(pump) => pump.started = statement.start,
@@ -397,6 +425,10 @@ impl Binder<'_> {
         }
         let names: Vec<_> = statement.names.iter().map(|name| name.value.as_str()).collect();
         if problems.is_empty() { Ok(format!("pump {}", names.join(", "))) } else { Err(problems) }
+    }
+
+    fn settings(&self) -> String {
+        Settings::of(self.state).to_string()
     }
 
     /// Plans a stream query over the catalog's streams and the session's tables.

@@ -86,6 +86,8 @@ pub struct PumpEntry {
     pub plan: PlanNode,
     /// False while it is stopped.
     pub started: bool,
+    /// The switches that its query was planned with, as `name = 'value', …`.
+    pub settings: String,
 }
 
 /// A sink.

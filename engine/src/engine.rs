@@ -38,6 +38,7 @@ use crate::runtime::clock::{Clock, SystemClock};
 use crate::runtime::graph;
 use crate::runtime::job::{Job, JobOptions};
 use crate::runtime::metrics::Metrics;
+use crate::settings::Settings;
 use crate::sql::{Name, ObjectKind, Query, Statement, StatementKind, parse_script};
 use crate::table::{Refreshed, Table};
 
@@ -68,6 +69,7 @@ pub struct EngineBuilder {
     memory_limit: usize,
     checkpoints: Option<CheckpointOptions>,
     connectors: ConnectorRegistry,
+    switches: Vec<OptionEntry>,
 }
 
 impl EngineBuilder {
@@ -103,9 +105,19 @@ impl EngineBuilder {
         self
     }
 
-    /// The engine. Fails if the checkpoint folder cannot be used.
+    /// Sets a switch, such as `avg_double` to `true`: [`crate::settings::SWITCHES`] lists them. `SET` in a script changes it again.
+    pub fn set(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.switches.push(OptionEntry::new(name, value));
+        self
+    }
+
+    /// The engine. Fails if the checkpoint folder cannot be used, or a switch cannot be set.
     pub fn build(self) -> Result<Engine> {
-        let Self { clock, parallelism, memory_limit, checkpoints, connectors } = self;
+        let Self { clock, parallelism, memory_limit, checkpoints, connectors, switches } = self;
+        let mut settings = Settings::default();
+        for switch in switches {
+            settings.set(switch).map_err(|problem| Error::sql(vec![problem]))?;
+        }
         let checkpoints = match checkpoints {
             Some(CheckpointOptions { directory, store, interval, retain }) => {
                 let store = match store {
@@ -118,7 +130,7 @@ impl EngineBuilder {
         };
         let session = session_context(memory_limit)?;
         session.register_udf(current_row_timestamp(clock.clone()));
-        let shared = Mutex::new(Shared::default());
+        let shared = Mutex::new(Shared { settings, ..Shared::default() });
         Ok(Engine { inner: Arc::new(Inner { session, clock, parallelism, checkpoints, connectors, shared }) })
     }
 }
@@ -145,6 +157,7 @@ struct Inner {
 struct Shared {
     catalog: Catalog,
     bindings: BTreeMap<String, SourceBinding>,
+    settings: Settings,
     /// Sinks given outside the script: stream and options.
     sinks: Vec<(String, Vec<OptionEntry>)>,
 }
@@ -176,6 +189,7 @@ impl Engine {
             memory_limit: 1 << 30,
             checkpoints: None,
             connectors: ConnectorRegistry::default(),
+            switches: Vec::new(),
         }
     }
 
@@ -205,7 +219,7 @@ impl Engine {
         for outcome in outcomes {
             results.push(match outcome {
                 Bound::Outcome(outcome) => outcome,
-                Bound::Query(query) => Outcome::Query(self.start_query(&query).await?),
+                Bound::Query(query, settings) => Outcome::Query(self.start_query(&query, &settings).await?),
                 Bound::Refresh(table) => Outcome::Refreshed(match table.refresh().await? {
                     Refreshed::Unchanged => format!("table {}: unchanged", table.name()),
                     Refreshed::Replaced { rows, .. } => format!("table {}: {rows} rows", table.name()),
@@ -422,7 +436,7 @@ impl Engine {
 
     /// The catalog and all sinks, those from outside the script included.
     fn complete(&self) -> Result<(Catalog, Vec<SinkEntry>)> {
-        let Shared { mut catalog, bindings, sinks: outside } = self.shared().clone();
+        let Shared { mut catalog, bindings, sinks: outside, .. } = self.shared().clone();
         let mut sinks = catalog.sinks.clone();
         let state = self.inner.session.state();
         let binder = self.binder(&mut catalog, &bindings, &state);
@@ -455,7 +469,8 @@ impl Engine {
     }
 
     async fn bind(&self, shared: &mut Shared, statement: &Statement) -> Result<(Vec<Diagnostic>, Bound), Vec<Diagnostic>> {
-        let state = self.state_with(&shared.catalog.functions).map_err(|error| vec![Diagnostic::error(error.message())])?;
+        let state = self.state_with(&shared.catalog.functions, &shared.settings);
+        let state = state.map_err(|error| vec![Diagnostic::error(error.message())])?;
         let mut binder = self.binder(&mut shared.catalog, &shared.bindings, &state);
         let outcome = match &statement.kind {
             StatementKind::CreateStream(statement) => Outcome::Created(binder.create_stream(statement).await?),
@@ -480,6 +495,10 @@ impl Engine {
             StatementKind::DropFunction(statement) => Outcome::Dropped(binder.drop_function(statement)?),
             StatementKind::Refresh(name) => return Ok((Vec::new(), Bound::Refresh(binder.table(name)?))),
             StatementKind::AlterPump(statement) => Outcome::Altered(binder.alter_pump(statement)?),
+            StatementKind::Set(entry) => {
+                shared.settings.set(entry.clone()).map_err(|problem| vec![problem])?;
+                Outcome::Altered(format!("{} = '{}'", entry.key, entry.value))
+            }
             StatementKind::Explain(statement) => Outcome::Explained(self.explain_statement(&binder, statement).await?),
             StatementKind::Query(query) => {
                 // Planned now for its errors; started when the whole script is right.
@@ -488,10 +507,10 @@ impl Engine {
                     binder.warnings.extend(plan.warnings().iter().cloned());
                 } else {
                     check_tables(query, binder.catalog, &self.inner.session)?;
-                    self.plan_table_query(query, &binder.catalog.functions).await?;
+                    plan_table_query(query, &binder.catalog.functions, binder.state).await?;
                 }
                 let warnings = std::mem::take(&mut binder.warnings);
-                return Ok((warnings, Bound::Query(query.clone())));
+                return Ok((warnings, Bound::Query(query.clone(), shared.settings.clone())));
             }
         };
         Ok((binder.warnings, Bound::Outcome(outcome)))
@@ -516,7 +535,7 @@ impl Engine {
             }
             StatementKind::Query(query) => {
                 check_tables(query, binder.catalog, &self.inner.session)?;
-                let plan = self.plan_table_query(query, &binder.catalog.functions).await?;
+                let plan = plan_table_query(query, &binder.catalog.functions, binder.state).await?;
                 let plan =
                     binder.state.optimize(&plan).map_err(|error| vec![explain_error(&error, &StreamSchemas::default())])?;
                 return Ok(plan.display_indent().to_string());
@@ -530,12 +549,12 @@ impl Engine {
         text.map_err(|error| vec![Diagnostic::error(error.message())])
     }
 
-    async fn start_query(&self, query: &Query) -> Result<QueryStream> {
-        if !query.stream {
-            return self.table_query(query).await;
-        }
+    async fn start_query(&self, query: &Query, settings: &Settings) -> Result<QueryStream> {
         let Shared { mut catalog, bindings, .. } = self.shared().clone();
-        let state = self.state_with(&catalog.functions)?;
+        let state = self.state_with(&catalog.functions, settings)?;
+        if !query.stream {
+            return self.table_query(query, &catalog.functions, &state).await;
+        }
         let plan = self.binder(&mut catalog, &bindings, &state).plan(query).await.map_err(Error::sql)?.into_output();
         let schema = plan.schema();
         let (sender, receiver) = mpsc::channel(QUERY_BATCHES);
@@ -545,28 +564,15 @@ impl Engine {
     }
 
     /// A query without STREAM: DataFusion answers it.
-    async fn table_query(&self, query: &Query) -> Result<QueryStream> {
-        let functions = self.shared().catalog.functions.clone();
-        let plan = self.plan_table_query(query, &functions).await.map_err(Error::sql)?;
+    async fn table_query(&self, query: &Query, functions: &Functions, state: &SessionState) -> Result<QueryStream> {
+        let plan = plan_table_query(query, functions, state).await.map_err(Error::sql)?;
         let rows = self.inner.session.execute_logical_plan(plan).await?.execute_stream().await?;
         Ok(QueryStream { schema: rows.schema(), rows: Rows::Table(rows) })
     }
 
-    async fn plan_table_query(&self, query: &Query, functions: &Functions) -> Result<LogicalPlan, Vec<Diagnostic>> {
-        let mut ast = query.ast.clone();
-        functions.rename_calls(&mut ast);
-        let state = self.state_with(functions).map_err(|error| vec![Diagnostic::error(error.message())])?;
-        let statement = DataFusionStatement::Statement(Box::new(sqlparser::ast::Statement::Query(ast.clone())));
-        let plan = state.statement_to_plan(statement).await.and_then(kda_rules);
-        plan.map_err(|error| {
-            let problem = place_at_call(explain_error(&error, &StreamSchemas::default()), &ast);
-            vec![if problem.span.is_none() { problem.at(query.span) } else { problem }]
-        })
-    }
-
-    /// The session, with the functions that the script created.
-    fn state_with(&self, functions: &Functions) -> Result<SessionState> {
-        let mut state = self.inner.session.state();
+    /// The session, with the functions that the script created and its switches.
+    fn state_with(&self, functions: &Functions, settings: &Settings) -> Result<SessionState> {
+        let mut state = settings.in_session(self.inner.session.state());
         functions.register(&mut state)?;
         Ok(state)
     }
@@ -611,6 +617,18 @@ impl Engine {
     }
 }
 
+/// The plan of a query without STREAM.
+async fn plan_table_query(query: &Query, functions: &Functions, state: &SessionState) -> Result<LogicalPlan, Vec<Diagnostic>> {
+    let mut ast = query.ast.clone();
+    functions.rename_calls(&mut ast);
+    let statement = DataFusionStatement::Statement(Box::new(sqlparser::ast::Statement::Query(ast.clone())));
+    let plan = state.statement_to_plan(statement).await.and_then(|plan| kda_rules(plan, &Settings::of(state)));
+    plan.map_err(|error| {
+        let problem = place_at_call(explain_error(&error, &StreamSchemas::default()), &ast);
+        vec![if problem.span.is_none() { problem.at(query.span) } else { problem }]
+    })
+}
+
 /// Shown as the connector of sources and sinks that were added by code.
 const CUSTOM: &str = "custom";
 
@@ -628,7 +646,8 @@ struct Prepared {
 
 enum Bound {
     Outcome(Outcome),
-    Query(Query),
+    /// With the switches that hold for it.
+    Query(Query, Settings),
     Refresh(Arc<Table>),
 }
 

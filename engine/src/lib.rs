@@ -12,6 +12,7 @@ pub mod format;
 pub mod operator;
 pub mod plan;
 pub mod runtime;
+pub mod settings;
 pub mod sql;
 pub mod table;
 pub mod types;

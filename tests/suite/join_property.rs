@@ -15,13 +15,13 @@ use kinesql_engine::{CheckpointOptions, Engine};
 use proptest::prelude::*;
 
 /// Key, value, event time in milliseconds.
-type Row = (Option<u8>, i32, i64);
+pub type Row = (Option<u8>, i32, i64);
 
 /// ROWTIME, the values of both sides.
 type Joined = (i64, Option<i32>, Option<i32>);
 
 /// Rows may be late by up to this much.
-const DELAY_MS: i64 = 400;
+pub const DELAY_MS: i64 = 400;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Window {
@@ -113,12 +113,12 @@ impl Query {
     }
 }
 
-fn columns() -> Arc<Schema> {
+pub fn columns() -> Arc<Schema> {
     let fields = [("k", SqlType::Varchar(4)), ("v", SqlType::Integer), ("t", SqlType::Timestamp)];
     Arc::new(Schema::new(fields.map(|(name, sql_type)| sql_type.field(name, true)).to_vec()))
 }
 
-fn batch(rows: &[Row]) -> RecordBatch {
+pub fn batch(rows: &[Row]) -> RecordBatch {
     let keys: ArrayRef = Arc::new(rows.iter().map(|(key, ..)| key.map(|key| format!("k{key}"))).collect::<StringArray>());
     let values: ArrayRef = Arc::new(rows.iter().map(|(_, value, _)| Some(*value)).collect::<Int32Array>());
     let times: ArrayRef = Arc::new(TimestampMillisecondArray::from_iter_values(rows.iter().map(|(.., time)| *time)));
@@ -172,7 +172,7 @@ async fn run(query: &Query, pieces: &[(usize, &[Row])], splits: usize, restarts:
 }
 
 /// Rows in order of time, shaken by less than the delay; many have one time, some keys are frequent, some gaps are long.
-fn rows() -> impl Strategy<Value = Vec<Row>> {
+pub fn rows() -> impl Strategy<Value = Vec<Row>> {
     let key = prop_oneof![2 => Just(Some(0u8)), 3 => (0u8..4).prop_map(Some), 1 => Just(None)];
     let step = prop_oneof![Just(0i64), 0i64..50, 0i64..1_500];
     prop::collection::vec((key, -100i32..100, step, prop_oneof![Just(0), 0..DELAY_MS]), 0..40).prop_map(|rows| {

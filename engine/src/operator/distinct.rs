@@ -4,8 +4,9 @@
 //! Output: of rows that are equal in all columns but ROWTIME, NULLs being equal, the first; at once.
 //! State:  the rows of the open periods, without ROWTIME. A period is the time for which the monotonic column has one
 //!         value.
-//! Time:   a period ends when its expression, applied to the watermark, has moved on; ROWTIME is the row's own.
-//! Late:   none; the rows come in order.
+//! Time:   a period ends when its expression, applied to the watermark, has moved on; one that is declared to grow, when a row
+//!         of a later period comes. ROWTIME is the row's own.
+//! Late:   none, unless what is declared to grow falls: such a row goes to `error_stream` as `LATE_ROW`.
 //! Errors: none.
 
 use std::collections::BTreeMap;
@@ -19,17 +20,18 @@ use std::sync::Arc;
 
 use super::budget::Budget;
 use super::group_keys::GroupKeys;
-use super::window_key::WindowKey;
+use super::periods::{PeriodKey, Periods};
 use super::{Operator, Output};
 use crate::checkpoint::OperatorState;
 use crate::error::Result;
 use crate::runtime::clock::EventTime;
+use crate::runtime::error_rows::ErrorReporter;
 
 /// The plan of a DISTINCT.
 #[derive(Clone)]
 pub struct DistinctPlan {
     /// What makes a period.
-    pub period: WindowKey,
+    pub period: PeriodKey,
     /// Places of the compared columns: all but ROWTIME.
     pub compared: Vec<usize>,
     /// Columns of input and output.
@@ -40,22 +42,26 @@ pub struct DistinctPlan {
 pub struct Distinct {
     plan: DistinctPlan,
     keys: SchemaRef,
-    periods: BTreeMap<i64, GroupKeys>,
+    periods: Periods,
+    /// The rows of the open periods by their numbers.
+    seen: BTreeMap<i64, GroupKeys>,
     /// Periods below this one are over.
     open_from: i64,
     budget: Budget,
+    reporter: ErrorReporter,
 }
 
 impl Distinct {
     /// `budget` counts the rows of open periods.
-    pub fn new(plan: DistinctPlan, budget: Budget) -> Self {
+    pub fn new(plan: DistinctPlan, budget: Budget, reporter: ErrorReporter) -> Self {
         let fields: Vec<FieldRef> = plan.compared.iter().map(|column| plan.schema.fields()[*column].clone()).collect();
-        Self { plan, keys: Arc::new(Schema::new(fields)), periods: BTreeMap::new(), open_from: i64::MIN, budget }
+        let (keys, periods) = (Arc::new(Schema::new(fields)), Periods::new(plan.period.clone()));
+        Self { plan, keys, periods, seen: BTreeMap::new(), open_from: i64::MIN, budget, reporter }
     }
 
     /// Says for every row of `rows` rows of one period whether it is the first of its kind.
     fn first_of_kind(&mut self, period: i64, columns: &[ArrayRef], rows: usize, first: &mut Vec<bool>) -> Result<()> {
-        let seen = match self.periods.entry(period) {
+        let seen = match self.seen.entry(period) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => entry.insert(GroupKeys::try_new(self.keys.clone())?),
         };
@@ -72,8 +78,8 @@ impl Distinct {
     }
 
     fn account(&mut self) -> Result<()> {
-        let bytes = self.periods.values().map(GroupKeys::size).sum();
-        self.budget.resize(bytes, || format!("{} distinct rows", self.periods.values().map(GroupKeys::count).sum::<usize>()))
+        let bytes = self.seen.values().map(GroupKeys::size).sum();
+        self.budget.resize(bytes, || format!("{} distinct rows", self.seen.values().map(GroupKeys::count).sum::<usize>()))
     }
 }
 
@@ -83,8 +89,8 @@ impl Operator for Distinct {
     }
 
     fn on_batch(&mut self, _input: usize, batch: RecordBatch, out: &mut Output) -> Result<()> {
-        let periods = self.plan.period.of_rows(&batch)?;
-        let periods = periods.as_primitive::<Int64Type>().values();
+        let values = self.plan.period.values(&batch)?;
+        let (batch, periods) = self.periods.number(batch, &values, &self.reporter, out)?;
         let mut first = Vec::with_capacity(batch.num_rows());
         let mut start = 0;
         for run in periods.chunk_by(|a, b| a == b) {
@@ -102,14 +108,10 @@ impl Operator for Distinct {
     }
 
     fn on_watermark(&mut self, watermark: EventTime, out: &mut Output) -> Result<()> {
-        let open_from = match watermark {
-            EventTime::MIN => i64::MIN,
-            EventTime::MAX => i64::MAX,
-            watermark => self.plan.period.of_instant(watermark).unwrap_or(i64::MAX),
-        };
+        let open_from = self.periods.open_from(watermark);
         if open_from > self.open_from {
             self.open_from = open_from;
-            self.periods = self.periods.split_off(&open_from);
+            self.seen = self.seen.split_off(&open_from);
             self.account()?;
         }
         out.watermark(watermark);
@@ -121,19 +123,21 @@ impl Operator for Distinct {
         let fields = fields.map(|(i, field)| Arc::new(Field::new(format!("$key{i}"), field.data_type().clone(), true)));
         let period = Arc::new(Field::new("$period", DataType::Int64, false));
         let schema = Arc::new(Schema::new([period].into_iter().chain(fields).collect::<Vec<_>>()));
-        let mut batches = Vec::with_capacity(self.periods.len());
-        for (period, seen) in &mut self.periods {
+        let mut batches = Vec::with_capacity(self.seen.len());
+        for (period, seen) in &mut self.seen {
             let rows = seen.count();
             seen.ranked()?;
             let keys = seen.take(&(0..rows as u32).collect::<UInt32Array>())?;
             let period: ArrayRef = Arc::new(Int64Array::from_value(*period, rows));
             batches.push(RecordBatch::try_new(schema.clone(), [period].into_iter().chain(keys).collect())?);
         }
-        Ok(Some(OperatorState { summary: serde_json::json!({ "open_from": self.open_from }), batches }))
+        let summary = serde_json::json!({ "open_from": self.open_from, "period": self.periods.snapshot()? });
+        Ok(Some(OperatorState { summary, batches }))
     }
 
     fn restore(&mut self, state: OperatorState) -> Result<()> {
         self.open_from = state.summary_value("open_from")?;
+        self.periods.restore(&state)?;
         for batch in state.batches.iter().filter(|batch| batch.num_rows() > 0) {
             let period = batch.column(0).as_primitive::<Int64Type>().value(0);
             self.first_of_kind(period, &batch.columns()[1..], batch.num_rows(), &mut Vec::new())?;

@@ -4,7 +4,8 @@
 //! batch is dropped when its last row has left the window. Rows of equal hash are chained from the newest back, so that
 //! the chain ends where the window does.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, UInt32Array, UInt64Array, new_null_array};
@@ -48,8 +49,10 @@ pub struct JoinInput {
     pub rowtime: usize,
     /// Equality keys.
     pub keys: Vec<Arc<dyn PhysicalExpr>>,
-    /// How long a row can be matched.
+    /// How long a row can be matched, at most.
     pub keep: Keep,
+    /// The last time at which a row can be matched, where that is not a fixed time after the row.
+    pub end: Option<Arc<dyn PhysicalExpr>>,
     /// True if rows without a match are kept, with NULL for the other side.
     pub preserved: bool,
 }
@@ -62,6 +65,16 @@ struct Row {
     /// The row before it that has the same hash.
     previous: u64,
     matched: bool,
+    /// True if it has left the window while rows before it have not.
+    gone: bool,
+}
+
+/// A row that is logged but not processed yet.
+struct Ready {
+    time: EventTime,
+    hash: Option<u64>,
+    /// The last time at which it can be matched, if that is computed.
+    end: EventTime,
 }
 
 /// A row that has left the window.
@@ -88,15 +101,16 @@ pub struct JoinSide {
     pub input: JoinInput,
     /// Rows that an earlier one may still come before, with the input that they came from.
     waiting: Vec<(usize, RecordBatch)>,
-    /// The times and hashes of the rows that are logged but not processed yet.
-    ready: VecDeque<(EventTime, Option<u64>)>,
+    ready: VecDeque<Ready>,
     rows: VecDeque<Row>,
+    /// The computed ends of the rows, the first one first.
+    ends: BinaryHeap<Reverse<(EventTime, u64)>>,
     /// Sequence number of the first of `rows`.
     base: u64,
     newest: HashTable<(u64, u64)>,
     log: VecDeque<Logged>,
-    /// Rows that left since [`JoinSide::forget`], in sequence; only if they are preserved.
-    pub expired: Vec<Expired>,
+    /// Rows that left since [`JoinSide::forget`]; only if they are preserved. In sequence, unless their ends are computed.
+    expired: Vec<Expired>,
     /// Bytes of the log and of waiting rows.
     bytes: usize,
 }
@@ -109,6 +123,7 @@ impl JoinSide {
             waiting: Vec::new(),
             ready: VecDeque::new(),
             rows: VecDeque::new(),
+            ends: BinaryHeap::new(),
             base: 0,
             newest: HashTable::new(),
             log: VecDeque::new(),
@@ -119,7 +134,10 @@ impl JoinSide {
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        self.bytes + self.rows.capacity() * size_of::<Row>() + self.newest.allocation_size()
+        self.bytes
+            + self.rows.capacity() * size_of::<Row>()
+            + self.ends.capacity() * size_of::<(EventTime, u64)>()
+            + self.newest.allocation_size()
     }
 
     /// Rows held.
@@ -147,8 +165,9 @@ impl JoinSide {
         evaluate_rows(
             rows,
             &mut |batch| {
-                let keys = self.input.keys.iter().map(|key| key.evaluate(batch)?.into_array(batch.num_rows()));
-                Ok(keys.collect::<Result<Vec<_>, _>>()?)
+                let exprs = self.input.keys.iter().chain(&self.input.end);
+                let values = exprs.map(|expr| expr.evaluate(batch)?.into_array(batch.num_rows()));
+                Ok(values.collect::<Result<Vec<_>, _>>()?)
             },
             &mut |batch, keys| {
                 evaluated.push((batch, keys));
@@ -157,7 +176,7 @@ impl JoinSide {
             &mut |row, error| errors.push(reporter.row(&row, &error)),
         )?;
         errors.into_iter().for_each(|error| out.error(error));
-        evaluated.into_iter().try_for_each(|(batch, keys)| self.log(&batch, &keys))
+        evaluated.into_iter().try_for_each(|(batch, values)| self.log(&batch, &values))
     }
 
     fn take_ready(&mut self, watermark: EventTime) -> Result<Option<RecordBatch>> {
@@ -196,10 +215,20 @@ impl JoinSide {
         Ok(Some(take_record_batch(&rows, &UInt32Array::from(order))?))
     }
 
-    fn log(&mut self, batch: &RecordBatch, keys: &[ArrayRef]) -> Result<()> {
+    /// `values` are those of the keys, and then the ends if they are computed.
+    fn log(&mut self, batch: &RecordBatch, values: &[ArrayRef]) -> Result<()> {
+        let (keys, ends) = values.split_at(self.input.keys.len());
         let hashes = KeyHashes::of(keys, batch.num_rows())?;
         let times = self.times(batch)?;
-        self.ready.extend(times.iter().enumerate().map(|(row, time)| (*time, hashes.get(row))));
+        let ends = match ends.first() {
+            Some(ends) => match ends.as_primitive_opt::<TimestampMillisecondType>() {
+                Some(ends) => ends.values(),
+                None => return Err(Error::internal("the end of a joined row is not a timestamp")),
+            },
+            None => times,
+        };
+        let rows = times.iter().zip(ends).enumerate();
+        self.ready.extend(rows.map(|(row, (time, end))| Ready { time: *time, hash: hashes.get(row), end: *end }));
         let computed = self.input.keys.iter().zip(keys).filter(|(key, _)| key.downcast_ref::<Column>().is_none());
         let mut columns: Vec<ArrayRef> = batch.columns().iter().chain(computed.map(|(_, key)| key)).cloned().collect();
         let (mut first, mut rows) = (self.end_of_log(), batch.num_rows());
@@ -222,12 +251,12 @@ impl JoinSide {
 
     /// The time of the next row to process.
     pub fn next_time(&self) -> Option<EventTime> {
-        self.ready.front().map(|(time, _)| *time)
+        self.ready.front().map(|row| row.time)
     }
 
     /// Processes the next row: gives its sequence number and its hash, if it can match. Its own side keeps it from now on.
     pub fn arrive(&mut self) -> Option<(u64, Option<u64>)> {
-        let (time, hash) = self.ready.pop_front()?;
+        let Ready { time, hash, end } = self.ready.pop_front()?;
         let row = self.base + self.rows.len() as u64;
         let mut previous = NONE;
         if let Some(hash) = hash {
@@ -238,7 +267,10 @@ impl JoinSide {
                 }
             }
         }
-        self.rows.push_back(Row { time, hash, previous, matched: false });
+        self.rows.push_back(Row { time, hash, previous, matched: false, gone: false });
+        if self.input.end.is_some() {
+            self.ends.push(Reverse((end, row)));
+        }
         if let Keep::Rows(rows) = self.input.keep {
             while self.rows.len() as u64 > rows {
                 self.expire_first(time);
@@ -256,6 +288,9 @@ impl JoinSide {
 
     /// Lets go of the rows that nothing at `now` or later can match. `ends` is true if nothing comes any more at all.
     pub fn expire(&mut self, now: EventTime, last: EventTime, ends: bool) {
+        if self.input.end.is_some() {
+            return self.expire_by_end(now, ends);
+        }
         loop {
             let Some(row) = self.rows.front() else { return };
             let end = match self.input.keep {
@@ -270,18 +305,45 @@ impl JoinSide {
         }
     }
 
+    /// Rows whose ends are computed stay where they are until those before them have left.
+    fn expire_by_end(&mut self, now: EventTime, ends: bool) {
+        while let Some(Reverse((end, row))) = self.ends.peek().copied().filter(|Reverse((end, _))| *end < now || ends) {
+            self.ends.pop();
+            if let Some(of_row) = row.checked_sub(self.base).and_then(|place| self.rows.get_mut(place as usize)) {
+                of_row.gone = true;
+                // A row that is restored may have left before.
+                if self.input.preserved && !of_row.matched {
+                    self.expired.push(Expired { row, time: end, matched: false });
+                }
+            }
+        }
+    }
+
     fn expire_first(&mut self, time: EventTime) {
-        let Some(row) = self.rows.pop_front() else { return };
+        let Some(row) = self.pop_first() else { return };
+        if self.input.preserved {
+            self.expired.push(Expired { row: self.base - 1, time, matched: row.matched });
+        }
+    }
+
+    fn pop_first(&mut self) -> Option<Row> {
+        let row = self.rows.pop_front()?;
         if let Some(hash) = row.hash
             && let Ok(entry) = self.newest.find_entry(hash, |(other, _)| *other == hash)
             && entry.get().1 == self.base
         {
             entry.remove();
         }
-        if self.input.preserved {
-            self.expired.push(Expired { row: self.base, time, matched: row.matched });
-        }
         self.base += 1;
+        Some(row)
+    }
+
+    /// The rows that left since [`JoinSide::forget`] and never matched.
+    pub fn unmatched(&self) -> impl Iterator<Item = &Expired> {
+        self.expired.iter().filter(|expired| match expired.row.checked_sub(self.base) {
+            Some(place) => !self.rows[place as usize].matched,
+            None => !expired.matched,
+        })
     }
 
     /// Remembers that a row has matched.
@@ -297,6 +359,9 @@ impl JoinSide {
     /// Frees what left the window; nothing of it can be gathered any more.
     pub fn forget(&mut self) {
         self.expired.clear();
+        while self.rows.front().is_some_and(|row| row.gone) {
+            self.pop_first();
+        }
         while let Some(first) = self.log.pop_front_if(|first| first.first + first.rows as u64 <= self.base) {
             self.bytes -= first.bytes;
         }
@@ -373,7 +438,8 @@ impl JoinSide {
             let columns = logged.columns[..width].iter().map(|column| column.slice(from, logged.rows - from)).collect();
             let options = RecordBatchOptions::new().with_row_count(Some(logged.rows - from));
             let first = (logged.first + from as u64 - self.base) as usize;
-            let matched = (first..first + logged.rows - from).map(|row| Some(self.rows[row].matched)).collect();
+            let matched =
+                (first..first + logged.rows - from).map(|row| Some(self.rows[row].matched || self.rows[row].gone)).collect();
             Ok((RecordBatch::try_new_with_options(self.input.schema.clone(), columns, &options)?, matched))
         });
         saved.collect()
@@ -386,8 +452,9 @@ impl JoinSide {
 
     /// Takes saved rows of the window, in their order.
     pub fn restore_rows(&mut self, batch: &RecordBatch, matched: &BooleanArray) -> Result<()> {
-        let keys = self.input.keys.iter().map(|key| key.evaluate(batch)?.into_array(batch.num_rows()));
-        self.log(batch, &keys.collect::<Result<Vec<_>, _>>()?)?;
+        let exprs = self.input.keys.iter().chain(&self.input.end);
+        let values = exprs.map(|expr| expr.evaluate(batch)?.into_array(batch.num_rows()));
+        self.log(batch, &values.collect::<Result<Vec<_>, _>>()?)?;
         for row in 0..batch.num_rows() {
             if let Some((row, _)) = self.arrive().filter(|_| matched.value(row)) {
                 self.set_matched(row);

@@ -2,15 +2,17 @@
 //!
 //! Input:  batches of the stream.
 //! Output: per row of the stream one row per matching row of the table, in the order of the stream, then of the table;
-//!         a LEFT JOIN gives NULLs for the columns of the table where nothing matches. ROWTIME is the stream row's.
+//!         a LEFT JOIN gives NULLs for the columns of the table where nothing matches. A subquery in an expression, such as
+//!         `x IN (SELECT …)`, is a join as well: it asks only whether a row matches. ROWTIME is the stream row's.
 //! State:  none; the table is hashed by its keys once, when the first operator of a plan is built, and shared. A refresh of
 //!         the table hashes the new version beside it and then takes its place: a batch sees one version only.
 //! Errors: a row whose key fails to evaluate and a pair whose condition fails go to `error_stream`, the others go on; what
 //!         the table's refreshes have to say goes there as well.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, UInt32Array};
 use arrow::compute::{filter, take, take_arrays};
 use arrow::datatypes::{SchemaRef, UInt32Type};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
@@ -119,6 +121,24 @@ impl Derived for LookupTable {
     }
 }
 
+/// What a lookup makes of the matches of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LookupKind {
+    /// A row per match.
+    Inner,
+    /// The same, and the row with NULLs if there is none.
+    Outer,
+    /// The row itself if there is a match.
+    Semi,
+    /// The row itself if there is none. `NOT IN` is not TRUE either if NULL is on one of its sides (§1.9): `null_aware`.
+    Anti {
+        /// Of `NOT IN`, not of `NOT EXISTS`.
+        null_aware: bool,
+    },
+    /// The row itself, and whether there is a match.
+    Mark,
+}
+
 /// From the hash of a key to the rows of a table that have it.
 struct Index {
     keys: Vec<ArrayRef>,
@@ -177,9 +197,9 @@ pub struct LookupPlan {
     pub stream: Side,
     /// What else must be TRUE of a pair.
     pub filter: Option<PairFilter>,
-    /// True if rows without a match are kept.
-    pub outer: bool,
-    /// The columns of the left side, then those of the right.
+    /// What matches are for.
+    pub kind: LookupKind,
+    /// The columns of the left side, then those of the right; what is asked for, where that is only whether a row matches.
     pub schema: SchemaRef,
 }
 
@@ -222,9 +242,15 @@ impl LookupJoin {
             if stream_rows.len() >= PAIRS || row + 1 == batch.num_rows() {
                 let pairs = (std::mem::take(&mut stream_rows).into(), std::mem::take(&mut table_rows).into());
                 let (stream, table) = self.matching(batch, keys, (version, index), pairs, out)?;
-                let (stream, table) =
-                    if self.plan.outer { with_unmatched(from as u32..row as u32 + 1, &stream, &table) } else { (stream, table) };
-                self.emit(batch, &version.rows, (&stream, &table), out)?;
+                let rows = from as u32..row as u32 + 1;
+                match self.plan.kind {
+                    LookupKind::Inner => self.emit(batch, &version.rows, (&stream, &table), out)?,
+                    LookupKind::Outer => {
+                        let (stream, table) = with_unmatched(rows, &stream, &table);
+                        self.emit(batch, &version.rows, (&stream, &table), out)?;
+                    }
+                    _ => self.emit_found(batch, keys, (version, index), rows, &stream, out)?,
+                }
                 from = row + 1;
             }
         }
@@ -271,13 +297,46 @@ impl LookupJoin {
     }
 }
 
+impl LookupJoin {
+    /// Emits rows of the stream by whether they have a match: those at the places `matched`, which are in order.
+    fn emit_found(
+        &self,
+        batch: &RecordBatch,
+        keys: &[ArrayRef],
+        (version, index): (&Version, &Index),
+        rows: Range<u32>,
+        matched: &UInt32Array,
+        out: &mut Output,
+    ) -> Result<()> {
+        let mut found = vec![false; rows.len()];
+        matched.values().iter().for_each(|row| found[(row - rows.start) as usize] = true);
+        let table_rows = version.rows.num_rows();
+        let has_null = index.keys.iter().any(|key| key.logical_null_count() > 0);
+        let is_null = |row: u32| keys.iter().any(|key| key.is_null(row as usize));
+        let keep = |row: u32, found: bool| match self.plan.kind {
+            LookupKind::Semi => found,
+            LookupKind::Anti { null_aware: true } => !found && (table_rows == 0 || !(has_null || is_null(row))),
+            LookupKind::Anti { null_aware: false } => !found,
+            LookupKind::Mark | LookupKind::Inner | LookupKind::Outer => true,
+        };
+        let kept: UInt32Array = rows.clone().zip(&found).filter(|(row, found)| keep(*row, **found)).map(|(row, _)| row).collect();
+        let mut columns = take_arrays(batch.columns(), &kept, None)?;
+        if self.plan.kind == LookupKind::Mark {
+            columns.push(Arc::new(BooleanArray::from(found)));
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(kept.len()));
+        out.batch(RecordBatch::try_new_with_options(self.plan.schema.clone(), columns, &options)?);
+        Ok(())
+    }
+}
+
 fn kept((left, right): (UInt32Array, UInt32Array), mask: Option<BooleanArray>) -> Result<(UInt32Array, UInt32Array)> {
     let Some(mask) = mask.filter(|mask| mask.true_count() < mask.len()) else { return Ok((left, right)) };
     Ok((filter(&left, &mask)?.as_primitive::<UInt32Type>().clone(), filter(&right, &mask)?.as_primitive::<UInt32Type>().clone()))
 }
 
 /// Adds the `rows` that no pair has, in their order, each with NULL for the row of the table.
-fn with_unmatched(rows: std::ops::Range<u32>, stream: &UInt32Array, table: &UInt32Array) -> (UInt32Array, UInt32Array) {
+fn with_unmatched(rows: Range<u32>, stream: &UInt32Array, table: &UInt32Array) -> (UInt32Array, UInt32Array) {
     let mut pairs = stream.values().iter().zip(table.values()).peekable();
     let (mut all_stream, mut all_table) = (Vec::with_capacity(stream.len()), Vec::with_capacity(stream.len()));
     for row in rows {

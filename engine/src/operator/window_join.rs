@@ -129,10 +129,8 @@ impl WindowJoin {
                 self.right.set_matched(pair.right);
             }
         }
-        let unmatched = self.left.expired.iter().filter(|row| !row.matched);
-        joined.extend(unmatched.map(|row| Joined { time: row.time, left: row.row, right: NONE }));
-        let unmatched = self.right.expired.iter().filter(|row| !row.matched);
-        joined.extend(unmatched.map(|row| Joined { time: row.time, left: NONE, right: row.row }));
+        joined.extend(self.left.unmatched().map(|row| Joined { time: row.time, left: row.row, right: NONE }));
+        joined.extend(self.right.unmatched().map(|row| Joined { time: row.time, left: NONE, right: row.row }));
         let is_unmatched = |row: &Joined| u8::from(row.right == NONE) + 2 * u8::from(row.left == NONE);
         joined.sort_unstable_by_key(|row| (row.time, is_unmatched(row), row.right, row.left));
         for rows in joined.chunks(OUTPUT_ROWS) {

@@ -46,12 +46,13 @@ pub(crate) fn explain_error(error: &DataFusionError, streams: &StreamSchemas) ->
             Diagnostic::error(format!("column \"{column}\" is neither in GROUP BY nor inside an aggregate"))
                 .hint("Add it to the GROUP BY, or use it inside an aggregate such as MAX.")
         }
+        root if let Some(problem) = about_types(&message_of(root)) => problem,
         // What DataFusion takes for its own mistake is here a call that it cannot plan.
         DataFusionError::Internal(message) => {
             let first = message.lines().next().unwrap_or_default().split(".This issue").next().unwrap_or_default();
             Diagnostic::error(format!("this cannot be planned: {}", lower_first(first)))
         }
-        root => Diagnostic::error(lower_first(&message_of(root))),
+        root => Diagnostic::error(with_sql_types(&lower_first(&message_of(root)))),
     };
     // Our own errors bring a hint; DataFusion's helps speak of its functions.
     let own = error.diagnostic().filter(|own| own.message == message_of(error.find_root()));
@@ -63,6 +64,74 @@ pub(crate) fn explain_error(error: &DataFusionError, streams: &StreamSchemas) ->
         Some(span) => diagnostic.at(span),
         None => diagnostic,
     }
+}
+
+/// DataFusion's messages about types that do not go together, in the words of SQL.
+fn about_types(message: &str) -> Option<Diagnostic> {
+    let between = |start: &str, end: &str| Some(message.split_once(start)?.1.split_once(end)?.0);
+    if let Some(call) = between("argument types '", "'") {
+        let (name, types) = call.split_once('(')?;
+        let types = with_sql_types(types.strip_suffix(')').unwrap_or(types));
+        let problem = Diagnostic::error(format!("{} cannot take {types}", name.trim_start_matches('$').to_uppercase()));
+        return Some(problem.hint("Convert the argument with CAST."));
+    }
+    let computed = between("Cannot coerce arithmetic expression ", " to valid types");
+    if let Some(computed) = computed {
+        return Some(Diagnostic::error(format!("{} cannot be computed", with_sql_types(computed))));
+    }
+    if let Some(compared) = between("Cannot infer common argument type for comparison operation ", "\n") {
+        return Some(Diagnostic::error(format!("{} cannot be compared", with_sql_types(compared))));
+    }
+    if let Some(compared) = message.strip_prefix("Cannot infer common argument type for comparison operation ") {
+        return Some(Diagnostic::error(format!("{} cannot be compared", with_sql_types(compared))));
+    }
+    let (then, rest) = message.strip_prefix("Failed to coerce then (")?.split_once(") and else (")?;
+    let otherwise = rest.split_once(") to common types")?.0;
+    Some(Diagnostic::error(format!(
+        "CASE gives {} in one branch and {} in another: they have no common type",
+        with_sql_types(then),
+        with_sql_types(otherwise)
+    )))
+}
+
+/// Arrow's names of types and SQL's; the longer of two that begin alike first.
+const TYPES: [(&str, &str); 18] = [
+    ("Timestamp(ms)", "TIMESTAMP"),
+    ("Time32(ms)", "TIME"),
+    ("Interval(MonthDayNano)", "INTERVAL"),
+    ("Duration(ms)", "INTERVAL"),
+    ("Decimal128", "DECIMAL"),
+    ("LargeUtf8", "VARCHAR"),
+    ("Utf8View", "VARCHAR"),
+    ("Utf8", "VARCHAR"),
+    ("Boolean", "BOOLEAN"),
+    ("Date32", "DATE"),
+    ("Float64", "DOUBLE"),
+    ("Float32", "REAL"),
+    ("Int64", "BIGINT"),
+    ("Int32", "INTEGER"),
+    ("Int16", "SMALLINT"),
+    ("Int8", "TINYINT"),
+    ("Binary", "VARBINARY"),
+    ("Null", "NULL"),
+];
+
+/// `message` with SQL's names of types.
+fn with_sql_types(message: &str) -> String {
+    let mut out = String::with_capacity(message.len());
+    let mut rest = message;
+    while let Some(first) = rest.chars().next() {
+        let is_inside = out.chars().next_back().is_some_and(|before| before.is_alphanumeric() || before == '_');
+        let ends = |name: &str| !rest[name.len()..].chars().next().is_some_and(|next| next.is_alphanumeric() || next == '_');
+        let found = TYPES.iter().find(|(name, _)| !is_inside && rest.starts_with(name) && ends(name));
+        let (length, word) = match found {
+            Some((name, sql)) => (name.len(), *sql),
+            None => (first.len_utf8(), &rest[..first.len_utf8()]),
+        };
+        out.push_str(word);
+        rest = &rest[length..];
+    }
+    out
 }
 
 /// The message without the name of the error's variant in front.
@@ -80,5 +149,31 @@ fn lower_first(text: &str) -> String {
             first.to_lowercase().chain(characters).collect()
         }
         _ => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_have_their_names_in_sql() {
+        assert_eq!(
+            with_sql_types("Timestamp(ms) + Int32, Decimal128(10, 2), MyUtf8, Utf8"),
+            "TIMESTAMP + INTEGER, DECIMAL(10, 2), MyUtf8, VARCHAR"
+        );
+        let said = |message: &str| about_types(message).map(|problem| problem.message);
+        assert_eq!(
+            said("No function matches the given name and argument types 'sum(Timestamp(ms))'. You might …").as_deref(),
+            Some("SUM cannot take TIMESTAMP")
+        );
+        assert_eq!(
+            said("Cannot coerce arithmetic expression Timestamp(ms) + Int32 to valid types").as_deref(),
+            Some("TIMESTAMP + INTEGER cannot be computed")
+        );
+        assert_eq!(
+            said("Cannot infer common argument type for comparison operation Timestamp(ms) = Int32").as_deref(),
+            Some("TIMESTAMP = INTEGER cannot be compared")
+        );
     }
 }

@@ -38,6 +38,7 @@ fn origin(column: &Column, plan: &LogicalPlan) -> Option<Expr> {
     let index = plan.schema().maybe_index_of_column(column)?;
     match plan {
         LogicalPlan::Filter(filter) => origin(column, &filter.input),
+        LogicalPlan::Sort(sort) => origin(column, &sort.input),
         LogicalPlan::Projection(projection) => Some(with_origin(projection.expr.get(index)?, &projection.input)),
         LogicalPlan::Window(window) => match index.checked_sub(window.input.schema().fields().len()) {
             Some(index) => window.window_expr.get(index).cloned(),
@@ -58,6 +59,7 @@ pub(super) fn text(expr: &Expr) -> String {
         Expr::Negative(inner) => format!("-{}", grouped(inner)),
         Expr::Not(inner) => format!("NOT {}", grouped(inner)),
         Expr::IsNull(inner) => format!("{} IS NULL", grouped(inner)),
+        Expr::IsNotFalse(inner) => format!("{} IS NOT FALSE", grouped(inner)),
         Expr::IsNotNull(inner) => format!("{} IS NOT NULL", grouped(inner)),
         Expr::Cast(cast) => format!("CAST({} AS {})", text(&cast.expr), sql_type_name(&cast.field)),
         Expr::Case(case) => {

@@ -328,7 +328,7 @@ pub(crate) async fn plan_body(
     let planned = super::rules::literals::apply(planned)
         .and_then(inline)
         .and_then(super::rules::kinds::apply)
-        .and_then(super::rules::division::apply)
+        .and_then(|plan| super::rules::decimal_types::apply(plan, &crate::settings::Settings::of(state)))
         .and_then(super::rules::casts::apply);
     let analyzed = planned
         .and_then(|plan| state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}))

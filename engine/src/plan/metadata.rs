@@ -98,7 +98,7 @@ impl Resolve {
         Some(column)
     }
 
-    fn ident<'a>(expr: &'a mut Expr) -> Option<&'a mut Ident> {
+    fn ident(expr: &mut Expr) -> Option<&mut Ident> {
         match expr {
             Expr::Identifier(ident) => Some(ident),
             Expr::CompoundIdentifier(parts) => parts.last_mut(),

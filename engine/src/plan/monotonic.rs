@@ -1,27 +1,34 @@
 //! Monotonicity: does an expression only grow as ROWTIME grows (kda-sql-reference.md §1.12)?
 //!
 //! The answer carries the expression rewritten over ROWTIME alone, through derived tables and aliases, so that it can be
-//! applied to a watermark.
+//! applied to a watermark. Of an expression that is only declared to grow, `MONOTONIC(x)`, it is over [`DECLARED`]: rows show
+//! how it moves, a watermark says nothing of it.
 
 use arrow::datatypes::DataType;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::{BinaryExpr, Cast, Expr, LogicalPlan, Operator};
+use datafusion::logical_expr::{Aggregate, BinaryExpr, Cast, Expr, LogicalPlan, Operator, Projection, lit};
 use kinesql_udfs::scalar::kda_cast;
 
 use super::join::StreamJoin;
+use super::rowtime::GROUP_ROWTIME;
+use super::stagger::is_staggered;
 use super::table_function::TableFunction;
-use super::window_table::WindowTable;
+use super::window_table::{WindowTable, of_result_rowtime};
 use crate::types::ROWTIME;
+
+/// Stands for what is declared to grow; no user's column has a `$`.
+const DECLARED: &str = "$declared";
 
 /// How an expression moves while ROWTIME grows.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Monotonicity {
     /// It does not depend on the row.
     Constant(Expr),
-    /// It never falls; the expression is over the single column ROWTIME.
+    /// It never falls; the expression is over the single column ROWTIME, or over what is declared to grow.
     Ascending(Expr),
-    /// It never rises; the expression is over the single column ROWTIME.
+    /// It never rises; as above.
     Descending(Expr),
     /// It moves both ways, or nothing is known.
     None,
@@ -33,6 +40,22 @@ impl Monotonicity {
     /// True if rows of one value are neighbours in time.
     pub fn groups_neighbours(&self) -> bool {
         matches!(self, Ascending(_) | Descending(_))
+    }
+
+    /// The expression over ROWTIME, if it is one.
+    pub fn of_time(&self) -> Option<&Expr> {
+        match self {
+            Ascending(expr) | Descending(expr) if !self.is_declared() => Some(expr),
+            _ => None,
+        }
+    }
+
+    /// True if it is only declared, so that a watermark does not say how far it has moved.
+    pub fn is_declared(&self) -> bool {
+        match self {
+            Ascending(expr) | Descending(expr) => expr.column_refs().iter().any(|column| column.name == DECLARED),
+            Constant(_) | Monotonicity::None => false,
+        }
     }
 
     fn map(self, wrap: impl Fn(Expr) -> Expr) -> Self {
@@ -75,8 +98,12 @@ fn of_function(function: &ScalarFunction, input: &LogicalPlan) -> Monotonicity {
     let keeps_order_of = match kda_cast::target(&function.func) {
         Some(target) => is_ordered(&target.data_type()).then_some(0),
         None => match function.name() {
+            "monotonic" => return declared(function, input),
+            // Rows are numbered by a clock that does not go back.
+            "current_row_timestamp" => return Ascending(Expr::Column(Column::from_name(DECLARED))),
             "step" | "floor_to" | "ceil_to" | "floor" | "ceil" | "to_timestamp" | "unix_timestamp" | "exp" | "ln" | "log10"
-            | "ts_minus" | "monotonic" => Some(0),
+            | "ts_minus" => Some(0),
+            "substring_from" | "kda_substring" => begins(&function.args).then_some(0),
             "date_trunc" | "date_bin" | "tsdiff" => Some(1),
             _ => None,
         },
@@ -104,6 +131,24 @@ fn of_function(function: &ScalarFunction, input: &LogicalPlan) -> Monotonicity {
         (Some((place, argument)), None) if place == keeps_order_of => argument.clone().map(|expr| rebuild(place, expr)),
         _ => Monotonicity::None,
     }
+}
+
+/// MONOTONIC(x): what is known to grow with ROWTIME stays known, all else is believed.
+fn declared(function: &ScalarFunction, input: &LogicalPlan) -> Monotonicity {
+    match function.args.first().map(|argument| monotonicity(argument, input)) {
+        Some(Constant(_)) => Constant(Expr::ScalarFunction(function.clone())),
+        Some(Ascending(expr)) => Ascending(expr),
+        _ => Ascending(Expr::Column(Column::from_name(DECLARED))),
+    }
+}
+
+/// True for the beginning of a text, `SUBSTRING(m FROM 0 FOR c)`: texts are in the order of their beginnings.
+fn begins(arguments: &[Expr]) -> bool {
+    let is_start = |start: &Expr| match start {
+        Expr::Literal(value, _) => matches!(value.cast_to(&DataType::Int64), Ok(ScalarValue::Int64(Some(0 | 1)))),
+        _ => false,
+    };
+    matches!(arguments, [_, start, _] if is_start(start))
 }
 
 fn of_binary(left: Monotonicity, op: Operator, right: Monotonicity) -> Monotonicity {
@@ -161,27 +206,18 @@ fn of_column(column: &Column, plan: &LogicalPlan) -> Monotonicity {
         },
         LogicalPlan::Filter(filter) => of_column(column, &filter.input),
         LogicalPlan::Distinct(datafusion::logical_expr::Distinct::All(input)) => of_column(column, input),
-        LogicalPlan::Projection(projection) => {
-            let carrier = projection
-                .expr
-                .iter()
-                .find(|expr| expr.schema_name().to_string() == ROWTIME || expr.qualified_name().1 == ROWTIME);
-            // A query that sets ROWTIME anew starts a new time: what was monotonic before need not be any more.
-            if !carrier.is_none_or(|carrier| is_plain_rowtime(&monotonicity(carrier, &projection.input))) {
-                return rowtime_only(column);
-            }
-            match projection.schema.maybe_index_of_column(column) {
-                Some(index) => monotonicity(&projection.expr[index], &projection.input),
-                None => Monotonicity::None,
-            }
-        }
+        // Rows of one time may have changed their places.
+        LogicalPlan::Sort(sort) => match of_column(column, &sort.input) {
+            moving if moving.is_declared() => Monotonicity::None,
+            moving => moving,
+        },
+        LogicalPlan::Projection(projection) => of_projected(column, projection),
         // A sliding window hands its rows on with their ROWTIME.
         LogicalPlan::Window(window) => match window.schema.maybe_index_of_column(column) {
             Some(index) if index < window.input.schema().fields().len() => of_column(column, &window.input),
             _ => Monotonicity::None,
         },
-        // The result rows of a window carry its end.
-        LogicalPlan::Aggregate(_) if column.name.contains(super::rowtime::GROUP_ROWTIME) => Ascending(rowtime()),
+        LogicalPlan::Aggregate(aggregate) => of_group(column, aggregate),
         LogicalPlan::Union(_) => rowtime_only(column),
         // The joined rows are in the order of their own time, not in that of either stream.
         LogicalPlan::Extension(_) if StreamJoin::of(plan).is_some_and(|join| join.is_rowtime(column)) => Ascending(rowtime()),
@@ -200,6 +236,83 @@ fn of_column(column: &Column, plan: &LogicalPlan) -> Monotonicity {
         }
         _ => Monotonicity::None,
     }
+}
+
+fn of_projected(column: &Column, projection: &Projection) -> Monotonicity {
+    let Some(index) = projection.schema.maybe_index_of_column(column) else { return Monotonicity::None };
+    let carrier =
+        projection.expr.iter().position(|expr| expr.schema_name().to_string() == ROWTIME || expr.qualified_name().1 == ROWTIME);
+    match carrier {
+        // A query that sets ROWTIME anew starts a new time: what was monotonic before need not be any more.
+        Some(place) if !is_plain_rowtime(&monotonicity(&projection.expr[place], &projection.input)) => match place == index {
+            true => Ascending(rowtime()),
+            false => Monotonicity::None,
+        },
+        _ => monotonicity(&projection.expr[index], &projection.input),
+    }
+}
+
+/// A column of the result rows of a window, which have its end as their ROWTIME.
+fn of_group(column: &Column, aggregate: &Aggregate) -> Monotonicity {
+    if column.name.contains(GROUP_ROWTIME) {
+        return Ascending(rowtime());
+    }
+    let Some(index) = aggregate.schema.maybe_index_of_column(column) else { return Monotonicity::None };
+    let Some(expr) = aggregate.group_expr.get(index).filter(|_| !is_staggered(aggregate)) else { return Monotonicity::None };
+    if let Some(of_rowtime) = of_result_rowtime(expr, &aggregate.input) {
+        return of_rowtime.map_or(Monotonicity::None, Ascending);
+    }
+    match window_of(aggregate) {
+        Some((place, moving)) if moving.is_declared() => match place == index {
+            true => moving,
+            false => Monotonicity::None,
+        },
+        // A millisecond before its end is still inside.
+        Some(_) => monotonicity(expr, &aggregate.input).map(inside),
+        None => Monotonicity::None,
+    }
+}
+
+/// The GROUP BY expression that makes the windows of `aggregate`: one of ROWTIME, then one that is a window of an aggregate below,
+/// then one that is declared to grow. The others are keys, unless [`is_of_rowtime`] says so of two.
+pub(super) fn window_of(aggregate: &Aggregate) -> Option<(usize, Monotonicity)> {
+    let input = aggregate.input.as_ref();
+    let moving = aggregate.group_expr.iter().map(|expr| monotonicity(expr, input)).enumerate();
+    let moving = moving.filter(|(_, moving)| moving.groups_neighbours());
+    // The first of the least.
+    moving.min_by_key(|(place, moving)| (moving.is_declared(), is_of_group(&aggregate.group_expr[*place], input)))
+}
+
+/// True for an expression that moves with ROWTIME itself, not only with the windows of an aggregate below.
+pub(super) fn is_of_rowtime(expr: &Expr, input: &LogicalPlan) -> bool {
+    let moving = monotonicity(expr, input);
+    moving.groups_neighbours() && !moving.is_declared() && !is_of_group(expr, input)
+}
+
+/// True if `expr` over the output of `input` is made of what an aggregate below was grouped by.
+fn is_of_group(expr: &Expr, input: &LogicalPlan) -> bool {
+    fn of(column: &Column, plan: &LogicalPlan) -> bool {
+        let Some(index) = plan.schema().maybe_index_of_column(column) else { return false };
+        match plan {
+            LogicalPlan::SubqueryAlias(alias) => of(&Column::from(alias.input.schema().qualified_field(index)), &alias.input),
+            LogicalPlan::Filter(filter) => of(column, &filter.input),
+            LogicalPlan::Sort(sort) => of(column, &sort.input),
+            LogicalPlan::Projection(projection) => is_of_group(&projection.expr[index], &projection.input),
+            LogicalPlan::Aggregate(aggregate) => index < aggregate.group_expr.len(),
+            _ => false,
+        }
+    }
+    expr.column_refs().into_iter().any(|column| of(column, input))
+}
+
+/// `of_time` at the last millisecond before ROWTIME.
+fn inside(of_time: Expr) -> Expr {
+    let moved = of_time.clone().transform_up(|node| match node {
+        Expr::Column(_) => Ok(Transformed::yes(node - lit(ScalarValue::new_interval_mdn(0, 0, 1_000_000)))),
+        node => Ok(Transformed::no(node)),
+    });
+    // The visitor never fails.
+    moved.map_or(of_time, |moved| moved.data)
 }
 
 fn rowtime() -> Expr {

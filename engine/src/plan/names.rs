@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use datafusion::common::TableReference;
 use datafusion::execution::SessionState;
 use datafusion::prelude::SessionContext;
-use sqlparser::ast::{self, Spanned, Visit, Visitor};
+use sqlparser::ast::{self, Visit, Visitor};
 
 use super::function::user_name;
 use super::query::{ReferenceTables, StreamSchemas};
@@ -67,9 +67,14 @@ pub(super) fn check_names(
             ControlFlow::Continue(())
         }
         fn pre_visit_expr(&mut self, expr: &ast::Expr) -> ControlFlow<()> {
-            if let ast::Expr::Subquery(_) | ast::Expr::InSubquery { .. } | ast::Expr::Exists { .. } = expr {
-                let problem = Diagnostic::error("a subquery in an expression of a stream query is not supported yet");
-                self.problems.push(problem.at(expr.span()).hint("A query in parentheses can stand in FROM."));
+            if let ast::Expr::Subquery(query)
+            | ast::Expr::InSubquery { subquery: query, .. }
+            | ast::Expr::Exists { subquery: query, .. } = expr
+                && let Some(stream) = first_stream(query, self.streams)
+            {
+                let problem = Diagnostic::error(format!("a subquery in an expression cannot read stream \"{}\"", stream.value));
+                let hint = "It can read tables. Join the streams: stream OVER (RANGE INTERVAL '1' MINUTE PRECEDING) AS alias.";
+                self.problems.push(problem.at(stream.span).hint(hint));
                 return ControlFlow::Continue(());
             }
             // Functions with OVER and table functions have lists of their own, those that stand for clauses none.
@@ -102,7 +107,44 @@ pub(super) fn check_names(
     }
     let mut names = Names { state, streams, tables, problems: Vec::new() };
     let _ = query.visit(&mut names);
+    names.problems.extend(wrong_ordinal(query));
     names.problems
+}
+
+/// The first stream that a query reads.
+fn first_stream(query: &ast::Query, streams: &StreamSchemas) -> Option<ast::Ident> {
+    let mut found = None;
+    // Breaks off at the first one.
+    let _ = ast::visit_relations(query, |relation| match relation.0.last().and_then(|part| part.as_ident()) {
+        Some(ident) if streams.contains_key(&ident.value) => {
+            found = Some(ident.clone());
+            ControlFlow::Break(())
+        }
+        _ => ControlFlow::Continue(()),
+    });
+    found
+}
+
+/// A number in ORDER BY that is behind the select list: the planner would take it for the ROWTIME that every list ends with.
+fn wrong_ordinal(query: &ast::Query) -> Option<Diagnostic> {
+    let (ast::SetExpr::Select(select), Some(ast::OrderByKind::Expressions(sorts))) =
+        (query.body.as_ref(), query.order_by.as_ref().map(|order| &order.kind))
+    else {
+        return None;
+    };
+    let is_wildcard =
+        |item: &ast::SelectItem| matches!(item, ast::SelectItem::Wildcard(_) | ast::SelectItem::QualifiedWildcard(..));
+    let items = select.projection.len();
+    sorts.iter().filter(|_| !select.projection.iter().any(is_wildcard)).find_map(|sort| match &sort.expr {
+        ast::Expr::Value(value) => match &value.value {
+            ast::Value::Number(number, _) if number.parse::<usize>().is_ok_and(|number| !(1..=items).contains(&number)) => {
+                let problem = Diagnostic::error(format!("ORDER BY {number}: the select list has {items} items"));
+                Some(problem.at(value.span).hint("A number in ORDER BY is the place of an item, from 1."))
+            }
+            _ => None,
+        },
+        _ => None,
+    })
 }
 
 /// Problems of a query without STREAM that reads a stream, or a table that does not exist.

@@ -136,7 +136,7 @@ pub(super) fn comparable(left: Expr, right: Expr, schema: &DFSchema) -> Result<(
 /// CHAR is compared as if both sides were padded to one length: blanks at the end do not count (§1.9).
 fn padded(left: Expr, right: Expr, schema: &DFSchema) -> Result<(Expr, Expr)> {
     let is_char =
-        |expr: &Expr| Ok::<_, DataFusionError>(matches!(SqlType::of_field(&*expr.to_field(schema)?.1), Some(SqlType::Char(_))));
+        |expr: &Expr| Ok::<_, DataFusionError>(matches!(SqlType::of_field(&expr.to_field(schema)?.1), Some(SqlType::Char(_))));
     if !is_char(&left)? && !is_char(&right)? {
         return Ok((left, right));
     }

@@ -17,6 +17,7 @@ use sqlparser::ast::{
 use super::rowtime::{is_aggregating, relation_name};
 use super::window_functions as named;
 use crate::diagnostic::{Diagnostic, Span};
+use crate::settings::Settings;
 use crate::sql::Interval;
 use crate::types::ROWTIME;
 
@@ -59,20 +60,28 @@ struct NamedWindow {
 /// Makes the windows of `query` and of the queries in its FROM explicit.
 ///
 /// Returns warnings, or what makes the windows impossible.
-pub(super) fn resolve_windows(query: &mut Query) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
-    let mut resolver = Resolver { problems: Vec::new(), warnings: Vec::new() };
+pub(super) fn resolve_windows(query: &mut Query, settings: &Settings) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
+    let mut resolver = Resolver { settings, problems: Vec::new(), warnings: Vec::new() };
     resolver.query(query, &[]);
     if resolver.problems.is_empty() { Ok(resolver.warnings) } else { Err(resolver.problems) }
 }
 
-struct Resolver {
+struct Resolver<'a> {
+    settings: &'a Settings,
     problems: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
 }
 
-impl Resolver {
+impl Resolver<'_> {
     fn query(&mut self, query: &mut Query, outer: &[NamedWindow]) {
         self.body(&mut query.body, outer);
+        let mut sorts = query.order_by.iter().filter_map(|order| match &order.kind {
+            ast::OrderByKind::Expressions(sorts) => Some(sorts),
+            ast::OrderByKind::All(_) => None,
+        });
+        if let Some(function) = sorts.next().and_then(|sorts| sorts.iter().find_map(|sort| first_over(&sort.expr))) {
+            self.refuse_in("ORDER BY", &function);
+        }
     }
 
     fn body(&mut self, body: &mut SetExpr, outer: &[NamedWindow]) {
@@ -202,8 +211,8 @@ impl Resolver {
 }
 
 /// Rewrites the functions with OVER of one item of a select list.
-struct Functions<'a> {
-    resolver: &'a mut Resolver,
+struct Functions<'a, 's> {
+    resolver: &'a mut Resolver<'s>,
     windows: &'a [NamedWindow],
     /// What ROWTIME is a column of.
     relation: Option<&'a Ident>,
@@ -211,7 +220,7 @@ struct Functions<'a> {
     inside: usize,
 }
 
-impl VisitorMut for Functions<'_> {
+impl VisitorMut for Functions<'_, '_> {
     type Break = ();
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
@@ -242,7 +251,7 @@ impl VisitorMut for Functions<'_> {
 
 type Resolved<T> = Result<T, Box<Diagnostic>>;
 
-impl Functions<'_> {
+impl Functions<'_, '_> {
     fn resolve(&mut self, function: &mut Function) -> Resolved<()> {
         let span = span_of(function);
         let problem = |message: String| Diagnostic::error(message).at(span);
@@ -263,7 +272,7 @@ impl Functions<'_> {
         let nulls = null_treatment(function, &written)?;
         check_arguments(function, planned, &written)?;
         let frame = match window.window_frame.take() {
-            Some(frame) => check_frame(frame, planned, &written, span)?,
+            Some(frame) => self.switched(check_frame(frame, planned, &written, span)?),
             // The last row of any window is the current one.
             None if *planned == named::LAST_VALUE && nulls != Some(NullTreatment::IgnoreNulls) => WindowFrame {
                 units: WindowFrameUnits::Rows,
@@ -293,7 +302,30 @@ impl Functions<'_> {
     }
 }
 
-impl Functions<'_> {
+impl Functions<'_, '_> {
+    /// The frame as the engine's switches read it (kda-sql-reference.md §8.5).
+    fn switched(&self, frame: WindowFrame) -> WindowFrame {
+        let settings = self.resolver.settings;
+        let start = match &frame.start_bound {
+            WindowFrameBound::Preceding(Some(start)) => start.as_ref(),
+            _ => return frame,
+        };
+        let start = match (frame.units, Interval::of_expr(start)) {
+            (WindowFrameUnits::Rows, _) if settings.rows_count_current() => {
+                whole_number(start).and_then(|rows| rows.checked_sub(1)).map(number)
+            }
+            // Times are whole milliseconds.
+            (WindowFrameUnits::Range, Some(Interval::Milliseconds(length @ 1..))) if settings.range_endpoint_is_exclusive() => {
+                Some(Interval::Milliseconds(length - 1).to_expr())
+            }
+            _ => None,
+        };
+        match start {
+            Some(start) => WindowFrame { start_bound: WindowFrameBound::Preceding(Some(Box::new(start))), ..frame },
+            None => frame,
+        }
+    }
+
     /// The window of `function`, written out; takes it away from the function.
     fn window_of(&mut self, function: &mut Function) -> Option<WindowSpec> {
         match function.over.take()? {

@@ -18,9 +18,10 @@ use super::distinct::plan_distinct;
 use super::expr_text::{text, texts_over};
 use super::groups::Groups;
 use super::join::{StreamJoin, plan_lookup_join, plan_window_join};
-use super::monotonic::{Monotonicity, is_plain_rowtime, monotonicity};
+use super::monotonic::{Monotonicity, is_of_rowtime, is_plain_rowtime, monotonicity, window_of};
 use super::rowtime::GROUP_ROWTIME;
 use super::sliding::plan_sliding;
+use super::sort::plan_sort;
 use super::stagger::plan_stagger;
 use super::table_function::{TableFunction, plan_table_function};
 use super::top_n;
@@ -38,19 +39,23 @@ use crate::operator::merge::Merge;
 use crate::operator::model::{Model, ModelPlan};
 use crate::operator::override_rowtime::OverrideRowtime;
 use crate::operator::pair_filter::Side;
+use crate::operator::periods::PeriodKey;
 use crate::operator::project::Project;
 use crate::operator::running_aggregate::{RunningAggregate, RunningPlan};
 use crate::operator::select::Select;
 use crate::operator::session_window::{SessionPlan, SessionWindow};
 use crate::operator::sliding_window::{SlidingPlan, SlidingWindow};
 use crate::operator::stagger_window::{StaggerPlan, StaggerWindow};
+use crate::operator::stream_sort::{StreamSort, StreamSortPlan};
 use crate::operator::time_order::TimeOrder;
 use crate::operator::top_n::{TopN, TopNPlan};
 use crate::operator::tumbling_window::{Emit, MergeWindows, OutputColumn, TumblingWindow, WindowPlan};
+use crate::operator::turn_window::{TurnPlan, TurnWindow};
 use crate::operator::window_join::{WindowJoin, WindowJoinPlan};
 use crate::operator::window_key::WindowKey;
 use crate::operator::window_pane::AggregateSpec;
 use crate::operator::window_rows::{WindowRows, WindowRowsPlan};
+use crate::operator::within_sort::{WithinSort, WithinSortPlan};
 use crate::runtime::error_rows::ErrorReporter;
 use crate::types::{ROWTIME, SqlType, sql_type_name};
 
@@ -106,9 +111,12 @@ pub enum OperatorSpec {
     Session { plan: Box<SessionPlan>, text: String },
     TopN { plan: Box<TopNPlan>, text: String },
     Stagger { plan: Box<StaggerPlan>, text: String },
+    Turns { plan: Box<TurnPlan>, text: String },
     Distinct { plan: Box<DistinctPlan>, text: String },
     Model { plan: Box<ModelPlan>, schema: SchemaRef, text: String },
     GroupRank { plan: Box<GroupRankPlan>, text: String },
+    Sort { plan: Box<StreamSortPlan>, text: String },
+    SortWithin { plan: Box<WithinSortPlan>, text: String },
     TimeOrder { schema: SchemaRef, rowtime: usize },
     Sliding { plan: Box<SlidingPlan>, text: String },
     Running { plan: Box<RunningPlan>, text: String },
@@ -163,7 +171,13 @@ impl OperatorSpec {
             OperatorSpec::Stagger { plan, .. } => {
                 Box::new(StaggerWindow::try_new(*plan, Budget::new("stagger window", window_hint, pool), reporter.clone())?)
             }
-            OperatorSpec::Distinct { plan, .. } => Box::new(Distinct::new(*plan, Budget::new("distinct", window_hint, pool))),
+            OperatorSpec::Turns { plan, .. } => {
+                let budget = Budget::new("window by turns", "Raise --memory-limit, or group by fewer keys.", pool);
+                Box::new(TurnWindow::try_new(*plan, budget, reporter.clone())?)
+            }
+            OperatorSpec::Distinct { plan, .. } => {
+                Box::new(Distinct::new(*plan, Budget::new("distinct", window_hint, pool), reporter.clone()))
+            }
             OperatorSpec::Model { plan, .. } => {
                 let hint = "Raise --memory-limit, use fewer trees or smaller samples, or bound PARTITION BY with max_models.";
                 Box::new(Model::try_new(&plan, threads, Budget::new("model", hint, pool))?)
@@ -171,6 +185,14 @@ impl OperatorSpec {
             OperatorSpec::GroupRank { plan, .. } => {
                 let hint = "Raise --memory-limit, or aggregate before ranking: a group is the rows of one ROWTIME.";
                 Box::new(GroupRank::new(*plan, Budget::new("group rank", hint, pool)))
+            }
+            OperatorSpec::Sort { plan, .. } => {
+                let hint = "Raise --memory-limit, or sort by a shorter time, such as FLOOR(ROWTIME TO SECOND), first.";
+                Box::new(StreamSort::new(*plan, Budget::new("sort", hint, pool), reporter.clone()))
+            }
+            OperatorSpec::SortWithin { plan, .. } => {
+                let hint = "Raise --memory-limit, or shorten the interval of WITHIN.";
+                Box::new(WithinSort::new(*plan, Budget::new("sort within", hint, pool), reporter.clone()))
             }
             OperatorSpec::Sliding { plan, .. } => {
                 Box::new(SlidingWindow::try_new(*plan, Budget::new("sliding window", sliding_hint, pool))?)
@@ -215,9 +237,11 @@ impl fmt::Display for OperatorSpec {
             OperatorSpec::Session { text, .. } => write!(f, "session window [{text}]"),
             OperatorSpec::TopN { text, .. } => write!(f, "row number [{text}]"),
             OperatorSpec::Stagger { text, .. } => write!(f, "stagger window [{text}]"),
+            OperatorSpec::Turns { text, .. } => write!(f, "window by turns [{text}]"),
             OperatorSpec::Distinct { text, .. } => write!(f, "distinct [{text}]"),
             OperatorSpec::Model { text, .. } => write!(f, "model [{text}]"),
             OperatorSpec::GroupRank { text, .. } => write!(f, "group rank [{text}]"),
+            OperatorSpec::Sort { text, .. } | OperatorSpec::SortWithin { text, .. } => write!(f, "sort [{text}]"),
             OperatorSpec::Sliding { text, .. } => write!(f, "sliding window [{text}]"),
             OperatorSpec::Running { text, .. } => write!(f, "running aggregate [{text}]"),
             OperatorSpec::TimeOrder { .. } => write!(f, "time order"),
@@ -249,12 +273,15 @@ impl PlanNode {
                 OperatorSpec::Session { plan, .. } => plan.schema.clone(),
                 OperatorSpec::TopN { plan, .. } => plan.output(),
                 OperatorSpec::Stagger { plan, .. } => plan.schema.clone(),
+                OperatorSpec::Turns { plan, .. } => plan.schema.clone(),
                 OperatorSpec::Distinct { plan, .. } => plan.schema.clone(),
                 OperatorSpec::GroupRank { plan, .. } => plan.output(),
                 OperatorSpec::LookupJoin { plan, .. } => plan.schema.clone(),
                 OperatorSpec::WindowJoin { plan, .. } => plan.schema.clone(),
                 OperatorSpec::Sliding { plan, .. } => plan.schema(),
                 OperatorSpec::Running { plan, .. } => plan.schema(),
+                OperatorSpec::Sort { plan, .. } => plan.schema.clone(),
+                OperatorSpec::SortWithin { plan, .. } => plan.schema.clone(),
                 OperatorSpec::Filter { .. } => input.schema(),
             },
         }
@@ -335,6 +362,7 @@ pub fn plan_operators(plan: &LogicalPlan, props: &ExecutionProps) -> Result<Plan
             Ok(plan_operators(input, props)?.then(plan_distinct(input, props)?))
         }
         LogicalPlan::Window(window) => plan_sliding(window, props),
+        LogicalPlan::Sort(sort) => plan_sort(sort, props),
         LogicalPlan::Union(union) => {
             let schema = without_metadata(union.schema.as_arrow());
             let all_columns = (0..schema.fields().len()).collect::<Vec<_>>();
@@ -350,7 +378,6 @@ pub fn plan_operators(plan: &LogicalPlan, props: &ExecutionProps) -> Result<Plan
 
 fn construct_name(plan: &LogicalPlan) -> &'static str {
     match plan {
-        LogicalPlan::Sort(_) => "ORDER BY",
         LogicalPlan::Limit(_) => "LIMIT",
         LogicalPlan::Distinct(_) => "DISTINCT",
         LogicalPlan::Subquery(_) => "a subquery in an expression",
@@ -413,26 +440,29 @@ pub(super) fn physical(expr: &Expr, schema: &DFSchema, props: &ExecutionProps) -
 
 fn plan_window(aggregate: &Aggregate, props: &ExecutionProps) -> Result<OperatorSpec, Diagnostic> {
     let input = aggregate.input.as_ref();
-    let found: Vec<_> = aggregate.group_expr.iter().map(|expr| monotonicity(expr, input)).collect();
-    let mut windows = found.iter().enumerate().filter(|(_, found)| found.groups_neighbours());
-    let Some((place, moving)) = windows.next() else {
+    let Some((place, moving)) = window_of(aggregate) else {
         return Err(Diagnostic::error(
             "GROUP BY on a stream needs a monotonic expression of ROWTIME: without one it could never emit a row",
         )
         .hint("Add a window, such as STEP(s.ROWTIME BY INTERVAL '10' SECOND) or FLOOR(s.ROWTIME TO MINUTE), to the GROUP BY."));
     };
+    let expr = &aggregate.group_expr[place];
+    if moving.is_declared() {
+        return plan_turns(aggregate, place, &moving, props);
+    }
     // Start, end and time of one TUMBLE window are one window.
-    let tumble = origin(&aggregate.group_expr[place], input).filter(|(table, index)| table.of_rowtime(*index).is_some());
+    let tumble = origin(expr, input).filter(|(table, index)| table.of_rowtime(*index).is_some());
     let shift = |other: usize| match (tumble, origin(&aggregate.group_expr[other], input)) {
         (Some((table, one)), Some((same, other))) if table == same => table.between(one, other),
         _ => None,
     };
-    if let Some((other, _)) = windows.find(|(other, _)| shift(*other).is_none()) {
-        let (one, two) = (text(&aggregate.group_expr[place]), text(&aggregate.group_expr[other]));
+    let mut others = aggregate.group_expr.iter().enumerate().filter(|(other, _)| *other != place && shift(*other).is_none());
+    if let Some((_, other)) = others.find(|(_, other)| is_of_rowtime(other, input)) {
+        let (one, two) = (text(expr), text(other));
         return Err(Diagnostic::error(format!("GROUP BY has two expressions of ROWTIME: {one} and {two}"))
             .hint("Only one expression based on ROWTIME is allowed in a GROUP BY."));
     }
-    let (of_time, descending) = match moving {
+    let (of_time, descending) = match &moving {
         Monotonicity::Ascending(expr) => (expr, false),
         Monotonicity::Descending(expr) => (expr, true),
         Monotonicity::Constant(_) | Monotonicity::None => return Err(Diagnostic::error("the window key is not monotonic")),
@@ -442,12 +472,48 @@ fn plan_window(aggregate: &Aggregate, props: &ExecutionProps) -> Result<Operator
         return Err(Diagnostic::error(format!("a window key of type {field_type} is not supported yet"))
             .hint("Use STEP or FLOOR of ROWTIME, which give timestamps."));
     }
-    let window = window_key(&aggregate.group_expr[place], of_time, descending, input.schema(), props)?;
+    let window = window_key(expr, of_time, descending, input.schema(), props)?;
     let column = |other: usize| if other == place { Some(0) } else { shift(other) }.map(OutputColumn::Window);
     let groups = Groups::try_new(aggregate, column, props)?;
-    let text = groups.text(&text(&aggregate.group_expr[place]));
+    let text = groups.text(&text(expr));
     let Groups { keys, layout, columns, schema, .. } = groups;
     Ok(OperatorSpec::Window { plan: Box::new(WindowPlan { window, keys, layout, columns, schema }), emit: Emit::Results, text })
+}
+
+/// Windows whose key, at `place`, is declared to grow: it is a key like the others, and says when all of them are complete.
+fn plan_turns(
+    aggregate: &Aggregate,
+    place: usize,
+    moving: &Monotonicity,
+    props: &ExecutionProps,
+) -> Result<OperatorSpec, Diagnostic> {
+    let input = aggregate.input.schema();
+    let period = period_key(&aggregate.group_expr[place], moving, input, props)?;
+    let groups = Groups::try_new(aggregate, |_| None, props)?;
+    let text = groups.text(&text(&aggregate.group_expr[place]));
+    let Groups { keys, layout, columns, schema, .. } = groups;
+    let rowtime = input.fields().iter().position(|field| field.name() == ROWTIME);
+    let rowtime = rowtime.ok_or_else(|| Diagnostic::error("the rows of GROUP BY have no ROWTIME"))?;
+    let plan = TurnPlan { period, rowtime, keys, layout, columns, schema };
+    Ok(OperatorSpec::Turns { plan: Box::new(plan), text })
+}
+
+/// What `expr` over `schema` cuts rows into.
+pub(super) fn period_key(
+    expr: &Expr,
+    moving: &Monotonicity,
+    schema: &DFSchema,
+    props: &ExecutionProps,
+) -> Result<PeriodKey, Diagnostic> {
+    let (of_time, descending) = match moving {
+        Monotonicity::Ascending(of_time) => (of_time, false),
+        Monotonicity::Descending(of_time) => (of_time, true),
+        Monotonicity::Constant(_) | Monotonicity::None => return Err(Diagnostic::error("the key is not monotonic")),
+    };
+    Ok(match moving.is_declared() {
+        true => PeriodKey::declared(physical(expr, schema, props)?, descending),
+        false => PeriodKey::Time(window_key(expr, of_time, descending, schema, props)?),
+    })
 }
 
 /// The key `expr` over `schema`, which is `of_time` over ROWTIME alone.

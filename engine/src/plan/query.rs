@@ -1,6 +1,7 @@
 //! One stream query: from the parsed text to operators, with errors that point at the text.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
@@ -15,22 +16,25 @@ use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::optimizer::{Optimizer, OptimizerContext};
 use datafusion::sql::parser::Statement as DataFusionStatement;
-use sqlparser::ast::{self, SelectItem, SetExpr, Spanned};
+use futures::FutureExt;
+use sqlparser::ast::{self, GroupByExpr, OrderByKind, SelectItem, SetExpr, Spanned, Visit, Visitor};
 
 use super::explain_error::explain_error;
 use super::function::{Functions, place_at_call};
 use super::item_names::name_by_text;
 use super::join::{JoinPlanner, StreamJoins, check_joins, find_keys, prepare_joins, read_tables};
+use super::locate::locate;
 use super::metadata::resolve_metadata;
 use super::names::check_names;
 use super::over::resolve_windows;
 use super::physical::{NO_ROWTIME, OperatorSpec, PlanNode, plan_operators};
 use super::rowtime::{Carrier, make_explicit};
-use super::rules::{kda_rules, literals};
+use super::rules::{kda_rules, literals, subqueries};
 use super::table_function::{TableFunctionPlanner, TableFunctions, prepare_table_functions};
 use super::window_table::{WindowCalls, WindowTablePlanner, prepare_windows};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::runtime::clock::EventTime;
+use crate::settings::Settings;
 use crate::sql::Query;
 use crate::types::{ROWTIME, SqlType};
 
@@ -72,6 +76,7 @@ pub async fn plan_stream_query(
     let mut written = query.ast.clone();
     functions.rename_calls(&mut written);
     let explain = |error: DataFusionError| fail(place_at_call(explain_error(&error, streams), &written));
+    let settings = Settings::of(state);
     let tables = reference_tables(state).await.map_err(explain)?;
     let mut problems = check_names(&written, state, streams, &tables);
     if problems.is_empty() {
@@ -87,19 +92,36 @@ pub async fn plan_stream_query(
     name_by_text(&mut explicit, &query.item_texts);
     let windows = prepare_windows(&mut explicit)?;
     let (functions, mut warnings) = prepare_table_functions(&mut explicit)?;
-    let joins = prepare_joins(&mut explicit, streams)?;
+    let joins = prepare_joins(&mut explicit, streams, &settings)?;
     warnings.extend(query.warnings.iter().cloned());
-    warnings.extend(resolve_windows(&mut explicit)?);
+    warnings.extend(resolve_windows(&mut explicit, &settings)?);
     let carrier = make_explicit(&mut explicit, streams);
-    let statement = DataFusionStatement::Statement(Box::new(ast::Statement::Query(explicit)));
-    let logical = state_with(state, streams, tables, joins, functions, windows).statement_to_plan(statement).await;
-    let optimized = logical.and_then(kda_rules).and_then(|plan| optimize(plan, state, streams, now));
-    let logical = read_tables(optimized.map_err(explain)?, state, streams).await.map_err(explain)?;
+    let session = state_with(state, streams, tables, joins, functions, windows);
+    let plan = |query: Box<ast::Query>| logical_plan(query, &session, streams, &settings, now);
+    let logical = match plan(explicit.clone()).await {
+        Ok(logical) => logical,
+        Err(error) => {
+            let problem = place_at_call(explain_error(&error, streams), &written);
+            // Everything that is named is at hand: planning a part of the query again does not wait.
+            let mut problem_of = |part| {
+                let planned = plan(Box::new(part)).now_or_never()?;
+                planned.err().map(|error| explain_error(&error, streams).message)
+            };
+            let known = problem.span.is_some();
+            let place = if known { None } else { locate(&explicit, &problem.message, &mut problem_of) };
+            return Err(fail(match place {
+                Some(place) => problem.at(place),
+                None => problem,
+            }));
+        }
+    };
+    let logical = read_tables(logical, state, streams).await.map_err(explain)?;
     let node = plan_operators(&logical, state.execution_props()).map_err(|problem| {
-        // The only problem that is about one item.
+        // Problems that are about one item, or one clause.
         let item = if let Carrier::Override(item) = carrier { item_spans.get(item) } else { None };
-        fail(match item.filter(|_| problem.message.starts_with(NO_ROWTIME)) {
-            Some(item) => problem.at(*item),
+        let item = item.filter(|_| problem.message.starts_with(NO_ROWTIME)).copied();
+        fail(match item.or_else(|| clause_span(&query.ast, &problem.message)).filter(|_| problem.span.is_none()) {
+            Some(place) => problem.at(place),
             None => problem,
         })
     })?;
@@ -124,6 +146,19 @@ impl QueryPlan {
     }
 }
 
+/// What DataFusion's planner and the rules make of a query.
+async fn logical_plan(
+    query: Box<ast::Query>,
+    session: &SessionState,
+    streams: &StreamSchemas,
+    settings: &Settings,
+    now: EventTime,
+) -> datafusion::common::Result<LogicalPlan> {
+    let statement = DataFusionStatement::Statement(Box::new(ast::Statement::Query(query)));
+    let plan = session.statement_to_plan(statement).await;
+    plan.and_then(|plan| kda_rules(plan, settings)).and_then(|plan| optimize(plan, session, streams, now))
+}
+
 fn optimize(
     plan: LogicalPlan,
     state: &SessionState,
@@ -131,8 +166,9 @@ fn optimize(
     now: EventTime,
 ) -> datafusion::common::Result<LogicalPlan> {
     let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
-    let plan = find_keys(literals::fold(plan)?, streams)?;
     let now = chrono::DateTime::from_timestamp_millis(now).unwrap_or_default();
+    let plan = subqueries::apply(plan, state.config_options(), now)?;
+    let plan = find_keys(literals::fold(plan)?, streams)?;
     let context = OptimizerContext::new_with_config_options(state.config_options().clone()).with_query_execution_start_time(now);
     // Only rules that keep streams streams: no reordering, no limits.
     let rules = Optimizer::with_rules(vec![Arc::new(SimplifyExpressions::new()), Arc::new(OptimizeProjections::new())]);
@@ -199,6 +235,49 @@ fn state_with(
         let _ = state.register_relation_planner(Arc::new(TableFunctionPlanner(functions)));
     }
     state
+}
+
+/// The place of the clause that `message` begins with, if the query has one of its kind.
+fn clause_span(query: &ast::Query, message: &str) -> Option<Span> {
+    struct Clauses<'a> {
+        message: &'a str,
+        found: Vec<Span>,
+    }
+    impl Clauses<'_> {
+        fn found(&mut self, spans: impl Iterator<Item = sqlparser::tokenizer::Span>) {
+            let spans = spans.filter(|span| *span != sqlparser::tokenizer::Span::empty()).map(Span::from);
+            self.found.extend(spans.reduce(Span::union));
+        }
+    }
+    impl Visitor for Clauses<'_> {
+        type Break = ();
+        fn pre_visit_query(&mut self, query: &ast::Query) -> ControlFlow<()> {
+            let kind = query.order_by.as_ref().map(|order| &order.kind);
+            if let Some(OrderByKind::Expressions(sorts)) = kind.filter(|_| self.message.starts_with("ORDER BY")) {
+                self.found(sorts.iter().map(|sort| sort.expr.span()));
+            }
+            ControlFlow::Continue(())
+        }
+        fn pre_visit_select(&mut self, select: &ast::Select) -> ControlFlow<()> {
+            if let GroupByExpr::Expressions(exprs, _) = &select.group_by
+                && !exprs.is_empty()
+                && self.message.starts_with("GROUP BY")
+            {
+                self.found(exprs.iter().map(|expr| expr.span()));
+            }
+            if select.distinct.is_some() && self.message.starts_with("SELECT STREAM DISTINCT") {
+                self.found(select.projection.iter().map(|item| item.span()));
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut clauses = Clauses { message, found: Vec::new() };
+    // The visitor never breaks off.
+    let _ = query.visit(&mut clauses);
+    match clauses.found.as_slice() {
+        [only] => Some(*only),
+        _ => None,
+    }
 }
 
 fn item_spans(body: &SetExpr) -> Vec<Span> {

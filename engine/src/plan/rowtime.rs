@@ -13,14 +13,15 @@ use datafusion::logical_expr::function::AccumulatorArgs;
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
 use sqlparser::ast::{
     ExcludeSelectItem, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident,
-    ObjectName, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableAliasColumnDef, TableFactor,
-    TableWithJoins, Visit, VisitMut, Visitor, VisitorMut, WildcardAdditionalOptions,
+    ObjectName, OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableAliasColumnDef,
+    TableFactor, TableWithJoins, Visit, VisitMut, Visitor, VisitorMut, WildcardAdditionalOptions,
 };
 use std::ops::ControlFlow;
 
 use super::item_names::make_unique;
 use super::join::{is_stream_join, qualify_rowtime, reads_stream};
 use super::query::StreamSchemas;
+use crate::sql::WITHIN;
 use crate::types::{ROWTIME, hidden};
 
 /// Name of the marker aggregate: the ROWTIME of a group's result row.
@@ -76,23 +77,55 @@ pub enum Carrier {
 ///
 /// With a wildcard before the item its place counts items, not columns; [`Carrier::Added`] is always last.
 pub fn make_explicit(query: &mut Query, streams: &StreamSchemas) -> Carrier {
-    in_set_expression(&mut query.body, streams)
+    let within = is_within(query);
+    let carrier = in_set_expression(&mut query.body, streams, within);
+    name_in_order(query, carrier);
+    carrier
 }
 
-fn in_set_expression(body: &mut SetExpr, streams: &StreamSchemas) -> Carrier {
+/// In ORDER BY the ROWTIME of a stream is that of the query's rows, unless the query gives them another or they are groups.
+fn name_in_order(query: &mut Query, carrier: Carrier) {
+    let SetExpr::Select(select) = query.body.as_ref() else { return };
+    if matches!(carrier, Carrier::Override(_))
+        || is_aggregating(select)
+        || select.from.iter().any(|from| stream_join(from).is_some())
+    {
+        return;
+    }
+    let Some(order) = &mut query.order_by else { return };
+    let _ = sqlparser::ast::visit_expressions_mut(order, |expr| {
+        if is_rowtime(expr) {
+            *expr = Expr::Identifier(Ident { span: sqlparser::ast::Spanned::span(expr), ..Ident::with_quote('"', ROWTIME) });
+        }
+        ControlFlow::<()>::Continue(())
+    });
+}
+
+/// True for `ORDER BY t WITHIN …`.
+fn is_within(query: &Query) -> bool {
+    let Some(OrderByKind::Expressions(sorts)) = query.order_by.as_ref().map(|order| &order.kind) else { return false };
+    matches!(sorts.first().map(|sort| &sort.expr), Some(Expr::Function(function)) if is_marker(&function.name, WITHIN))
+}
+
+fn is_marker(name: &ObjectName, marker: &str) -> bool {
+    name.0.last().and_then(|part| part.as_ident()).is_some_and(|name| name.value == marker)
+}
+
+/// `within`: the ROWTIME that the rows come with is to be kept beside the one that the query gives them.
+fn in_set_expression(body: &mut SetExpr, streams: &StreamSchemas, within: bool) -> Carrier {
     match body {
-        SetExpr::Select(select) => in_select(select, streams),
+        SetExpr::Select(select) => in_select(select, streams, within),
         SetExpr::Query(query) => make_explicit(query, streams),
         SetExpr::SetOperation { left, right, .. } => {
-            let carrier = in_set_expression(left, streams);
-            in_set_expression(right, streams);
+            let carrier = in_set_expression(left, streams, false);
+            in_set_expression(right, streams, false);
             carrier
         }
         _ => Carrier::Added,
     }
 }
 
-fn in_select(select: &mut Select, streams: &StreamSchemas) -> Carrier {
+fn in_select(select: &mut Select, streams: &StreamSchemas, within: bool) -> Carrier {
     let (mut of_streams, mut of_tables) = (Vec::new(), Vec::new());
     // The metadata columns of each relation, which are hidden like ROWTIME.
     let mut metadata: Vec<(Option<Ident>, Vec<String>)> = Vec::new();
@@ -152,8 +185,13 @@ fn in_select(select: &mut Select, streams: &StreamSchemas) -> Carrier {
     {
         select.projection[i] = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', ROWTIME) };
     }
+    if let (Some(Carrier::Override(i)), true) = (carrier, within)
+        && let SelectItem::ExprWithAlias { expr, .. } = &mut select.projection[i]
+    {
+        *expr = marker_call(WITHIN, vec![expr.clone(), rowtime()]);
+    }
     let carrier = carrier.unwrap_or_else(|| {
-        let expr = if aggregating { marker_call(rowtime()) } else { rowtime() };
+        let expr = if aggregating { marker_call(GROUP_ROWTIME, vec![rowtime()]) } else { rowtime() };
         select.projection.push(SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', ROWTIME) });
         Carrier::Added
     });
@@ -285,22 +323,28 @@ const AGGREGATES: &[&str] = &[
 ];
 
 fn contains_aggregate(item: &SelectItem) -> bool {
-    struct Finder;
+    /// Depth in queries that stand for values: their aggregates are their own.
+    struct Finder(usize);
     impl Visitor for Finder {
         type Break = ();
         fn pre_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
+            self.0 += 1;
+            ControlFlow::Continue(())
+        }
+        fn post_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
+            self.0 -= 1;
             ControlFlow::Continue(())
         }
         fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
             match expr {
-                Expr::Function(function) if function.over.is_none() && is_aggregate_name(&function.name) => {
+                Expr::Function(function) if self.0 == 0 && function.over.is_none() && is_aggregate_name(&function.name) => {
                     ControlFlow::Break(())
                 }
                 _ => ControlFlow::Continue(()),
             }
         }
     }
-    item.visit(&mut Finder).is_break()
+    item.visit(&mut Finder(0)).is_break()
 }
 
 fn is_aggregate_name(name: &ObjectName) -> bool {
@@ -326,7 +370,7 @@ fn mark_rowtime_operator(item: &mut SelectItem, rowtime: &dyn Fn() -> Expr) {
             match expr {
                 Expr::Function(function) if is_aggregate_name(&function.name) => self.inside_aggregate -= 1,
                 Expr::Identifier(ident) if ident.value == ROWTIME && self.inside_aggregate == 0 => {
-                    *expr = marker_call((self.rowtime)())
+                    *expr = marker_call(GROUP_ROWTIME, vec![(self.rowtime)()])
                 }
                 _ => {}
             }
@@ -336,14 +380,14 @@ fn mark_rowtime_operator(item: &mut SelectItem, rowtime: &dyn Fn() -> Expr) {
     let _ = item.visit(&mut Marker { rowtime, inside_aggregate: 0 });
 }
 
-fn marker_call(argument: Expr) -> Expr {
+fn marker_call(marker: &str, arguments: Vec<Expr>) -> Expr {
     let arguments = FunctionArgumentList {
         duplicate_treatment: None,
-        args: vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))],
+        args: arguments.into_iter().map(|argument| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))).collect(),
         clauses: Vec::new(),
     };
     Expr::Function(Function {
-        name: ObjectName::from(Ident::with_quote('"', GROUP_ROWTIME)),
+        name: ObjectName::from(Ident::with_quote('"', marker)),
         uses_odbc_syntax: false,
         parameters: FunctionArguments::None,
         args: FunctionArguments::List(arguments),

@@ -20,6 +20,8 @@ pub fn session_context(memory_limit: usize) -> crate::Result<SessionContext> {
     let parser = &mut config.options_mut().sql_parser;
     parser.enable_ident_normalization = false;
     parser.collect_spans = true;
+    // The order of a stream is not lost in the query around.
+    parser.enable_subquery_sort_elimination = false;
     parser.map_string_types_to_utf8view = false;
     parser.parse_float_as_decimal = true;
     parser.support_varchar_with_length = true;
@@ -30,6 +32,7 @@ pub fn session_context(memory_limit: usize) -> crate::Result<SessionContext> {
     kinesql_udfs::register_all(&context)?;
     context.register_udaf(super::rowtime::group_rowtime().as_ref().clone());
     context.register_udf(super::stagger::marker());
+    context.register_udf(super::sort::marker());
     context.register_udf(super::named_cast::marker());
     super::window_functions::window_functions().for_each(|function| context.register_udwf(function));
     Ok(context)

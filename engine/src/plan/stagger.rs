@@ -56,6 +56,11 @@ fn find(aggregate: &Aggregate) -> Option<(usize, &Expr)> {
     })
 }
 
+/// True if the groups are those of stagger windows.
+pub(super) fn is_staggered(aggregate: &Aggregate) -> bool {
+    find(aggregate).is_some()
+}
+
 /// The operator, if the query is windowed by stagger.
 pub(super) fn plan_stagger(aggregate: &Aggregate, props: &ExecutionProps) -> Option<Result<OperatorSpec, Diagnostic>> {
     let (place, range) = find(aggregate)?;

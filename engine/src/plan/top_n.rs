@@ -75,7 +75,7 @@ fn period_of(partition: &[Expr], window: &Window, props: &ExecutionProps) -> Res
     if found.iter().any(is_plain_rowtime) || partition.iter().any(|expr| is_of_window(expr, input)) {
         return Ok(Period::Instant { complete: is_window_result(input) });
     }
-    for (expr, found) in partition.iter().zip(&found) {
+    for (expr, found) in partition.iter().zip(&found).filter(|(_, found)| !found.is_declared()) {
         let (of_time, descending) = match found {
             Monotonicity::Ascending(of_time) => (of_time, false),
             Monotonicity::Descending(of_time) => (of_time, true),

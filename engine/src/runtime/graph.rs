@@ -139,7 +139,9 @@ pub fn build(
         }
         for chain in &stage.chains {
             let operators: Vec<_> = chain.operators.iter().map(ToString::to_string).collect();
-            definitions.insert(chain.id.clone(), format!("from {}: {}", stage.name, operators.join(" → ")));
+            let pump = pumps.iter().find(|pump| pump.name == chain.pump && !pump.settings.is_empty());
+            let switches = pump.map_or_else(String::new, |pump| format!("; SET {}", pump.settings));
+            definitions.insert(chain.id.clone(), format!("from {}: {}{switches}", stage.name, operators.join(" → ")));
         }
     }
     Ok(Graph { stages: builder.stages, sinks: sinks.to_vec(), late: builder.late, definitions })
@@ -272,14 +274,17 @@ impl Builder<'_> {
                         open.operators.push(operator.clone());
                     }
                     OperatorSpec::Stagger { .. }
+                    | OperatorSpec::Turns { .. }
                     | OperatorSpec::Distinct { .. }
                     | OperatorSpec::Model { .. }
                     | OperatorSpec::GroupRank { .. }
+                    | OperatorSpec::Sort { .. }
                     | OperatorSpec::Sliding { .. }
                     | OperatorSpec::Running { .. } => {
                         open = self.in_time_order(open, &input.schema(), pump)?;
                         open.operators.push(operator.clone());
                     }
+                    OperatorSpec::TimeOrder { schema, .. } => open = self.in_time_order(open, schema, pump)?,
                     operator => open.operators.push(operator.clone()),
                 }
                 Ok(open)

@@ -4,6 +4,9 @@ use super::statement::Name;
 use super::token::{Token, TokenKind};
 use crate::diagnostic::{Diagnostic, Span};
 
+/// Catalog and schema.
+const QUALIFIERS_MAX: usize = 2;
+
 /// What a grammar rule returns: its error is reported and the rest of the statement is skipped.
 pub(crate) type Parsed<T> = Result<T, Box<Diagnostic>>;
 
@@ -127,14 +130,14 @@ impl<'a> Cursor<'a> {
         Ok(name)
     }
 
-    /// The name of an object: as [`Cursor::name`], but says so if it is qualified.
+    /// The name of an object: as [`Cursor::name`], or behind those of a catalog and a schema, of which there is one (§1.2).
     pub fn object_name(&mut self, what: &str) -> Parsed<Name> {
-        let start = self.next;
-        let name = self.name(what)?;
-        if self.accept_symbol(".") {
-            self.next += 1;
-            let problem = Diagnostic::error("a qualified name is not supported yet").at(self.span_from(start));
-            return Err(Box::new(problem.hint("Write the name without catalog and schema.")));
+        let mut name = self.name(what)?;
+        for _ in 0..QUALIFIERS_MAX {
+            if !self.accept_symbol(".") {
+                break;
+            }
+            name = self.name(what)?;
         }
         Ok(name)
     }

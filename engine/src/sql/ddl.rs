@@ -86,6 +86,12 @@ impl Grammar<'_, '_> {
                         .hint("All objects of a script are in one schema; remove the statement."),
                 ))
             }
+            Some("SET") => {
+                self.cursor.next += 1;
+                let entry = option(&mut self.cursor)?;
+                self.end()?;
+                Ok(StatementKind::Set(entry))
+            }
             word => Err(Box::new(self.unknown_statement(word))),
         }
     }
@@ -481,13 +487,9 @@ impl Grammar<'_, '_> {
         self.cursor.next += 1;
         let if_exists = self.cursor.accept_words(&["IF", "EXISTS"]);
         let name = self.cursor.object_name("a name")?;
-        if self.cursor.accept_word("CASCADE") {
-            let problem = Diagnostic::error("DROP … CASCADE is not supported yet").at(self.cursor.last_span());
-            return Err(Box::new(problem.hint("Drop what depends on it first.")));
-        }
-        self.cursor.accept_word("RESTRICT");
+        let restrict = !self.cursor.accept_word("CASCADE") && self.cursor.accept_word("RESTRICT");
         self.end()?;
-        Ok(StatementKind::Drop(Drop { kind, name, if_exists }))
+        Ok(StatementKind::Drop(Drop { kind, name, if_exists, restrict }))
     }
 
     fn alter(&mut self) -> Parsed<StatementKind> {
@@ -498,9 +500,18 @@ impl Grammar<'_, '_> {
             return Err(Box::new(problem.hint("Write CREATE OR REPLACE STREAM with the columns it shall have.")));
         }
         self.cursor.expect_word("PUMP")?;
-        let mut names = vec![self.pump_to_alter()?];
-        while self.cursor.accept_symbol(",") {
-            names.push(self.pump_to_alter()?);
+        let mut names = Vec::new();
+        // There is one schema: `schema.*` are all pumps.
+        if let [_, dot, all, ..] = self.cursor.rest()
+            && dot.is_symbol(".")
+            && all.is_symbol("*")
+        {
+            self.cursor.next += 3;
+        } else {
+            names.push(self.cursor.object_name("the name of a pump")?);
+            while self.cursor.accept_symbol(",") {
+                names.push(self.cursor.object_name("the name of a pump")?);
+            }
         }
         let start = if self.cursor.accept_word("START") {
             true
@@ -511,17 +522,6 @@ impl Grammar<'_, '_> {
         };
         self.end()?;
         Ok(StatementKind::AlterPump(AlterPump { names, start }))
-    }
-
-    fn pump_to_alter(&mut self) -> Parsed<Name> {
-        let start = self.cursor.next;
-        if self.cursor.rest().get(2).is_some_and(|token| token.is_symbol("*")) {
-            self.cursor.next += 3;
-            let problem =
-                Diagnostic::error("ALTER PUMP for all pumps of a schema is not supported").at(self.cursor.span_from(start));
-            return Err(Box::new(problem.hint("List the pumps: ALTER PUMP p1, p2 START.")));
-        }
-        self.cursor.object_name("the name of a pump")
     }
 
     fn end(&self) -> Parsed<()> {

@@ -1,7 +1,7 @@
 //! The words of the dialect, for parsing, completion and colours (kda-sql-reference.md §1.3, §5.1).
 
 /// Words that begin a statement.
-pub const STATEMENTS: &[&str] = &["ALTER", "CREATE", "DROP", "EXPLAIN", "REFRESH", "SELECT", "VALUES", "WITH"];
+pub const STATEMENTS: &[&str] = &["ALTER", "CREATE", "DROP", "EXPLAIN", "REFRESH", "SELECT", "SET", "VALUES", "WITH"];
 
 /// Words that name a kind of object after CREATE and DROP.
 pub const OBJECTS: &[&str] = &["STREAM", "PUMP", "SOURCE", "SINK", "TABLE", "FUNCTION"];

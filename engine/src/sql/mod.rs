@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 pub(crate) use ddl::PARAMETERS;
 pub use literal::{Interval, sql_type_of_ast};
-pub(crate) use query::{CURSOR, JOIN_WINDOW, NAMED_CAST, OF_CURSOR, STAGGER, WINDOWS};
+pub(crate) use query::{CURSOR, JOIN_WINDOW, NAMED_CAST, OF_CURSOR, STAGGER, WINDOWS, WITHIN};
 pub use statement::*;
 
 use crate::diagnostic::{Diagnostic, Script};

@@ -54,6 +54,8 @@ pub enum StatementKind {
     DropFunction(DropFunction),
     /// `ALTER PUMP … START | STOP`.
     AlterPump(AlterPump),
+    /// `SET name = value`: a switch of the engine, for the statements that follow.
+    Set(OptionEntry),
     /// `REFRESH TABLE name`.
     Refresh(Name),
     /// A query on its own.
@@ -232,7 +234,7 @@ pub enum ObjectKind {
     Table,
 }
 
-/// `DROP kind [IF EXISTS] name`.
+/// `DROP kind [IF EXISTS] name [CASCADE | RESTRICT]`.
 #[derive(Debug, Clone)]
 pub struct Drop {
     /// What kind of object.
@@ -241,12 +243,14 @@ pub struct Drop {
     pub name: Name,
     /// Written `IF EXISTS`.
     pub if_exists: bool,
+    /// Written `RESTRICT`: nothing may depend on it. Else what does goes with it, as in `CREATE OR REPLACE`.
+    pub restrict: bool,
 }
 
-/// `ALTER PUMP names START | STOP`.
+/// `ALTER PUMP names START | STOP`, or `ALTER PUMP schema.* START | STOP`.
 #[derive(Debug, Clone)]
 pub struct AlterPump {
-    /// The pumps; never empty.
+    /// The pumps; all of them if none is named.
     pub names: Vec<Name>,
     /// True for START.
     pub start: bool,

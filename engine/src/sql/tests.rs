@@ -140,12 +140,15 @@ fn show(kind: &StatementKind) -> String {
             options(&table.options)
         ),
         StatementKind::Drop(drop) => {
-            format!("DROP {:?} {}{}", drop.kind, if drop.if_exists { "IF EXISTS " } else { "" }, name(&drop.name))
+            let (exists, restrict) =
+                (if drop.if_exists { "IF EXISTS " } else { "" }, if drop.restrict { " RESTRICT" } else { "" });
+            format!("DROP {:?} {exists}{}{restrict}", drop.kind, name(&drop.name))
         }
         StatementKind::AlterPump(alter) => {
             let names = alter.names.iter().map(name).collect::<Vec<_>>().join(", ");
             format!("ALTER PUMP {names} {}", if alter.start { "START" } else { "STOP" })
         }
+        StatementKind::Set(entry) => format!("SET {}", options(std::slice::from_ref(entry))),
         StatementKind::Query(query) => format!("{}QUERY {}", if query.stream { "STREAM " } else { "" }, query.ast),
         StatementKind::Explain(inner) => format!("EXPLAIN {}", show(&inner.kind)),
         StatementKind::Refresh(table) => format!("REFRESH TABLE {}", name(table)),
@@ -164,6 +167,7 @@ fn create_stream() {
         "OR REPLACE STREAM \"ALERTS\" (\"device\" VARCHAR(32) NOT NULL, LEVEL SMALLINT, \"seen \"at\" TIMESTAMP)",
     );
     check_statement("CREATE STREAM s AS SELECT STREAM a FROM t", "STREAM S () AS SELECT A FROM T");
+    check_statement("CREATE STREAM db.app.s AS SELECT STREAM a FROM app.t", "STREAM S () AS SELECT A FROM T");
     check_statement("CREATE STREAM s (a INT) AS SELECT a FROM t", "STREAM S (A INTEGER) AS SELECT A FROM T");
     // Reserved words do where only a name can stand.
     check_statement(
@@ -259,7 +263,9 @@ fn place(span: crate::diagnostic::Span) -> String {
 #[test]
 fn drop_alter_and_explain() {
     check_statement("DROP STREAM IF EXISTS s", "DROP Stream IF EXISTS S");
-    check_statement("DROP PUMP \"p\" RESTRICT", "DROP Pump \"p\"");
+    check_statement("DROP PUMP \"p\" RESTRICT", "DROP Pump \"p\" RESTRICT");
+    check_statement("DROP STREAM s CASCADE", "DROP Stream S");
+    check_statement("ALTER PUMP app.* STOP", "ALTER PUMP  STOP");
     check_statement("DROP SOURCE s", "DROP Source S");
     check_statement("DROP SINK s", "DROP Sink S");
     check_statement("DROP TABLE s", "DROP Table S");
@@ -304,6 +310,14 @@ fn words_that_other_dialects_reserve_are_names() {
     check_expr("date, \"time\", value, year, step, lag, started", "DATE, \"time\", VALUE, YEAR, STEP, LAG, STARTED");
     check("SELECT a top FROM t pivot", "SELECT A AS TOP FROM T PIVOT");
     check("SELECT a FROM t anti JOIN u semi ON a = b", "SELECT A FROM T ANTI JOIN U SEMI ON A = B");
+}
+
+#[test]
+fn within_becomes_a_call() {
+    check(
+        "SELECT STREAM t AS ROWTIME FROM s ORDER BY CAST(t AS TIMESTAMP) WITHIN INTERVAL '0:30' MINUTE TO SECOND, b DESC",
+        "SELECT T AS ROWTIME FROM S ORDER BY \"$within\"(CAST(T AS TIMESTAMP), INTERVAL '30000 milliseconds'), B DESC",
+    );
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Aggregates that KDA names differently. DataFusion's own follow the same rules: NULL is ignored, and an empty group gives
 //! NULL (kda-sql-reference.md §5.2).
 
+pub mod distinct_statistics;
+
 use std::sync::Arc;
 
 use datafusion::functions_aggregate::{bool_and_or, stddev};

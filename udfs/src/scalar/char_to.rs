@@ -26,20 +26,26 @@ use crate::sql_type::{SqlType, sql_type_name};
 
 /// The function `char_to_date`.
 pub fn date_udf() -> Arc<ScalarUDF> {
-    static DATE: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| CharTo::udf(Target::Date, None));
+    static DATE: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| CharTo::udf(Target::Date, None, false));
     DATE.clone()
 }
 
 /// The function `char_to_time`.
 pub fn time_udf() -> Arc<ScalarUDF> {
-    static TIME: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| CharTo::udf(Target::Time, None));
+    static TIME: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| CharTo::udf(Target::Time, None, false));
     TIME.clone()
 }
 
 /// The function `char_to_timestamp`.
 pub fn timestamp_udf() -> Arc<ScalarUDF> {
-    static TIMESTAMP: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| CharTo::udf(Target::Timestamp, None));
+    static TIMESTAMP: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| CharTo::udf(Target::Timestamp, None, false));
     TIMESTAMP.clone()
+}
+
+/// `function` as one that drops the digits of a fraction behind the third; None if it is not one of these.
+pub fn cutting_fractions(function: &ScalarUDF) -> Option<Arc<ScalarUDF>> {
+    let CharTo { target, now, .. } = function.inner().downcast_ref::<CharTo>()?;
+    Some(CharTo::udf(*target, *now, true))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -64,12 +70,20 @@ struct CharTo {
     target: Target,
     /// The start of the query in milliseconds since 1970, once the query is being simplified.
     now: Option<i64>,
+    /// Digits of a fraction behind the third are dropped, not read as a number of milliseconds.
+    cuts_fractions: bool,
     signature: Signature,
 }
 
 impl CharTo {
-    fn udf(target: Target, now: Option<i64>) -> Arc<ScalarUDF> {
-        Arc::new(ScalarUDF::from(CharTo { target, now, signature: Signature::any(2, Volatility::Immutable) }))
+    fn udf(target: Target, now: Option<i64>, cuts_fractions: bool) -> Arc<ScalarUDF> {
+        let signature = Signature::any(2, Volatility::Immutable);
+        Arc::new(ScalarUDF::from(CharTo { target, now, cuts_fractions, signature }))
+    }
+
+    fn compile(&self, pattern: &str) -> Result<Pattern, ArrowError> {
+        let pattern = Pattern::compile(pattern)?;
+        Ok(if self.cuts_fractions { pattern.cutting_fractions() } else { pattern })
     }
 
     fn parse(&self, texts: &StringArray, pattern: &Pattern) -> Result<ArrayRef, ArrowError> {
@@ -109,7 +123,7 @@ impl CharTo {
             let pattern = pattern_of(start);
             let end = (start + 1..rows).find(|row| pattern_of(*row) != pattern).unwrap_or(rows);
             runs.push(match pattern {
-                Some(pattern) => self.parse(&texts.slice(start, end - start), &Pattern::compile(pattern)?)?,
+                Some(pattern) => self.parse(&texts.slice(start, end - start), &self.compile(pattern)?)?,
                 None => new_null_array(&self.target.sql_type().data_type(), end - start),
             });
             start = end;
@@ -172,7 +186,7 @@ impl ScalarUDFImpl for CharTo {
     fn simplify(&self, args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
         match info.query_execution_start_time() {
             Some(start) if self.now.is_none() => {
-                let function = CharTo::udf(self.target, Some(start.timestamp_millis()));
+                let function = CharTo::udf(self.target, Some(start.timestamp_millis()), self.cuts_fractions);
                 Ok(ExprSimplifyResult::Simplified(function.call(args)))
             }
             _ => Ok(ExprSimplifyResult::Original(args)),
@@ -182,7 +196,7 @@ impl ScalarUDFImpl for CharTo {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let [patterns, texts] = args.args.as_slice() else { return internal_err!("{} takes two arguments", self.name()) };
         if let ColumnarValue::Scalar(pattern) = patterns {
-            let pattern = pattern.try_as_str().flatten().map(Pattern::compile).transpose()?;
+            let pattern = pattern.try_as_str().flatten().map(|pattern| self.compile(pattern)).transpose()?;
             return map_column(texts, |texts| match &pattern {
                 Some(pattern) => Ok(self.parse(cast(texts, &DataType::Utf8)?.as_string(), pattern)?),
                 None => Ok(new_null_array(&self.target.sql_type().data_type(), texts.len())),

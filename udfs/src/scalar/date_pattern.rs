@@ -39,6 +39,8 @@ const LETTERS_MAX: usize = 255;
 pub(crate) struct Pattern {
     source: String,
     items: Vec<Item>,
+    /// Digits of a fraction behind the third are dropped.
+    cuts_fractions: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,7 +160,7 @@ impl Pattern {
                 *adjacent = true;
             }
         }
-        Ok(Pattern { source: source.to_owned(), items })
+        Ok(Pattern { source: source.to_owned(), items, cuts_fractions: false })
     }
 
     /// Refuses a pattern that cannot be compiled while the query is planned, if it is a constant.
@@ -167,6 +169,11 @@ impl Pattern {
             Some(Err(ArrowError::ParseError(message))) => plan_err!("{message}"),
             _ => Ok(()),
         }
+    }
+
+    /// The same pattern, for which `SSS` reads milliseconds and drops finer digits, instead of a number of milliseconds.
+    pub(crate) fn cutting_fractions(self) -> Pattern {
+        Pattern { cuts_fractions: true, ..self }
     }
 
     /// The text that was compiled.

@@ -151,11 +151,11 @@ impl ScalarUDFImpl for IntervalScale {
                     "interval_multiply(interval, n)",
                     r#"```sql
 > select interval_multiply(INTERVAL '1 minute', 1.5) as x;
-+---------+
-| x       |
-+---------+
-| 90 secs |
-+---------+
++--------------------------+
+| x                        |
++--------------------------+
+| 1 mins 30.000000000 secs |
++--------------------------+
 ```"#,
                     "interval * n, in KDA SQL",
                 ),

@@ -3,7 +3,7 @@
 //!
 //! Input:  a pattern, usually a constant, and a DATE, TIME or TIMESTAMP, as the name says.
 //! Output: VARCHAR, in UTC. A DATE is its midnight, a TIME one of 1970-01-01. A time that is NULL gives the text `null`, as
-//!         KDA does; a pattern that is NULL gives NULL.
+//!         KDA does, or NULL in the variant of [`keeping_null`]; a pattern that is NULL gives NULL.
 //! Errors: a pattern that means nothing, when the query is planned if it is a constant.
 
 use std::sync::{Arc, LazyLock};
@@ -27,20 +27,26 @@ const NULL_TEXT: &str = "null";
 
 /// The function `date_to_char`.
 pub fn date_udf() -> Arc<ScalarUDF> {
-    static DATE: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| ToChar::udf(Source::Date));
+    static DATE: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| ToChar::udf(Source::Date, Some(NULL_TEXT)));
     DATE.clone()
 }
 
 /// The function `time_to_char`.
 pub fn time_udf() -> Arc<ScalarUDF> {
-    static TIME: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| ToChar::udf(Source::Time));
+    static TIME: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| ToChar::udf(Source::Time, Some(NULL_TEXT)));
     TIME.clone()
 }
 
 /// The function `timestamp_to_char`.
 pub fn timestamp_udf() -> Arc<ScalarUDF> {
-    static TIMESTAMP: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| ToChar::udf(Source::Timestamp));
+    static TIMESTAMP: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| ToChar::udf(Source::Timestamp, Some(NULL_TEXT)));
     TIMESTAMP.clone()
+}
+
+/// `function` as one that gives NULL for NULL; None if it is not one of these.
+pub fn keeping_null(function: &ScalarUDF) -> Option<Arc<ScalarUDF>> {
+    let ToChar { source, .. } = function.inner().downcast_ref::<ToChar>()?;
+    Some(ToChar::udf(*source, None))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,12 +59,14 @@ enum Source {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct ToChar {
     source: Source,
+    /// What a time that is NULL is written as, if it is not NULL.
+    null: Option<&'static str>,
     signature: Signature,
 }
 
 impl ToChar {
-    fn udf(source: Source) -> Arc<ScalarUDF> {
-        Arc::new(ScalarUDF::from(ToChar { source, signature: Signature::any(2, Volatility::Immutable) }))
+    fn udf(source: Source, null: Option<&'static str>) -> Arc<ScalarUDF> {
+        Arc::new(ScalarUDF::from(ToChar { source, null, signature: Signature::any(2, Volatility::Immutable) }))
     }
 
     fn takes(&self, data_type: &DataType) -> bool {
@@ -67,6 +75,18 @@ impl ToChar {
             Source::Date => matches!(data_type, DataType::Date32 | DataType::Date64),
             Source::Time => matches!(data_type, DataType::Time32(_) | DataType::Time64(_)),
             Source::Timestamp => matches!(data_type, DataType::Timestamp(..)),
+        }
+    }
+
+    fn append(&self, texts: &mut StringBuilder, pattern: Option<&Pattern>, times: &Int64Array, row: usize) {
+        match pattern {
+            None => texts.append_null(),
+            Some(_) if times.is_null(row) => texts.append_option(self.null),
+            Some(pattern) => {
+                // Writing to a builder cannot fail; what was written becomes the value.
+                let _ = pattern.write(times.value(row), texts);
+                texts.append_value("");
+            }
         }
     }
 }
@@ -100,7 +120,8 @@ impl ScalarUDFImpl for ToChar {
             );
         }
         Pattern::check_constant(args.scalar_arguments[0])?;
-        Ok(SqlType::Varchar(CHARACTER_LENGTH_MAX).field(self.name(), pattern.is_nullable()))
+        Ok(SqlType::Varchar(CHARACTER_LENGTH_MAX)
+            .field(self.name(), pattern.is_nullable() || (self.null.is_none() && time.is_nullable())))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -111,7 +132,7 @@ impl ScalarUDFImpl for ToChar {
                 let times = milliseconds(times)?;
                 let bytes = pattern.as_ref().map_or(0, |pattern| times.len() * (pattern.source().len() + 4));
                 let mut texts = StringBuilder::with_capacity(times.len(), bytes);
-                (0..times.len()).for_each(|row| append(&mut texts, pattern.as_ref(), &times, row));
+                (0..times.len()).for_each(|row| self.append(&mut texts, pattern.as_ref(), &times, row));
                 Ok(Arc::new(texts.finish()) as ArrayRef)
             });
         }
@@ -124,7 +145,7 @@ impl ScalarUDFImpl for ToChar {
             if compiled.as_ref().map(Pattern::source) != pattern {
                 compiled = pattern.map(Pattern::compile).transpose()?;
             }
-            append(&mut texts, compiled.as_ref(), &times, row);
+            self.append(&mut texts, compiled.as_ref(), &times, row);
         }
         Ok(ColumnarValue::Array(Arc::new(texts.finish())))
     }
@@ -155,17 +176,5 @@ impl ScalarUDFImpl for ToChar {
             })
         });
         Some(&DOCUMENTATION[self.source as usize])
-    }
-}
-
-fn append(texts: &mut StringBuilder, pattern: Option<&Pattern>, times: &Int64Array, row: usize) {
-    match pattern {
-        None => texts.append_null(),
-        Some(_) if times.is_null(row) => texts.append_value(NULL_TEXT),
-        Some(pattern) => {
-            // Writing to a builder cannot fail; what was written becomes the value.
-            let _ = pattern.write(times.value(row), texts);
-            texts.append_value("");
-        }
     }
 }

@@ -79,7 +79,9 @@ fn with_options(constants: &[ScalarValue], count: usize) -> Result<(&[ScalarValu
     let (others, options) = constants.split_at(constants.len().min(count));
     let seed = match options.first() {
         None => ForestOptions::default().seed,
+        // Queries without STREAM have KDA's types too: a whole number may be an INTEGER.
         Some(ScalarValue::Int64(Some(seed @ 0..))) => *seed as u64,
+        Some(ScalarValue::Int32(Some(seed @ 0..))) => *seed as u64,
         Some(other) => return plan_err!("seed is {other}, it must be an integer of at least 0"),
     };
     let scoring = match options.get(1) {

@@ -22,6 +22,7 @@ fn join(keep: (Keep, Keep), preserved: (bool, bool), bytes: usize) -> (WindowJoi
         rowtime: 1,
         keys: vec![Arc::new(Column::new("k", 0))],
         keep,
+        end: None,
         preserved,
     };
     let rowtime = columns().swap_remove(1);

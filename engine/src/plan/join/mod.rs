@@ -12,6 +12,8 @@ mod node;
 mod physical;
 mod prepare;
 mod reference;
+mod spec;
+mod using;
 mod window;
 
 pub(super) use check::{check_joins, reads_stream};

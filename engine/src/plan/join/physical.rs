@@ -16,7 +16,7 @@ use super::node::{StreamJoin, rowtime_of};
 use super::reference::Reference;
 use crate::diagnostic::Diagnostic;
 use crate::operator::join_side::JoinInput;
-use crate::operator::lookup_join::{LookupPlan, LookupTable};
+use crate::operator::lookup_join::{LookupKind, LookupPlan, LookupTable};
 use crate::operator::pair_filter::{PairFilter, Side};
 use crate::operator::window_join::WindowJoinPlan;
 use crate::plan::expr_text::text;
@@ -29,9 +29,12 @@ pub(in crate::plan) fn plan_lookup_join(join: &Join, props: &ExecutionProps) -> 
         (Some(reference), None) => (Side::Right, Side::Left, reference),
         _ => return Err(Diagnostic::error("a join here is not one of a stream and a table")),
     };
-    let outer = match (join.join_type, stream) {
-        (JoinType::Inner, _) => false,
-        (JoinType::Left, Side::Left) | (JoinType::Right, Side::Right) => true,
+    let (kind, word) = match (join.join_type, stream) {
+        (JoinType::Inner, _) => (LookupKind::Inner, ""),
+        (JoinType::Left, Side::Left) | (JoinType::Right, Side::Right) => (LookupKind::Outer, "outer, "),
+        (JoinType::LeftSemi, Side::Left) => (LookupKind::Semi, "any, "),
+        (JoinType::LeftAnti, Side::Left) => (LookupKind::Anti { null_aware: join.null_aware }, "none, "),
+        (JoinType::LeftMark, Side::Left) => (LookupKind::Mark, "whether, "),
         (other, _) => return Err(Diagnostic::error(format!("a {other} join of a stream and a table is not possible"))),
     };
     let input = if stream == Side::Left { &join.left } else { &join.right };
@@ -46,9 +49,8 @@ pub(in crate::plan) fn plan_lookup_join(join: &Join, props: &ExecutionProps) -> 
     };
     let table = LookupTable::new(reference.rows.as_ref().clone(), keys(table)?, reference.origin.clone());
     let schema = without_metadata(join.schema.as_arrow());
-    let plan = LookupPlan { keys: keys(stream)?, table, stream, filter, outer, schema };
-    let text =
-        format!("{}{}{}", if outer { "outer, " } else { "" }, reference.tables, conditions(&join.on, join.filter.as_ref()));
+    let plan = LookupPlan { keys: keys(stream)?, table, stream, filter, kind, schema };
+    let text = format!("{word}{}{}", reference.tables, conditions(&join.on, join.filter.as_ref()));
     let operator = OperatorSpec::LookupJoin { plan: Box::new(plan), text };
     Ok(PlanNode::Unary { input: Box::new(plan_operators(input, props)?), operator })
 }
@@ -62,7 +64,11 @@ pub(in crate::plan) fn plan_window_join(join: &StreamJoin, props: &ExecutionProp
     let rest = rest.filter(|rest| *rest != lit(true));
     let filter = rest.as_ref().map(|rest| pair_filter(rest, left, right, props)).transpose()?;
     let input = |side: Side| {
-        let (plan, keep) = if side == Side::Left { (&join.left, join.spec.keep.0) } else { (&join.right, join.spec.keep.1) };
+        let (plan, keep, end) = match side {
+            Side::Left => (&join.left, join.spec.keep.0, &join.ends.0),
+            Side::Right => (&join.right, join.spec.keep.1, &join.ends.1),
+        };
+        let end = end.as_ref().map(|end| physical(end, plan.schema(), props)).transpose()?;
         let exprs = on.iter().map(|(left, right)| if side == Side::Left { left } else { right });
         let keys = exprs.map(|expr| physical(expr, plan.schema(), props)).collect::<Result<Vec<_>, _>>()?;
         let node = plan_operators(plan, props)?;
@@ -71,7 +77,7 @@ pub(in crate::plan) fn plan_window_join(join: &StreamJoin, props: &ExecutionProp
             Side::Left => matches!(join.join_type, JoinType::Left | JoinType::Full),
             Side::Right => matches!(join.join_type, JoinType::Right | JoinType::Full),
         };
-        Ok((JoinInput { schema: node.schema(), rowtime, keys, keep, preserved }, Box::new(node)))
+        Ok((JoinInput { schema: node.schema(), rowtime, keys, keep, end, preserved }, Box::new(node)))
     };
     let ((left, left_node), (right, right_node)) = (input(Side::Left)?, input(Side::Right)?);
     let kind = match join.join_type {

@@ -5,23 +5,25 @@
 //! | --- | --- |
 //! | `a OVER (…) JOIN b ON c` | `(a JOIN b ON c) AS "$join0"`; the windows are in [`StreamJoins`] |
 //! | `a OVER (…), b` | `(a CROSS JOIN b) AS "$join0"` |
+//! | `a OVER (…) JOIN b ON c JOIN d ON e` | `((a JOIN b ON c) AS "$join0" JOIN d ON e) AS "$join1"` |
 //! | `USING (k)`, `NATURAL` | `ON a.k = b.k`; `k` alone is `a.k` or, if only `b` is kept, `b.k` or either |
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    self, BinaryOperator, ExcludeSelectItem, Expr, Ident, Join, JoinConstraint, JoinOperator, NamedWindowDefinition, ObjectName,
-    Select, SelectItem, SelectItemQualifiedWildcardKind, TableAlias, TableFactor, TableSampleKind, TableWithJoins, VisitMut,
-    VisitorMut,
+    self, BinaryOperator, Expr, Ident, Join, JoinConstraint, JoinOperator, NamedWindowDefinition, Select, TableAlias,
+    TableFactor, TableSampleKind, TableWithJoins, VisitMut, VisitorMut,
 };
 
 use super::check::{place, reads_stream};
-use super::window::{JoinWindow, join_window, keep};
+use super::spec::{JoinSpec, Joined};
+use super::using::{self, Merged, Relation, expand_wildcards, merge_columns};
+use super::window::{JoinWindow, join_window};
 use crate::diagnostic::{Diagnostic, Span};
-use crate::operator::join_side::Keep;
 use crate::plan::query::StreamSchemas;
 use crate::plan::rowtime::relation_name;
+use crate::settings::Settings;
 use crate::types::{ROWTIME, is_declared};
 
 /// Begins the names of joined streams.
@@ -35,17 +37,14 @@ pub(in crate::plan) fn is_stream_join(name: &str) -> bool {
 /// What each join of streams keeps, by its name.
 pub(in crate::plan) type StreamJoins = BTreeMap<String, JoinSpec>;
 
-/// The windows of a join.
-#[derive(Debug, Clone)]
-pub(in crate::plan) struct JoinSpec {
-    pub(super) keep: (Keep, Keep),
-    /// The windows as EXPLAIN shows them.
-    pub(super) text: String,
-}
-
 /// Finds the joins of streams in `query`, its derived tables included, and gives each its name.
-pub(in crate::plan) fn prepare_joins(query: &mut ast::Query, streams: &StreamSchemas) -> Result<StreamJoins, Vec<Diagnostic>> {
-    let mut prepare = Prepare { streams, joins: StreamJoins::new(), names: Vec::new(), depths: Vec::new(), problems: Vec::new() };
+pub(in crate::plan) fn prepare_joins(
+    query: &mut ast::Query,
+    streams: &StreamSchemas,
+    settings: &Settings,
+) -> Result<StreamJoins, Vec<Diagnostic>> {
+    let mut prepare =
+        Prepare { streams, settings, joins: StreamJoins::new(), names: Vec::new(), depths: Vec::new(), problems: Vec::new() };
     // The visitor never breaks off.
     let _ = query.visit(&mut prepare);
     if prepare.problems.is_empty() { Ok(prepare.joins) } else { Err(prepare.problems) }
@@ -53,6 +52,7 @@ pub(in crate::plan) fn prepare_joins(query: &mut ast::Query, streams: &StreamSch
 
 struct Prepare<'a> {
     streams: &'a StreamSchemas,
+    settings: &'a Settings,
     joins: StreamJoins,
     /// Windows of the WINDOW clauses around: they can be used in subqueries (§2.7).
     names: Vec<NamedWindowDefinition>,
@@ -87,14 +87,6 @@ impl VisitorMut for Prepare<'_> {
     }
 }
 
-/// A column of USING: its name and what it stands for.
-struct Merged {
-    name: String,
-    value: Expr,
-    left: Ident,
-    right: Ident,
-}
-
 impl Prepare<'_> {
     fn is_stream(&self, factor: &TableFactor) -> bool {
         reads_stream(factor, self.streams)
@@ -121,8 +113,8 @@ impl Prepare<'_> {
         }
     }
 
-    /// Joins the streams of `table` pairwise; gives the name of the join if there is one.
-    fn table_with_joins(&mut self, table: &mut TableWithJoins, using: &mut Vec<Merged>) -> Option<String> {
+    /// Joins the streams of `table` pairwise, from the left; tells what the last join is made of, if there is one.
+    fn table_with_joins(&mut self, table: &mut TableWithJoins, using: &mut Vec<Merged>) -> Option<Joined> {
         let mut joined = self.in_parentheses(&mut table.relation, using);
         let mut has_stream = self.is_stream(&table.relation);
         let joins = std::mem::take(&mut table.joins);
@@ -132,60 +124,52 @@ impl Prepare<'_> {
             if !(has_stream && is_stream) {
                 has_stream |= is_stream;
                 joined = joined.or(other);
+                // DataFusion knows nothing of the columns that streams share.
+                if !using.is_empty() {
+                    let relations = self.relations(table);
+                    self.using_to_on(&relations, &mut join, using);
+                }
                 table.joins.push(join);
                 continue;
             }
-            if joined.is_some() || other.is_some() {
-                self.problems.push(
-                    Diagnostic::error("a join of more than two streams is not supported yet")
-                        .at(place(&join.relation))
-                        .hint("Join two of them into a stream with a pump, and that stream with the next one."),
-                );
-                return joined;
-            }
+            let relations = self.relations(table);
             let joins = std::mem::take(&mut table.joins);
             let placeholder = nested(TableWithJoins { relation: join.relation.clone(), joins: Vec::new() }, None);
             let left = std::mem::replace(&mut table.relation, placeholder);
             let left = if joins.is_empty() { left } else { nested(TableWithJoins { relation: left, joins }, None) };
+            self.using_to_on(&relations, &mut join, using);
             let name = format!("{JOIN}{}", self.joins.len());
-            table.relation = self.stream_join(left, join, &name, using);
-            joined = Some(name);
+            (table.relation, joined) = self.stream_join((left, joined), (join, other), &name);
         }
         joined
     }
 
-    fn in_parentheses(&mut self, factor: &mut TableFactor, using: &mut Vec<Merged>) -> Option<String> {
+    fn in_parentheses(&mut self, factor: &mut TableFactor, using: &mut Vec<Merged>) -> Option<Joined> {
         match factor {
             TableFactor::NestedJoin { table_with_joins, alias: None } => self.table_with_joins(table_with_joins, using),
             _ => None,
         }
     }
 
-    fn stream_join(&mut self, mut left: TableFactor, mut join: Join, name: &str, using: &mut Vec<Merged>) -> TableFactor {
-        let is_nested = matches!(left, TableFactor::NestedJoin { .. });
-        let (one, other) = (self.take_window(&mut left), self.take_window(&mut join.relation));
-        let windows =
-            (one.map_or(JoinWindow::Current, |(window, _)| window), other.map_or(JoinWindow::Current, |(window, _)| window));
-        if let (true, JoinWindow::Rows(_), Some((_, span))) = (is_nested, windows.0, one) {
+    /// Joins what stands before JOIN with what stands behind it; either may be joined streams already.
+    fn stream_join(
+        &mut self,
+        (mut left, left_joined): (TableFactor, Option<Joined>),
+        (mut join, right_joined): (Join, Option<Joined>),
+        name: &str,
+    ) -> (TableFactor, Option<Joined>) {
+        let has_tables = left_joined.is_none() && matches!(left, TableFactor::NestedJoin { .. });
+        let is_pair = left_joined.is_none() && right_joined.is_none();
+        let (one, one_span) = self.side(&mut left, left_joined);
+        let (other, other_span) = self.side(&mut join.relation, right_joined);
+        if let (true, [JoinWindow::Rows(_)], Some(span)) = (has_tables, one.windows.as_slice(), one_span) {
             self.problems.push(
                 Diagnostic::error("a window of rows on a stream that is joined with a table first")
                     .at(span)
                     .hint("Join the streams first, then the table; or use a window of time."),
             );
         }
-        match keep(windows.0, windows.1) {
-            Some(keep) => {
-                let text = format!("{} × {}", windows.0, windows.1);
-                self.joins.insert(name.to_owned(), JoinSpec { keep, text });
-            }
-            None => {
-                let span = one.or(other).map(|(_, span)| span).unwrap_or_default();
-                let problem = Diagnostic::error("a window of rows joined with a window that is FOLLOWING").at(span);
-                self.problems.push(problem.hint("Use RANGE on both sides."));
-            }
-        }
-        self.using_to_on(&left, &mut join, using);
-        let without_window = one.is_none() && other.is_none();
+        let without_window = one.is_current() && other.is_current() && one_span.or(other_span).is_none();
         if without_window && !matches!(join.join_operator, JoinOperator::CrossJoin(_)) && !compares_rowtimes(&join.join_operator)
         {
             self.problems.push(
@@ -195,8 +179,39 @@ impl Prepare<'_> {
                     .hint("Write stream OVER (RANGE INTERVAL '1' MINUTE PRECEDING) AS alias, or join ON a.ROWTIME = b.ROWTIME."),
             );
         }
+        let joined = match JoinSpec::of(&one, &other, preserved(&join.join_operator)) {
+            Some((spec, joined)) => {
+                self.joins.insert(name.to_owned(), spec);
+                Some(joined)
+            }
+            None if is_pair => {
+                let problem = Diagnostic::error("a window of rows joined with a window that is FOLLOWING");
+                let problem = problem.at(one_span.or(other_span).unwrap_or_default());
+                self.problems.push(problem.hint("Use RANGE on both sides."));
+                None
+            }
+            None => {
+                let problem = Diagnostic::error("a window of rows in a join of more than two streams");
+                let problem = problem.at(other_span.unwrap_or_else(|| place(&join.relation)));
+                self.problems.push(
+                    problem.hint("Use RANGE, or join two of them into a stream with a pump, and that stream with the next one."),
+                );
+                None
+            }
+        };
         let alias = TableAlias { explicit: true, name: Ident::with_quote('"', name), columns: Vec::new(), at: None };
-        nested(TableWithJoins { relation: left, joins: vec![join] }, Some(alias))
+        (nested(TableWithJoins { relation: left, joins: vec![join] }, Some(alias)), joined)
+    }
+
+    /// What a side of a join is made of, and where its window stands.
+    fn side(&mut self, factor: &mut TableFactor, joined: Option<Joined>) -> (Joined, Option<Span>) {
+        if let Some(joined) = joined {
+            return (joined, None);
+        }
+        match self.take_window(factor) {
+            Some((window, span)) => (Joined::of_stream(window), Some(span)),
+            None => (Joined::of_stream(JoinWindow::Current), None),
+        }
     }
 
     /// Takes the window off a stream, or off the stream among tables in parentheses.
@@ -219,7 +234,7 @@ impl Prepare<'_> {
 
     fn window(&mut self, sample: &TableSampleKind) -> Option<(JoinWindow, Span)> {
         match join_window(sample, &self.names) {
-            Ok(window) => Some(window),
+            Ok((window, span)) => Some((window.switched(self.settings), span)),
             Err(problem) => {
                 let span = problem.span.unwrap_or_default();
                 self.problems.push(problem);
@@ -248,68 +263,22 @@ impl Prepare<'_> {
         }
     }
 
-    /// USING and NATURAL say ON which columns.
-    fn using_to_on(&mut self, left: &TableFactor, join: &mut Join, using: &mut Vec<Merged>) {
-        use JoinOperator::{FullOuter, Inner, Left, LeftOuter, Right, RightOuter};
-        let (keeps_left, keeps_right) = match &join.join_operator {
-            Left(_) | LeftOuter(_) => (true, false),
-            Right(_) | RightOuter(_) => (false, true),
-            FullOuter(_) => (true, true),
-            _ => (false, false),
-        };
-        let (JoinOperator::Join(constraint)
-        | Inner(constraint)
-        | Left(constraint)
-        | LeftOuter(constraint)
-        | Right(constraint)
-        | RightOuter(constraint)
-        | FullOuter(constraint)) = &mut join.join_operator
-        else {
-            return;
-        };
-        let columns: Vec<Ident> = match constraint {
-            JoinConstraint::Using(names) => names.iter().filter_map(|name| name.0.last()?.as_ident().cloned()).collect(),
-            JoinConstraint::Natural => match (self.columns(left), self.columns(&join.relation)) {
-                (Some(left), Some(right)) => {
-                    left.into_iter().filter(|name| right.contains(name)).map(|name| Ident::with_quote('"', name)).collect()
-                }
-                _ => Vec::new(),
-            },
-            JoinConstraint::On(_) | JoinConstraint::None => return,
-        };
-        let (Some(left), Some(right), false) = (relation_name(left), relation_name(&join.relation), columns.is_empty()) else {
-            let natural = matches!(constraint, JoinConstraint::Natural);
-            let what = if natural { "NATURAL JOIN finds no common columns here" } else { "USING is not possible here" };
-            let problem = Diagnostic::error(what).at(place(&join.relation));
-            self.problems.push(problem.hint("Name both columns: ON a.key = b.key."));
-            *constraint = JoinConstraint::On(Expr::value(ast::Value::Boolean(true)));
-            return;
-        };
-        let column = |relation: &Ident, name: &Ident| Expr::CompoundIdentifier(vec![relation.clone(), name.clone()]);
-        let mut on = None;
-        for name in &columns {
-            let (of_left, of_right) = (column(&left, name), column(&right, name));
-            let equal = binary(of_left.clone(), BinaryOperator::Eq, of_right.clone());
-            on = Some(match on {
-                Some(on) => binary(on, BinaryOperator::And, equal),
-                None => equal,
-            });
-            let value = match (keeps_left, keeps_right) {
-                (true, true) => Expr::Case {
-                    case_token: ast::helpers::attached_token::AttachedToken::empty(),
-                    end_token: ast::helpers::attached_token::AttachedToken::empty(),
-                    operand: None,
-                    conditions: vec![ast::CaseWhen { condition: Expr::IsNotNull(Box::new(of_left.clone())), result: of_left }],
-                    else_result: Some(Box::new(of_right)),
-                },
-                (false, true) => of_right,
-                _ => of_left,
-            };
-            using.push(Merged { name: name.value.clone(), value, left: left.clone(), right: right.clone() });
+    /// USING and NATURAL say ON which columns; `relations` are those before JOIN.
+    fn using_to_on(&mut self, relations: &[Relation], join: &mut Join, using: &mut Vec<Merged>) {
+        let right = self.columns(&join.relation);
+        self.problems.extend(using::to_on(relations, right.as_deref(), join, using).err());
+    }
+
+    /// The relations of a table with its joins, as USING can name their columns.
+    fn relations(&self, table: &TableWithJoins) -> Vec<Relation> {
+        let mut relations = Vec::new();
+        for factor in std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation)) {
+            match factor {
+                TableFactor::NestedJoin { table_with_joins, .. } => relations.extend(self.relations(table_with_joins)),
+                factor => relations.extend(relation_name(factor).map(|name| (name, self.columns(factor)))),
+            }
         }
-        if let Some(on) = on {
-            *constraint = JoinConstraint::On(on);
-        }
+        relations
     }
 
     /// The columns of a stream that is named; None for queries.
@@ -320,12 +289,19 @@ impl Prepare<'_> {
     }
 }
 
-fn nested(table: TableWithJoins, alias: Option<TableAlias>) -> TableFactor {
-    TableFactor::NestedJoin { table_with_joins: Box::new(table), alias }
+/// Which sides of a join are kept without a match.
+pub(super) fn preserved(join: &JoinOperator) -> (bool, bool) {
+    use JoinOperator::{FullOuter, Left, LeftOuter, Right, RightOuter};
+    match join {
+        Left(_) | LeftOuter(_) => (true, false),
+        Right(_) | RightOuter(_) => (false, true),
+        FullOuter(_) => (true, true),
+        _ => (false, false),
+    }
 }
 
-fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
-    Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
+fn nested(table: TableWithJoins, alias: Option<TableAlias>) -> TableFactor {
+    TableFactor::NestedJoin { table_with_joins: Box::new(table), alias }
 }
 
 /// True if a condition demands that both rows have the same ROWTIME.
@@ -352,48 +328,7 @@ fn compares_rowtimes(join: &JoinOperator) -> bool {
     }
 }
 
-/// Gives the names of the columns of USING, where they are written without a relation, their meaning.
-fn merge_columns(select: &mut Select, using: &[Merged]) {
-    for item in &mut select.projection {
-        if let SelectItem::UnnamedExpr(expr) = item
-            && let Some(merged) = using.iter().find(|merged| is_column(expr, &merged.name))
-        {
-            let alias = Ident::with_quote('"', &merged.name);
-            *item = SelectItem::ExprWithAlias { expr: merged.value.clone(), alias };
-        }
-    }
-    in_clauses(select, &mut |expr| {
-        if let Some(merged) = using.iter().find(|merged| is_column(expr, &merged.name)) {
-            *expr = merged.value.clone();
-        }
-    });
-}
-
-/// `*` are the columns of USING, then those of every relation.
-fn expand_wildcards(select: &mut Select, using: &[Merged]) {
-    let mut relations = Vec::new();
-    select.from.iter().for_each(|table| relation_names(table, &mut relations));
-    let items = std::mem::take(&mut select.projection);
-    for item in items {
-        let SelectItem::Wildcard(options) = item else {
-            select.projection.push(item);
-            continue;
-        };
-        for Merged { name, value, .. } in using {
-            select.projection.push(SelectItem::ExprWithAlias { expr: value.clone(), alias: Ident::with_quote('"', name) });
-        }
-        for relation in &relations {
-            let mut options = options.clone();
-            let merged = using.iter().filter(|merged| merged.left == *relation || merged.right == *relation);
-            let names: Vec<_> = merged.map(|merged| ObjectName::from(Ident::with_quote('"', &merged.name))).collect();
-            options.opt_exclude = (!names.is_empty()).then_some(ExcludeSelectItem::Multiple(names));
-            let of = SelectItemQualifiedWildcardKind::ObjectName(ObjectName::from(relation.clone()));
-            select.projection.push(SelectItem::QualifiedWildcard(of, options));
-        }
-    }
-}
-
-fn relation_names(table: &TableWithJoins, names: &mut Vec<Ident>) {
+pub(super) fn relation_names(table: &TableWithJoins, names: &mut Vec<Ident>) {
     for factor in std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation)) {
         match factor {
             TableFactor::NestedJoin { table_with_joins, .. } => relation_names(table_with_joins, names),
@@ -402,7 +337,7 @@ fn relation_names(table: &TableWithJoins, names: &mut Vec<Ident>) {
     }
 }
 
-fn is_column(expr: &Expr, name: &str) -> bool {
+pub(super) fn is_column(expr: &Expr, name: &str) -> bool {
     matches!(expr, Expr::Identifier(ident) if ident.value == name)
 }
 
@@ -416,7 +351,7 @@ pub(in crate::plan) fn qualify_rowtime(select: &mut Select, relation: &Ident) {
 }
 
 /// Visits the expressions of every clause but FROM.
-fn in_clauses(select: &mut Select, change: &mut dyn FnMut(&mut Expr)) {
+pub(super) fn in_clauses(select: &mut Select, change: &mut dyn FnMut(&mut Expr)) {
     struct Visit<'a>(&'a mut dyn FnMut(&mut Expr));
     impl VisitorMut for Visit<'_> {
         type Break = ();

@@ -11,7 +11,7 @@ use sqlparser::ast::{
 };
 
 use crate::diagnostic::{Diagnostic, Span, closest};
-use crate::operator::join_side::Keep;
+use crate::settings::Settings;
 use crate::sql::JOIN_WINDOW;
 use crate::types::ROWTIME;
 
@@ -28,6 +28,27 @@ pub(super) enum JoinWindow {
     Following(i64),
 }
 
+impl JoinWindow {
+    /// The window as the engine's switches read it (kda-sql-reference.md §8.5).
+    pub(super) fn switched(self, settings: &Settings) -> Self {
+        match self {
+            JoinWindow::Range(ms @ 1..) if settings.range_endpoint_is_exclusive() => JoinWindow::Range(ms - 1),
+            JoinWindow::Rows(rows @ 1..) if settings.rows_count_current() => JoinWindow::Rows(rows - 1),
+            window => window,
+        }
+    }
+
+    /// How long before a row of the other stream one of this may come, in milliseconds.
+    pub(super) fn preceding(self) -> i64 {
+        if let JoinWindow::Range(ms) = self { ms } else { 0 }
+    }
+
+    /// How long after it.
+    pub(super) fn following(self) -> i64 {
+        if let JoinWindow::Following(ms) = self { ms } else { 0 }
+    }
+}
+
 impl fmt::Display for JoinWindow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -37,21 +58,6 @@ impl fmt::Display for JoinWindow {
             JoinWindow::Following(ms) => write!(f, "{ms} ms following"),
         }
     }
-}
-
-/// How long the rows of the left and of the right side are kept. `Following` keeps those of the other side; None if that
-/// side is already kept by a number of rows.
-pub(super) fn keep(left: JoinWindow, right: JoinWindow) -> Option<(Keep, Keep)> {
-    let of = |own: JoinWindow, other: JoinWindow| match (own, other) {
-        (JoinWindow::Rows(_), JoinWindow::Following(_)) => None,
-        (JoinWindow::Rows(rows), _) => Some(Keep::Rows(rows.saturating_add(1))),
-        (own, other) => {
-            let preceding = if let JoinWindow::Range(ms) = own { ms } else { 0 };
-            let following = if let JoinWindow::Following(ms) = other { ms } else { 0 };
-            Some(Keep::For(preceding.max(following)))
-        }
-    };
-    Some((of(left, right)?, of(right, left)?))
 }
 
 /// The window of a relation and its place; `names` are those of the WINDOW clauses around it, the innermost last.

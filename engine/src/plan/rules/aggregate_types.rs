@@ -3,7 +3,7 @@
 //! DataFusion widens: `sum(INTEGER)` is BIGINT, `avg(INTEGER)` is DOUBLE, decimals gain digits. The rule computes the
 //! wide result and casts it back in a projection above, where a value that does not fit is the error of its row.
 //! `avg` of whole numbers becomes `sum / count`, which truncates as KDA does (29, 32 → 30). DataFusion's sum of BIGINT wraps
-//! around silently, so BIGINT is summed as DECIMAL.
+//! around silently, so BIGINT is summed as DECIMAL. With the switch `avg_double`, `avg` of whole numbers stays a DOUBLE.
 
 use std::sync::Arc;
 
@@ -13,17 +13,20 @@ use datafusion::common::{Column, Result};
 use datafusion::functions_aggregate::{count::count_udaf, sum::sum_udaf};
 use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams};
 use datafusion::logical_expr::{Aggregate, BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, Projection, cast};
+use kinesql_udfs::aggregate::distinct_statistics::distinct_of;
+
+use crate::settings::Settings;
 
 /// Applies the rule to every aggregate of `plan`; run it before type coercion.
-pub fn apply(plan: LogicalPlan) -> Result<LogicalPlan> {
+pub fn apply(plan: LogicalPlan, settings: &Settings) -> Result<LogicalPlan> {
     let rewritten = plan.transform_up(|node| match node {
-        LogicalPlan::Aggregate(aggregate) => rewrite(aggregate),
+        LogicalPlan::Aggregate(aggregate) => rewrite(aggregate, settings),
         node => Ok(Transformed::yes(node.recompute_schema()?)),
     })?;
     Ok(rewritten.data)
 }
 
-fn rewrite(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
+fn rewrite(aggregate: Aggregate, settings: &Settings) -> Result<Transformed<LogicalPlan>> {
     let Aggregate { input, group_expr, aggr_expr, schema, .. } = aggregate;
     let mut calls: Vec<Expr> = Vec::new();
     let mut call = |expr: Expr| {
@@ -44,7 +47,12 @@ fn rewrite(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
         };
         let argument_type = params.args.first().map(|argument| argument.get_type(input.schema())).transpose()?;
         let result = match (func.name(), argument_type) {
-            ("avg", Some(data_type)) if data_type.is_integer() => {
+            (_, Some(_)) if let (true, Some(func)) = (params.distinct, distinct_of(func)) => {
+                let mut params = AggregateFunctionParams { distinct: false, ..params.clone() };
+                params.args = params.args.into_iter().map(|argument| cast(argument, DataType::Float64)).collect();
+                call(Expr::AggregateFunction(AggregateFunction { func, params }))
+            }
+            ("avg", Some(data_type)) if data_type.is_integer() && !settings.avg_is_double() => {
                 let with = |func, params| Expr::AggregateFunction(AggregateFunction { func, params });
                 let sum = cast(call(with(sum_udaf(), exact(params, &data_type))), DataType::Int64);
                 let count = call(with(count_udaf(), params.clone()));

@@ -15,17 +15,18 @@ use datafusion::logical_expr::{
 };
 
 use crate::plan::window_functions::{EXP_AVG, LAG};
+use crate::settings::Settings;
 
 /// Applies the rule to every window of `plan`; run it before type coercion.
-pub fn apply(plan: LogicalPlan) -> Result<LogicalPlan> {
+pub fn apply(plan: LogicalPlan, settings: &Settings) -> Result<LogicalPlan> {
     let rewritten = plan.transform_up(|node| match node {
-        LogicalPlan::Window(window) => rewrite(window),
+        LogicalPlan::Window(window) => rewrite(window, settings),
         node => Ok(Transformed::yes(node.recompute_schema()?)),
     })?;
     Ok(rewritten.data)
 }
 
-fn rewrite(window: Window) -> Result<Transformed<LogicalPlan>> {
+fn rewrite(window: Window, settings: &Settings) -> Result<Transformed<LogicalPlan>> {
     let Window { input, window_expr, .. } = window;
     let mut calls: Vec<Expr> = Vec::new();
     let mut call = |function: WindowFunction| {
@@ -55,6 +56,11 @@ fn rewrite(window: Window) -> Result<Transformed<LogicalPlan>> {
             function
         };
         let result = match (function.fun.name(), argument_type) {
+            ("avg", Some(data_type)) if data_type.is_integer() && settings.avg_is_double() => {
+                let mut function = function.clone();
+                function.params.args[0] = cast(function.params.args[0].clone(), DataType::Float64);
+                call(function)
+            }
             ("avg", Some(data_type)) if data_type.is_integer() => {
                 let sum = cast(call(with(&sum_udaf(), &data_type)), DataType::Int64);
                 let count = call(with(&count_udaf(), &DataType::Null));

@@ -15,5 +15,5 @@ mod physical;
 
 pub(super) use aggregate::plan_windowed;
 pub(super) use call::{WindowCalls, prepare_windows};
-pub(super) use node::{WindowTable, WindowTablePlanner, ends_with, origin};
+pub(super) use node::{WindowTable, WindowTablePlanner, ends_with, of_result_rowtime, origin};
 pub(super) use physical::plan_window_table;

@@ -75,6 +75,9 @@ impl WindowTable {
         let is_timestamp = *field.1.data_type() == SqlType::Timestamp.data_type();
         let message = match monotonicity(&Expr::Column(Column::from(field)), input) {
             time if is_plain_rowtime(&time) => return Ok(()),
+            time if time.is_declared() => {
+                format!("DESCRIPTOR takes ROWTIME, or what is computed from it: \"{name}\" is only declared to be monotonic")
+            }
             Monotonicity::Ascending(_) if is_timestamp && call.windows.follow_each_other() => return Ok(()),
             Monotonicity::Ascending(_) if is_timestamp => {
                 format!("{} takes ROWTIME itself, not \"{name}\", which is computed from it", call.windows.name())
@@ -208,6 +211,19 @@ pub(in crate::plan) fn ends_with(expr: &Expr, plan: &LogicalPlan) -> bool {
         (Some(Part::Start), Windows::Session(_)) | (None, _) => false,
         (Some(_), _) => true,
     })
+}
+
+/// A column of HOP or SESSION windows that is grouped by, in terms of the result's ROWTIME, which is the window's end; None within
+/// for the start of a session. None for any other expression.
+pub(in crate::plan) fn of_result_rowtime(expr: &Expr, plan: &LogicalPlan) -> Option<Option<Expr>> {
+    let (table, index) = origin(expr, plan).filter(|(table, _)| !table.windows().follow_each_other())?;
+    let before_end = match (table.part(index)?, table.windows()) {
+        (Part::End, _) => 0,
+        (Part::Time, _) => 1,
+        (Part::Start, Windows::Regular(spans)) => spans.size,
+        (Part::Start, Windows::Session(_)) => return Some(None),
+    };
+    Some(Some(moved(Expr::Column(Column::from_name(ROWTIME)), -before_end)))
 }
 
 fn at(span: Span, message: String) -> DataFusionError {

@@ -16,6 +16,8 @@ pub(super) struct Finish<'a> {
     pub(super) stream: bool,
     /// Place of problems that have none of their own.
     pub(super) span: Span,
+    /// Subqueries in expressions around: those need no stream.
+    pub(super) subqueries: usize,
     pub(super) problems: &'a mut Vec<Diagnostic>,
 }
 
@@ -64,7 +66,7 @@ impl VisitorMut for Finish<'_> {
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         if self.stream {
-            if select.from.is_empty() {
+            if select.from.is_empty() && self.subqueries == 0 {
                 self.report("a stream query needs FROM", self.span, "Name the stream: SELECT STREAM … FROM \"stream\".");
             }
             if let GroupByExpr::All(_) = select.group_by {
@@ -89,6 +91,10 @@ impl VisitorMut for Finish<'_> {
     }
 
     fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<()> {
+        // There is one catalog with one schema: their names say nothing (§1.2).
+        if self.stream && matches!(relation.0.len(), 2 | 3) {
+            relation.0.drain(..relation.0.len() - 1);
+        }
         let [ObjectNamePart::Identifier(name)] = relation.0.as_mut_slice() else { return ControlFlow::Continue(()) };
         // sqlparser takes any word for a table: `FROM WHERE x` would be a table WHERE named X.
         if name.quote_style.is_none() && is_frame_word(&name.value) {
@@ -103,6 +109,7 @@ impl VisitorMut for Finish<'_> {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        self.subqueries += usize::from(is_subquery(expr));
         if let Err(problem) = periods::rewrite(expr) {
             self.problems.push(*problem);
         }
@@ -111,6 +118,7 @@ impl VisitorMut for Finish<'_> {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        self.subqueries -= usize::from(is_subquery(expr));
         match expr {
             Expr::Function(function) => lower_function_name(&mut function.name),
             Expr::Rollup(_) | Expr::Cube(_) | Expr::GroupingSets(_) if self.stream => {
@@ -128,6 +136,10 @@ impl VisitorMut for Finish<'_> {
         named_cast::rewrite(expr);
         ControlFlow::Continue(())
     }
+}
+
+fn is_subquery(expr: &Expr) -> bool {
+    matches!(expr, Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. })
 }
 
 /// DataFusion's functions have lower-case names and are looked up as written.

@@ -14,6 +14,8 @@ pub(super) struct Level {
     pub(super) start: usize,
     /// Index of its last minus between two operands in the output.
     pub(super) minus: Option<usize>,
+    /// Index of the first item of its ORDER BY in the output, while that item is read; and in the input.
+    pub(super) order: Option<(usize, usize)>,
     /// Commas between its items.
     pub(super) commas: usize,
     /// UNION, EXCEPT and INTERSECT.
@@ -39,7 +41,7 @@ pub(super) enum Opening {
 
 impl Level {
     pub(super) fn new(opening: Opening) -> Self {
-        Self { opening, operators: 0, operand: 0, height: 0, start: 0, minus: None, commas: 0, set_operators: 0 }
+        Self { opening, operators: 0, operand: 0, height: 0, start: 0, minus: None, order: None, commas: 0, set_operators: 0 }
     }
 
     pub(super) fn root() -> Self {

@@ -9,6 +9,7 @@
 //! | `SELECT STREAM` | `SELECT`; [`Query::stream`] |
 //! | unquoted names | upper case; names of functions lower case |
 //! | `STEP(x BY y)` | `step(x, y)` |
+//! | `ORDER BY t WITHIN i` | `ORDER BY "$within"(t, i)` |
 //! | `WINDOWED BY STAGGER (PARTITION BY a RANGE i)` | `GROUP BY a, "$stagger"(i)` |
 //! | `FLOOR(x TO unit)`, `CEIL`, `CEILING` | `floor_to(x, 'UNIT')`, `ceil_to(x, 'UNIT')` |
 //! | `INTERVAL '1:30' MINUTE TO SECOND` | `INTERVAL '90000 milliseconds'`; years and months: `INTERVAL '15 months'` |
@@ -61,6 +62,9 @@ const INLINE_DEPTH_MAX: usize = 6;
 /// Name of the group key that stands for WINDOWED BY STAGGER; no user's function has a `$`.
 pub(crate) const STAGGER: &str = "$stagger";
 
+/// Name of the function that stands for WITHIN in ORDER BY.
+pub(crate) const WITHIN: &str = "$within";
+
 /// What a stream query can do, for hints.
 const AVAILABLE: &str =
     "Streams can be filtered, projected, joined, merged with UNION ALL and aggregated with GROUP BY STEP(…) or FLOOR(…).";
@@ -85,7 +89,7 @@ pub(crate) fn parse(tokens: &[Token], stream: bool, text: &str) -> Result<Query,
     };
     let mut ast = parsed.map_err(|problem| vec![*problem])?;
     let span = first.span.union(last.span);
-    let mut finish = Finish { stream, span, problems: &mut problems };
+    let mut finish = Finish { stream, span, subqueries: 0, problems: &mut problems };
     // The visitor never breaks off.
     let _ = ast.visit(&mut finish);
     if !problems.is_empty() {

@@ -1,6 +1,9 @@
 //! Words of the dialect that are not built yet, and words that have no meaning on a stream: refused by name.
 
-use super::rewriter::Rewriter;
+use sqlparser::tokenizer::{Token as SqlToken, TokenWithSpan};
+
+use super::WITHIN;
+use super::rewriter::{Rewriter, quoted};
 use crate::diagnostic::Diagnostic;
 use crate::sql::token::{Token, TokenKind};
 
@@ -29,9 +32,15 @@ impl<'a> Rewriter<'a> {
             }
             // In a window it is refused where windows are planned.
             "ORDER" if self.stream && !self.in_join_window && self.peek_is_word(0, "BY") && !self.is_in_group() => {
-                let span = self.peek(0).map_or(token.span, |by| token.span.union(by.span));
-                self.not_yet("ORDER BY in a stream query", span, "Rows are in the order of their ROWTIME already.");
+                let first = (self.out.len() + 2, self.at + 1);
+                if let Some(level) = self.level() {
+                    level.order = Some(first);
+                }
                 false
+            }
+            "WITHIN" if !self.peek_is_word(0, "GROUP") => {
+                self.within(token);
+                true
             }
             "UNION" | "EXCEPT" | "INTERSECT" => {
                 if let Some(level) = self.level() {
@@ -98,6 +107,35 @@ impl<'a> Rewriter<'a> {
                 true
             }
             _ => false,
+        }
+    }
+
+    /// `ORDER BY t WITHIN INTERVAL '30' SECOND` is `ORDER BY "$within"(t, INTERVAL '30000 milliseconds')`.
+    fn within(&mut self, token: &'a Token) {
+        const FORM: &str = "Write SELECT STREAM t AS ROWTIME, … ORDER BY t WITHIN INTERVAL '30' SECOND.";
+        let refuse = |this: &mut Self, problem: &str, span| this.report(Diagnostic::error(problem).at(span).hint(FORM));
+        let Some((out, from)) = self.level().and_then(|level| level.order.take()) else {
+            return refuse(self, "WITHIN stands only behind the first expression of ORDER BY in a stream query", token.span);
+        };
+        let item = &self.tokens[from..self.at - 1];
+        if let Some(rowtime) = item.iter().find(|token| token.is_word("ROWTIME")) {
+            return refuse(self, "ORDER BY … WITHIN sorts by a time of the rows, not by ROWTIME", rowtime.span);
+        }
+        if let Some(direction) = item.last().filter(|token| token.is_word("DESC")) {
+            return refuse(self, "ORDER BY … WITHIN cannot sort falling", direction.span);
+        }
+        let (Some(first), Some(interval)) = (self.out.get(out), self.peek(0).filter(|next| next.is_word("INTERVAL"))) else {
+            return refuse(self, "WITHIN needs an expression before it and an interval behind it", token.span);
+        };
+        let span = first.span;
+        let call = [quoted(WITHIN), SqlToken::LParen];
+        self.out.splice(out..out, call.map(|token| TokenWithSpan { token, span }));
+        self.push(SqlToken::Comma, token);
+        self.at += 1;
+        self.interval(interval);
+        self.push(SqlToken::RParen, token);
+        if let Some(direction) = self.peek(0).filter(|next| next.is_word("DESC")) {
+            refuse(self, "ORDER BY … WITHIN cannot sort falling", direction.span);
         }
     }
 

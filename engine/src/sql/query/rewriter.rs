@@ -156,11 +156,6 @@ impl<'a> Rewriter<'a> {
         }
     }
 
-    /// `what` belongs to the dialect and is not built.
-    pub(super) fn not_yet(&mut self, what: &str, span: Span, hint: &str) {
-        self.report(Diagnostic::error(format!("{what} is not supported yet")).at(span).hint(hint));
-    }
-
     /// `what` has no meaning on a stream.
     pub(super) fn not_on_streams(&mut self, what: &str, span: Span, hint: &str) {
         if self.stream {
@@ -226,6 +221,7 @@ impl<'a> Rewriter<'a> {
             "," => {
                 self.end_expression();
                 if let Some(level) = self.level() {
+                    level.order = None;
                     level.commas += 1;
                 }
             }

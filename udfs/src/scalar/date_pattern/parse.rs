@@ -41,6 +41,9 @@ const ZONES: [(&str, i64); 26] = [
     ("HST", -600),
 ];
 
+/// Digits of a fraction that milliseconds have.
+const FRACTION_DIGITS: usize = 3;
+
 /// What a text says, each field in the range that its letter has.
 #[derive(Debug, Default)]
 struct Given {
@@ -79,6 +82,7 @@ impl Pattern {
         for item in &self.items {
             at = match item {
                 Item::Text(literal) => bytes[at..].starts_with(literal.as_bytes()).then_some(at + literal.len())?,
+                Item::Field { field: Field::Millisecond, .. } if self.cuts_fractions => given.read_fraction(bytes, at)?,
                 Item::Field { field, letters, adjacent } => given.read(*field, *letters, *adjacent, bytes, at, now)?,
             };
         }
@@ -141,6 +145,13 @@ impl Given {
             _ => (&mut self.millisecond, number, 0..=i64::from(i32::MAX)),
         };
         store(slot, range.contains(&number).then_some((number, end)))
+    }
+
+    /// Reads up to three digits from byte `start` on; gives the place after all of them.
+    fn read_fraction(&mut self, text: &[u8], start: usize) -> Option<usize> {
+        let (number, _) = digits(&text[..text.len().min(start + FRACTION_DIGITS)], start)?;
+        self.millisecond = Some(number);
+        Some(start + text[start..].iter().take_while(|byte| byte.is_ascii_digit()).count())
     }
 
     /// The time, if every field agrees with it.

@@ -1,0 +1,121 @@
+//! KDA's result types of exact arithmetic (kda-sql-reference.md §1.7): `5.0 / 2` is 2.500000000000.
+//!
+//! | Operation on DECIMAL(p1, s1), DECIMAL(p2, s2) | Scale | Precision |
+//! | --- | --- | --- |
+//! | `+`, `-` | the greater of both | integer digits of the larger, the scale and 1 |
+//! | `*` | s1 + s2 | p1 + p2 |
+//! | `/` | the greater of 6 and s1 + p2 + 1 | p1 − s1 + s2 and the scale |
+//!
+//! An INTEGER counts as DECIMAL(10, 0). Beyond the greatest precision, 38 or what the switch `decimal_precision_max` says, the scale
+//! shrinks first (§8.2). Arrow divides to four digits more than the dividend has, so a function of its own takes the place of `/`.
+
+use arrow::datatypes::DataType;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, Result};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, cast};
+use kinesql_udfs::scalar::decimal_divide;
+
+use crate::settings::Settings;
+
+/// The least scale of a quotient.
+const QUOTIENT_SCALE_MIN: i8 = 6;
+
+/// Applies the rule; run it before those of CAST and of aggregates.
+pub fn apply(plan: LogicalPlan, settings: &Settings) -> Result<LogicalPlan> {
+    let most = settings.decimal_precision_max();
+    let rewritten = plan.transform_up(|node| {
+        let inputs = node.inputs().into_iter().map(|input| input.schema().as_ref().clone());
+        let Some(schema) = inputs.reduce(|mut all, schema| {
+            all.merge(&schema);
+            all
+        }) else {
+            return Ok(Transformed::no(node));
+        };
+        let names = NamePreserver::new(&node);
+        let node = node.map_expressions(|expr| {
+            let name = names.save(&expr);
+            let typed = expr.transform_up(|expr| typed(expr, &schema, most))?;
+            Ok(typed.update_data(|expr| name.restore(expr)))
+        })?;
+        node.map_data(|node| node.recompute_schema())
+    })?;
+    Ok(rewritten.data)
+}
+
+fn typed(expr: Expr, schema: &DFSchema, most: u8) -> Result<Transformed<Expr>> {
+    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = &expr else { return Ok(Transformed::no(expr)) };
+    // What has no type has a problem, which is found later.
+    let (Ok(one), Ok(other)) = (left.get_type(schema), right.get_type(schema)) else { return Ok(Transformed::no(expr)) };
+    let is_decimal = [&one, &other].iter().any(|data_type| matches!(data_type, DataType::Decimal128(..)));
+    let (Some((p1, s1)), Some((p2, s2)), true) = (digits(&one), digits(&other), is_decimal) else {
+        return Ok(Transformed::no(expr));
+    };
+    let Some((precision, scale)) = result_type(*op, (p1, s1), (p2, s2), most) else { return Ok(Transformed::no(expr)) };
+    let result = DataType::Decimal128(precision, scale);
+    let computed = if *op == Operator::Divide {
+        decimal_divide::udf().call(vec![left.as_ref().clone(), right.as_ref().clone()])
+    } else {
+        let operand =
+            |expr: &Expr, from: &DataType, to: DataType| if *from == to { expr.clone() } else { cast(expr.clone(), to) };
+        let (left, right) =
+            (operand(left, &one, DataType::Decimal128(p1, s1)), operand(right, &other, DataType::Decimal128(p2, s2)));
+        Expr::BinaryExpr(BinaryExpr::new(Box::new(left), *op, Box::new(right)))
+    };
+    Ok(Transformed::yes(if computed.get_type(schema)? == result { computed } else { cast(computed, result) }))
+}
+
+/// Precision and scale of exact numbers.
+fn digits(data_type: &DataType) -> Option<(u8, i8)> {
+    Some(match data_type {
+        DataType::Decimal128(precision, scale) => (*precision, *scale),
+        DataType::Int8 => (3, 0),
+        DataType::Int16 => (5, 0),
+        DataType::Int32 => (10, 0),
+        DataType::Int64 => (19, 0),
+        _ => return None,
+    })
+}
+
+/// Precision and scale of a result, of at most `most` digits; None for what is no arithmetic.
+fn result_type(op: Operator, (p1, s1): (u8, i8), (p2, s2): (u8, i8), most: u8) -> Option<(u8, i8)> {
+    let whole = |precision: u8, scale: i8| i16::from(precision) - i16::from(scale);
+    let (whole, scale) = match op {
+        Operator::Plus | Operator::Minus => (whole(p1, s1).max(whole(p2, s2)) + 1, i16::from(s1.max(s2))),
+        Operator::Multiply => (whole(p1, s1) + whole(p2, s2), i16::from(s1) + i16::from(s2)),
+        Operator::Divide => (whole(p1, s1) + i16::from(s2), i16::from(QUOTIENT_SCALE_MIN).max(i16::from(s1) + i16::from(p2) + 1)),
+        _ => return None,
+    };
+    let scale = scale.min(i16::from(most) - whole).max(0);
+    let precision = (whole + scale).clamp(1, i16::from(most));
+    Some((u8::try_from(precision).ok()?, i8::try_from(scale).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_have_the_types_of_the_reference() {
+        use Operator::{Divide, Minus, Multiply, Plus};
+        let integer = (10, 0);
+        for (op, left, right, expected) in [
+            (Divide, (2, 1), integer, (13, 12)),
+            (Plus, (2, 1), integer, (12, 1)),
+            (Minus, (10, 2), (10, 5), (14, 5)),
+            (Multiply, (10, 2), (10, 5), (20, 7)),
+            (Divide, (10, 2), (1, 0), (14, 6)),
+        ] {
+            assert_eq!(result_type(op, left, right, 38), Some(expected), "{left:?} {op} {right:?}");
+        }
+        assert_eq!(result_type(Operator::Eq, integer, integer, 38), None);
+    }
+
+    #[test]
+    fn beyond_the_greatest_precision_the_scale_shrinks_first() {
+        assert_eq!(result_type(Operator::Multiply, (10, 4), (10, 5), 18), Some((18, 7)));
+        assert_eq!(result_type(Operator::Divide, (18, 0), (18, 0), 18), Some((18, 0)));
+        assert_eq!(result_type(Operator::Divide, (38, 10), (38, 10), 38), Some((38, 0)));
+        assert_eq!(result_type(Operator::Plus, (38, 10), (38, 10), 38), Some((38, 9)));
+    }
+}
