@@ -48,6 +48,7 @@ pub(crate) fn find<'a>(records: impl Iterator<Item = &'a [u8]>) -> Vec<Option<Re
     let found: Vec<_> = records.map(split).collect();
     let bodies: Vec<_> = found.iter().flatten().flatten().map(|(body, _)| *body).collect();
     let mut digests = digests(&bodies).into_iter();
+    #[allow(clippy::type_complexity, reason = "named nowhere else")]
     let check = |found: Option<Result<(&'a [u8], &'a [u8; DIGEST_BYTES]), &'static str>>| {
         Some(found?.and_then(
             |(body, digest)| {

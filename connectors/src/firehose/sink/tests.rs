@@ -66,7 +66,7 @@ impl Service {
             .into_iter()
             .enumerate()
             .map(|(place, record)| {
-                if self.refuses_every > 0 && (place + requests.len()) % self.refuses_every == 0 {
+                if self.refuses_every > 0 && (place + requests.len()).is_multiple_of(self.refuses_every) {
                     failed += 1;
                     return json!({ "ErrorCode": "ServiceUnavailableException", "ErrorMessage": "Slow down." });
                 }

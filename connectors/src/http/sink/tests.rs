@@ -143,7 +143,7 @@ async fn passes_the_conformance_checks() {
     let too_large = delivery_rows(7..8, 64 << 10);
     check_at_least_once_sink(async || Receiver::start(&[], |_, _| None).await, &too_large).await;
     let gzip = [("compression", "gzip"), ("max_in_flight", "1")];
-    let every_third = |number: usize, _: &str| if number % 3 == 0 { status(503) } else { None };
+    let every_third = |number: usize, _: &str| if number.is_multiple_of(3) { status(503) } else { None };
     check_at_least_once_sink(async || Receiver::start(&gzip, every_third).await, &too_large).await;
 }
 

@@ -79,7 +79,8 @@ async fn passes_the_conformance_checks() {
     let too_large = delivery_rows(7..8, 5 << 20);
     check_at_least_once_sink(async || Lambda::start(|_, _| Some("Ok")).await, &too_large).await;
     // Every third record fails at first.
-    let judge = |number: usize, text: &str| if (number + text.len()) % 3 == 0 { Some("DeliveryFailed") } else { Some("Ok") };
+    let judge =
+        |number: usize, text: &str| if (number + text.len()).is_multiple_of(3) { Some("DeliveryFailed") } else { Some("Ok") };
     check_at_least_once_sink(async || Lambda::start(judge).await, &too_large).await;
 }
 
