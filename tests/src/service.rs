@@ -313,7 +313,10 @@ impl SplitReader for LaneReader {
 /// Sinks in memory, connector `'picky'`. A row with a text that contains `bad@write` is refused when it is written, one with
 /// `bad@flush`, `bad@prepare`, `bad@commit` or `bad@close` at that call. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct PickySinks(Arc<Mutex<BTreeMap<String, Arc<Mutex<Vec<u8>>>>>>);
+pub struct PickySinks(Arc<Mutex<BTreeMap<String, Written>>>);
+
+/// What a sink has taken, as JSON lines.
+type Written = Arc<Mutex<Vec<u8>>>;
 
 impl PickySinks {
     /// The rows that sink `name` has taken since the last call, as JSON lines.
@@ -342,7 +345,7 @@ impl SinkFactory for PickySinks {
 }
 
 #[derive(Debug)]
-struct PickySink(Arc<Mutex<Vec<u8>>>);
+struct PickySink(Written);
 
 #[async_trait]
 impl Sink for PickySink {
@@ -352,7 +355,7 @@ impl Sink for PickySink {
 }
 
 struct PickyWriter {
-    rows: Arc<Mutex<Vec<u8>>>,
+    rows: Written,
     refused: RefusedRows,
     /// Rows that are refused later, with the word that says when.
     held: Vec<(String, RecordBatch)>,

@@ -29,6 +29,7 @@ pub struct Server {
 }
 
 impl Server {
+    #[allow(clippy::disallowed_methods, reason = "another process starts in its own time")]
     fn start(name: &str, mut command: Command, port: u16, health: &str) -> Self {
         let endpoint = format!("http://127.0.0.1:{port}");
         let process = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
