@@ -178,7 +178,7 @@ fn engine(args: &ApplicationArgs, job: &JobArgs) -> Result<Engine> {
 }
 
 /// The name of a stream as a script means it.
-pub fn resolve(name: &str, scripts: &[Arc<Script>]) -> String {
+fn resolve(name: &str, scripts: &[Arc<Script>]) -> String {
     if let Some(quoted) = name.strip_prefix('"').and_then(|name| name.strip_suffix('"')) {
         return quoted.to_owned();
     }

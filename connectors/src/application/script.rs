@@ -37,15 +37,6 @@ pub struct Scripts {
     pub outputs: String,
 }
 
-impl Scripts {
-    /// All parts as one script.
-    pub fn whole(&self) -> String {
-        let parts = [&self.inputs, &self.code, &self.outputs].map(|part| part.trim_end());
-        let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-        format!("{}\n", parts.join("\n\n"))
-    }
-}
-
 impl Definition {
     /// The application as SQL. `code` stands for that of the definition if it has none.
     pub fn scripts(&self, code: Option<&str>, overrides: &Overrides) -> Result<Scripts> {

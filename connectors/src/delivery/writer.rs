@@ -7,7 +7,7 @@ use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use bytes::Bytes;
 use kinesql_engine::checkpoint::Epoch;
-use kinesql_engine::connector::{RefusedRows, SinkContext, SinkState, SinkWriter};
+use kinesql_engine::connector::{RefusedRows, SinkContext, SinkDefinition, SinkState, SinkWriter};
 use kinesql_engine::format::FormatSpec;
 use kinesql_engine::{Error, Result};
 
@@ -44,6 +44,17 @@ pub(crate) struct Rows {
     pub format: FormatSpec,
 }
 
+impl Rows {
+    /// The rows of a sink of `connector`. Fails if its format cannot write rows one by one.
+    pub(crate) fn try_new(connector: &str, definition: &SinkDefinition) -> Result<Self> {
+        Ok(Self {
+            sink: definition.name.clone(),
+            schema: Arc::clone(&definition.schema),
+            format: super::options::record_format(connector, definition.format.as_ref())?,
+        })
+    }
+}
+
 /// How a sink delivers.
 pub(crate) struct Delivery {
     pub options: DeliveryOptions,
@@ -53,6 +64,22 @@ pub(crate) struct Delivery {
     pub pack: Option<Arc<dyn Pack>>,
     pub transport: Arc<dyn Transport>,
     pub metrics: Arc<DeliveryMetrics>,
+}
+
+impl Delivery {
+    /// Rows go one by one, in any order and without a route. A record has at most `record_bytes`; `cost` is what it counts for.
+    pub(crate) fn plain(
+        options: DeliveryOptions,
+        record_bytes: usize,
+        cost: fn(&str, usize) -> usize,
+        transport: impl Transport + 'static,
+        metrics: &Arc<DeliveryMetrics>,
+    ) -> Self {
+        let limits =
+            Limits { records: options.batch_records, bytes: options.batch_bytes, record_bytes, linger: options.linger, cost };
+        let (transport, metrics) = (Arc::new(transport), Arc::clone(metrics));
+        Self { options, limits, order: Order::Plain, routing: None, pack: None, transport, metrics }
+    }
 }
 
 /// Writes the rows of one sink.

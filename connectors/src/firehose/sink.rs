@@ -21,9 +21,7 @@ use kinesql_engine::runtime::clock::Clock;
 use kinesql_engine::{Error, Result};
 
 use crate::aws::{self, AwsOptions, is_throttled};
-use crate::delivery::{
-    Delivery, DeliveryMetrics, DeliveryOptions, DeliveryWriter, Limits, Order, Outcome, Parcel, Rows, Transport, options,
-};
+use crate::delivery::{Delivery, DeliveryMetrics, DeliveryOptions, DeliveryWriter, Outcome, Parcel, Rows, Transport, options};
 
 /// Records of a request (API reference, PutRecordBatch).
 const PUT_RECORD_BATCH_MAX: i64 = 500;
@@ -89,11 +87,7 @@ impl SinkFactory for FirehoseSinkFactory {
         Ok(Arc::new(FirehoseSink {
             aws: AwsOptions::try_new(options, Some(given))?,
             delivery: DeliveryOptions::try_new(options, PUT_RECORD_BATCH_BYTES_MAX)?,
-            rows: Rows {
-                sink: definition.name.clone(),
-                schema: Arc::clone(&definition.schema),
-                format: options::record_format("firehose", definition.format.as_ref())?,
-            },
+            rows: Rows::try_new("firehose", definition)?,
             metrics: Arc::default(),
             name: name.to_owned(),
         }))
@@ -116,21 +110,7 @@ impl Sink for FirehoseSink {
         let client = Client::new(&self.aws.load_for_sink().await?);
         let transport = PutRecordBatch { client, name: self.name.clone(), subject: format!("delivery stream \"{}\"", self.name) };
         transport.describe(&context.clock).await?;
-        let delivery = Delivery {
-            options: self.delivery.clone(),
-            limits: Limits {
-                records: self.delivery.batch_records,
-                bytes: self.delivery.batch_bytes,
-                record_bytes: RECORD_BYTES_MAX,
-                linger: self.delivery.linger,
-                cost: |_, data| data,
-            },
-            order: Order::Plain,
-            routing: None,
-            pack: None,
-            transport: Arc::new(transport),
-            metrics: Arc::clone(&self.metrics),
-        };
+        let delivery = Delivery::plain(self.delivery.clone(), RECORD_BYTES_MAX, |_, data| data, transport, &self.metrics);
         Ok(Box::new(DeliveryWriter::start(&self.rows, delivery, context)?))
     }
 

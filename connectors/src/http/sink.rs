@@ -24,7 +24,7 @@ use reqwest::{Client, StatusCode, Url, redirect};
 
 use super::protocol::{self, Answer};
 use crate::delivery::{
-    Delivery, DeliveryMetrics, DeliveryOptions, DeliveryWriter, Ids, Limits, Order, Outcome, Parcel, Rows, Transport, options,
+    Delivery, DeliveryMetrics, DeliveryOptions, DeliveryWriter, Ids, Outcome, Parcel, Rows, Transport, options,
 };
 
 /// Bytes of a body around its records.
@@ -121,11 +121,7 @@ impl SinkFactory for HttpSinkFactory {
             gzip: options.text("compression") == Some("gzip"),
             ca_file: options.text("ca_file").map(PathBuf::from),
             delivery,
-            rows: Rows {
-                sink: definition.name.clone(),
-                schema: Arc::clone(&definition.schema),
-                format: options::record_format("http", definition.format.as_ref())?,
-            },
+            rows: Rows::try_new("http", definition)?,
             metrics: Arc::default(),
         }))
     }
@@ -196,21 +192,9 @@ impl Sink for HttpSink {
             clock: Arc::clone(&context.clock),
             ids: Ids::new(&self.rows.sink, context.clock.now()),
         };
-        let delivery = Delivery {
-            limits: Limits {
-                records: options.batch_records,
-                bytes: options.batch_bytes,
-                record_bytes: (options.batch_bytes - RECORD_ENVELOPE_BYTES) / 4 * 3,
-                linger: options.linger,
-                cost: |_, data| data.div_ceil(3) * 4 + RECORD_ENVELOPE_BYTES,
-            },
-            options,
-            order: Order::Plain,
-            routing: None,
-            pack: None,
-            transport: Arc::new(transport),
-            metrics: Arc::clone(&self.metrics),
-        };
+        let record_bytes = (options.batch_bytes - RECORD_ENVELOPE_BYTES) / 4 * 3;
+        let cost = |_: &str, data: usize| data.div_ceil(3) * 4 + RECORD_ENVELOPE_BYTES;
+        let delivery = Delivery::plain(options, record_bytes, cost, transport, &self.metrics);
         Ok(Box::new(DeliveryWriter::start(&self.rows, delivery, context)?))
     }
 

@@ -25,7 +25,7 @@ use super::pack::{Aggregation, wire_bytes};
 use super::partition_key::{HashKeySpec, KeySpec, Keys};
 use crate::aws::{self, AwsOptions, is_throttled};
 use crate::delivery::{
-    Delivery, DeliveryMetrics, DeliveryOptions, DeliveryWriter, Limits, Order, Outcome, Pack, Parcel, Rows, Transport, options,
+    Delivery, DeliveryMetrics, DeliveryOptions, DeliveryWriter, Order, Outcome, Pack, Parcel, Rows, Transport, options,
 };
 
 const OPTIONS: &[OptionSpec] = &[
@@ -133,11 +133,7 @@ impl SinkFactory for KinesisSinkFactory {
             aggregate_bytes: options.flag("aggregate").then(|| bytes("aggregate.bytes").unwrap_or_default()),
             max_record_bytes,
             delivery: DeliveryOptions::try_new(options, limits::PUT_RECORDS_BYTES_MAX)?,
-            rows: Rows {
-                sink: definition.name.clone(),
-                schema: Arc::clone(schema),
-                format: options::record_format("kinesis", definition.format.as_ref())?,
-            },
+            rows: Rows::try_new("kinesis", definition)?,
             metrics: Arc::default(),
             stream,
         }))
@@ -174,20 +170,13 @@ impl Sink for KinesisSink {
         };
         let pack =
             self.aggregate_bytes.map(|bytes| -> Arc<dyn Pack> { Arc::new(Aggregation { max_bytes: bytes.min(record_bytes) }) });
+        let cost = |key: &str, data: usize| key.len() + data;
+        let routing = Keys::try_new(&self.key, &self.hash_key, &self.rows.schema)?;
         let delivery = Delivery {
-            options: self.delivery.clone(),
-            limits: Limits {
-                records: self.delivery.batch_records,
-                bytes: self.delivery.batch_bytes,
-                record_bytes,
-                linger: self.delivery.linger,
-                cost: |key, data| key.len() + data,
-            },
             order,
-            routing: Some(Box::new(Keys::try_new(&self.key, &self.hash_key, &self.rows.schema)?)),
+            routing: Some(Box::new(routing)),
             pack,
-            transport: Arc::new(transport),
-            metrics: Arc::clone(&self.metrics),
+            ..Delivery::plain(self.delivery.clone(), record_bytes, cost, transport, &self.metrics)
         };
         Ok(Box::new(DeliveryWriter::start(&self.rows, delivery, context)?))
     }

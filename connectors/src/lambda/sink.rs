@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use super::function::{Function, PAYLOAD_BYTES_MAX};
 use crate::aws::{self, AwsOptions};
 use crate::delivery::{
-    Delivery, DeliveryMetrics, DeliveryOptions, DeliveryWriter, Ids, Limits, Order, Outcome, Parcel, Rows, Transport, options,
+    Delivery, DeliveryMetrics, DeliveryOptions, DeliveryWriter, Ids, Outcome, Parcel, Rows, Transport, options,
 };
 
 /// Bytes of a request around its records: identifier, an ARN of at most 2,048 characters and member names.
@@ -107,11 +107,7 @@ impl SinkFactory for LambdaSinkFactory {
             timeout_given: options.duration("request_timeout").is_some(),
             application_arn: options.text("application_arn").map(str::to_owned),
             delivery,
-            rows: Rows {
-                sink: definition.name.clone(),
-                schema: Arc::clone(&definition.schema),
-                format: options::record_format("lambda", definition.format.as_ref())?,
-            },
+            rows: Rows::try_new("lambda", definition)?,
             metrics: Arc::default(),
             function,
         }))
@@ -146,21 +142,9 @@ impl Sink for LambdaSink {
             invocations: Ids::new(&format!("invocations of {}", self.rows.sink), context.clock.now()),
             count: AtomicU64::new(0),
         };
-        let delivery = Delivery {
-            limits: Limits {
-                records: options.batch_records,
-                bytes: options.batch_bytes,
-                record_bytes: (options.batch_bytes - RECORD_ENVELOPE_BYTES) / 4 * 3,
-                linger: options.linger,
-                cost: |_, data| data.div_ceil(3) * 4 + RECORD_ENVELOPE_BYTES,
-            },
-            options,
-            order: Order::Plain,
-            routing: None,
-            pack: None,
-            transport: Arc::new(transport),
-            metrics: Arc::clone(&self.metrics),
-        };
+        let record_bytes = (options.batch_bytes - RECORD_ENVELOPE_BYTES) / 4 * 3;
+        let cost = |_: &str, data: usize| data.div_ceil(3) * 4 + RECORD_ENVELOPE_BYTES;
+        let delivery = Delivery::plain(options, record_bytes, cost, transport, &self.metrics);
         Ok(Box::new(DeliveryWriter::start(&self.rows, delivery, context)?))
     }
 

@@ -13,7 +13,6 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::csv::{Fields, next_record};
 use super::{CsvOptions, FormatSpec, infer, number};
 use crate::error::{Error, Result};
 use crate::sql::keywords;
@@ -263,29 +262,17 @@ impl<'de> Deserialize<'de> for Shape {
 }
 
 fn csv_columns(options: &CsvOptions, sample: &[u8]) -> Vec<Found> {
-    let mut fields = Fields::new(options, usize::MAX);
     let mut names: Option<Vec<String>> = None;
     let mut columns: Vec<Values> = Vec::new();
-    let mut start = if sample.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
-    let mut records = 0;
-    while let Some(record) = next_record(sample, start, options.delimiter) {
-        let torn = record.next > sample.len();
-        start = record.next;
-        let text = &sample[record.text];
-        // The last record may be torn: it counts only if there is no other.
-        if text.is_empty() || record.problem.is_some() || std::str::from_utf8(text).is_err() || (torn && records > 0) {
-            continue;
-        }
-        records += 1;
-        let (text, ranges) = fields.split(text);
-        let cells = ranges.iter().map(|range| String::from_utf8_lossy(&text[range.clone()]).into_owned()).collect::<Vec<_>>();
+    infer::csv_records(options, sample, |cells| {
+        let cells: Vec<_> = cells.iter().map(|cell| String::from_utf8_lossy(cell).into_owned()).collect();
         if options.header && names.is_none() {
             names = Some(cells);
-            continue;
+            return;
         }
         columns.resize(columns.len().max(cells.len()), Values::default());
         columns.iter_mut().zip(&cells).for_each(|(values, cell)| values.add(of_cell(cell)));
-    }
+    });
     let names = names.unwrap_or_default();
     let default = |index: usize| format!("COL_{}", index + 1);
     let named = columns.into_iter().enumerate();

@@ -170,30 +170,16 @@ impl<'de> Deserialize<'de> for Kind {
 
 fn csv_columns(options: &CsvOptions, sample: &[u8]) -> Result<Vec<FieldRef>> {
     check(options)?;
-    let mut fields = Fields::new(options, usize::MAX);
     let mut names: Option<Vec<String>> = None;
     let mut kinds: Vec<Kind> = Vec::new();
-    let mut records = 0;
-    let mut start = if sample.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
-    while let Some(record) = next_record(sample, start, options.delimiter) {
-        let torn = record.next > sample.len();
-        start = record.next;
-        let text = &sample[record.text];
-        // The last record may be torn: it counts only if there is no other.
-        if text.is_empty() || record.problem.is_some() || std::str::from_utf8(text).is_err() || (torn && records > 0) {
-            continue;
-        }
-        records += 1;
-        let (text, ranges) = fields.split(text);
+    csv_records(options, sample, |cells| {
         if options.header && names.is_none() {
-            names = Some(ranges.iter().map(|range| String::from_utf8_lossy(&text[range.clone()]).into_owned()).collect());
-            continue;
+            names = Some(cells.iter().map(|cell| String::from_utf8_lossy(cell).into_owned()).collect());
+            return;
         }
-        kinds.resize(kinds.len().max(ranges.len()), Kind::Null);
-        for (kind, range) in kinds.iter_mut().zip(ranges) {
-            *kind = kind.widen(text_kind(&text[range.clone()]));
-        }
-    }
+        kinds.resize(kinds.len().max(cells.len()), Kind::Null);
+        kinds.iter_mut().zip(cells).for_each(|(kind, cell)| *kind = kind.widen(text_kind(cell)));
+    });
     let names = names.unwrap_or_default();
     kinds.resize(kinds.len().max(names.len()), Kind::Null);
     let mut taken: Vec<String> = Vec::new();
@@ -204,6 +190,25 @@ fn csv_columns(options: &CsvOptions, sample: &[u8]) -> Result<Vec<FieldRef>> {
         taken.push(unique.unwrap_or(name));
     }
     Ok(taken.iter().zip(kinds).map(|(name, kind)| kind.field(name)).collect())
+}
+
+/// Calls `take` with the fields of every record of a sample that can be read. The last record may be torn: it counts only if there
+/// is no other.
+pub(super) fn csv_records(options: &CsvOptions, sample: &[u8], mut take: impl FnMut(&[&[u8]])) {
+    let mut fields = Fields::new(options, usize::MAX);
+    let mut records = 0;
+    let mut start = if sample.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
+    while let Some(record) = next_record(sample, start, options.delimiter) {
+        let torn = record.next > sample.len();
+        start = record.next;
+        let text = &sample[record.text];
+        if text.is_empty() || record.problem.is_some() || std::str::from_utf8(text).is_err() || (torn && records > 0) {
+            continue;
+        }
+        records += 1;
+        let (text, ranges) = fields.split(text);
+        take(&ranges.iter().map(|range| &text[range.clone()]).collect::<Vec<_>>());
+    }
 }
 
 fn text_kind(text: &[u8]) -> Kind {

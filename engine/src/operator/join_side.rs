@@ -20,7 +20,7 @@ use hashbrown::hash_table::Entry;
 use super::Output;
 use super::budget::bytes_of_rows;
 use super::join_keys::KeyHashes;
-use super::row_errors::evaluate_rows;
+use super::row_errors::evaluate_or_report;
 use crate::error::{Error, Result};
 use crate::runtime::clock::EventTime;
 use crate::runtime::error_rows::ErrorReporter;
@@ -160,22 +160,12 @@ impl JoinSide {
     /// Logs the waiting rows before `watermark`, in the order of their time, then of their input, then of their arrival.
     pub fn prepare(&mut self, watermark: EventTime, reporter: &ErrorReporter, out: &mut Output) -> Result<()> {
         let Some(rows) = self.take_ready(watermark)? else { return Ok(()) };
-        let mut evaluated = Vec::with_capacity(1);
-        let mut errors = Vec::new();
-        evaluate_rows(
-            rows,
-            &mut |batch| {
-                let exprs = self.input.keys.iter().chain(&self.input.end);
-                let values = exprs.map(|expr| expr.evaluate(batch)?.into_array(batch.num_rows()));
-                Ok(values.collect::<Result<Vec<_>, _>>()?)
-            },
-            &mut |batch, keys| {
-                evaluated.push((batch, keys));
-                Ok(())
-            },
-            &mut |row, error| errors.push(reporter.row(&row, &error)),
-        )?;
-        errors.into_iter().for_each(|error| out.error(error));
+        let values = |batch: &RecordBatch| {
+            let exprs = self.input.keys.iter().chain(&self.input.end);
+            let values = exprs.map(|expr| expr.evaluate(batch)?.into_array(batch.num_rows()));
+            Ok(values.collect::<Result<Vec<_>, _>>()?)
+        };
+        let evaluated = evaluate_or_report(rows, values, reporter, out)?;
         evaluated.into_iter().try_for_each(|(batch, values)| self.log(&batch, &values))
     }
 

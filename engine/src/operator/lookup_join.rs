@@ -26,7 +26,7 @@ use hashbrown::hash_table::Entry;
 use super::budget::{Budget, bytes_of_rows};
 use super::join_keys::{KeyHashes, equal_keys};
 use super::pair_filter::{PairFilter, Side};
-use super::row_errors::evaluate_rows;
+use super::row_errors::evaluate_or_report;
 use super::{Operator, Output};
 use crate::error::{Error, Result};
 use crate::runtime::clock::EventTime;
@@ -361,22 +361,11 @@ impl Operator for LookupJoin {
     fn on_batch(&mut self, _input: usize, batch: RecordBatch, out: &mut Output) -> Result<()> {
         self.tell(out);
         let version = self.plan.table.version();
-        let mut evaluated = Vec::with_capacity(1);
-        let mut errors = Vec::new();
-        evaluate_rows(
-            batch,
-            &mut |batch| {
-                let keys = self.plan.keys.iter().map(|key| key.evaluate(batch)?.into_array(batch.num_rows()));
-                Ok(keys.collect::<Result<Vec<_>, _>>()?)
-            },
-            &mut |batch, keys| {
-                evaluated.push((batch, keys));
-                Ok(())
-            },
-            &mut |row, error| errors.push(self.reporter.row(&row, &error)),
-        )?;
-        errors.into_iter().for_each(|error| out.error(error));
-        for (batch, keys) in evaluated {
+        let keys = |batch: &RecordBatch| {
+            let keys = self.plan.keys.iter().map(|key| key.evaluate(batch)?.into_array(batch.num_rows()));
+            Ok(keys.collect::<Result<Vec<_>, _>>()?)
+        };
+        for (batch, keys) in evaluate_or_report(batch, keys, &self.reporter, out)? {
             self.join(&batch, &keys, &version, out)?;
         }
         Ok(())

@@ -2,7 +2,9 @@
 
 use arrow::record_batch::RecordBatch;
 
+use super::Output;
 use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::error_rows::ErrorReporter;
 
 /// Evaluates `evaluate` on `batch`. If it fails, on its halves, down to the rows that fail alone.
 ///
@@ -31,6 +33,29 @@ pub fn evaluate_rows<T>(
             evaluate_rows(batch.slice(half, batch.num_rows() - half), evaluate, succeeded, failed)
         }
     }
+}
+
+/// The results of `evaluate` on `batch` in row order, each with the rows it was computed from. Failing rows go to `out` as rows of
+/// `error_stream`; see [`evaluate_rows`].
+pub fn evaluate_or_report<T>(
+    batch: RecordBatch,
+    mut evaluate: impl FnMut(&RecordBatch) -> Result<T>,
+    reporter: &ErrorReporter,
+    out: &mut Output,
+) -> Result<Vec<(RecordBatch, T)>> {
+    let mut evaluated = Vec::with_capacity(1);
+    let mut errors = Vec::new();
+    evaluate_rows(
+        batch,
+        &mut evaluate,
+        &mut |batch, value| {
+            evaluated.push((batch, value));
+            Ok(())
+        },
+        &mut |row, error| errors.push(reporter.row(&row, &error)),
+    )?;
+    errors.into_iter().for_each(|error| out.error(error));
+    Ok(evaluated)
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use datafusion::physical_expr::PhysicalExpr;
 
 use super::budget::Budget;
 use super::group_keys::GroupKeys;
-use super::row_errors::evaluate_rows;
+use super::row_errors::evaluate_or_report;
 use super::tumbling_window::{OutputColumn, emit_groups, window_of};
 use super::window_pane::{Pane, PaneLayout, states_of};
 use super::{Operator, Output, times_of};
@@ -338,18 +338,7 @@ impl Operator for SessionWindow {
 
     fn on_batch(&mut self, _input: usize, batch: RecordBatch, out: &mut Output) -> Result<()> {
         let batch = self.in_time(batch, out)?;
-        let (mut evaluated, mut errors) = (Vec::with_capacity(1), Vec::new());
-        evaluate_rows(
-            batch,
-            &mut |batch| self.evaluate(batch),
-            &mut |batch, rows| {
-                evaluated.push((batch, rows));
-                Ok(())
-            },
-            &mut |row, error| errors.push(self.reporter.row(&row, &error)),
-        )?;
-        errors.into_iter().for_each(|error| out.error(error));
-        for (batch, rows) in evaluated {
+        for (batch, rows) in evaluate_or_report(batch, |batch| self.evaluate(batch), &self.reporter, out)? {
             self.add(&batch, rows)?;
         }
         self.account()

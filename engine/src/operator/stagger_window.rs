@@ -22,7 +22,7 @@ use datafusion::physical_expr::PhysicalExpr;
 
 use super::budget::Budget;
 use super::group_keys::GroupKeys;
-use super::row_errors::evaluate_rows;
+use super::row_errors::evaluate_or_report;
 use super::tumbling_window::OutputColumn;
 use super::window_pane::{AggregateSpec, PaneLayout};
 use super::{Operator, Output};
@@ -183,19 +183,7 @@ impl Operator for StaggerWindow {
     }
 
     fn on_batch(&mut self, _input: usize, batch: RecordBatch, out: &mut Output) -> Result<()> {
-        let mut evaluated = Vec::with_capacity(1);
-        let mut errors = Vec::new();
-        evaluate_rows(
-            batch,
-            &mut |batch| self.evaluate(batch),
-            &mut |batch, rows| {
-                evaluated.push((batch, rows));
-                Ok(())
-            },
-            &mut |row, error| errors.push(self.reporter.row(&row, &error)),
-        )?;
-        errors.into_iter().for_each(|error| out.error(error));
-        for (batch, rows) in evaluated {
+        for (batch, rows) in evaluate_or_report(batch, |batch| self.evaluate(batch), &self.reporter, out)? {
             self.add(&batch, &rows)?;
         }
         self.account()

@@ -19,7 +19,7 @@ use datafusion::physical_expr::PhysicalExpr;
 
 use super::budget::{Budget, bytes_of_rows};
 use super::periods::{PeriodKey, Periods};
-use super::row_errors::evaluate_rows;
+use super::row_errors::{evaluate_or_report, evaluate_rows};
 use super::{Operator, Output, times_of};
 use crate::checkpoint::OperatorState;
 use crate::error::Result;
@@ -151,17 +151,8 @@ impl Operator for StreamSort {
     }
 
     fn on_batch(&mut self, _input: usize, batch: RecordBatch, out: &mut Output) -> Result<()> {
-        let mut pieces = Vec::with_capacity(1);
-        evaluate_rows(
-            batch,
-            &mut |rows| self.plan.period.values(rows),
-            &mut |rows, values| {
-                pieces.push((rows, values));
-                Ok(())
-            },
-            &mut |row, error| out.error(self.reporter.row(&row, &error)),
-        )?;
-        for (rows, values) in pieces {
+        let values = |rows: &RecordBatch| self.plan.period.values(rows);
+        for (rows, values) in evaluate_or_report(batch, values, &self.reporter, out)? {
             let (rows, numbers) = self.periods.number(rows, &values, &self.reporter, out)?;
             self.add(rows, &numbers, out)?;
         }

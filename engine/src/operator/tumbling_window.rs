@@ -23,7 +23,7 @@ use datafusion::physical_expr::PhysicalExpr;
 
 use super::budget::Budget;
 use super::group_keys::GroupKeys;
-use super::row_errors::evaluate_rows;
+use super::row_errors::evaluate_or_report;
 use super::sorted_runs::MergedRuns;
 use super::window_key::WindowKey;
 use super::window_pane::{Pane, PaneLayout, results_of};
@@ -257,19 +257,7 @@ impl Operator for TumblingWindow {
     }
 
     fn on_batch(&mut self, _input: usize, batch: RecordBatch, out: &mut Output) -> Result<()> {
-        let mut evaluated = Vec::with_capacity(1);
-        let mut errors = Vec::new();
-        evaluate_rows(
-            batch,
-            &mut |batch| self.evaluate(batch),
-            &mut |batch, rows| {
-                evaluated.push((batch, rows));
-                Ok(())
-            },
-            &mut |row, error| errors.push(self.reporter.row(&row, &error)),
-        )?;
-        errors.into_iter().for_each(|error| out.error(error));
-        for (batch, rows) in evaluated {
+        for (batch, rows) in evaluate_or_report(batch, |batch| self.evaluate(batch), &self.reporter, out)? {
             self.add(&batch, &rows, out)?;
         }
         self.account()

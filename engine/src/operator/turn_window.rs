@@ -12,24 +12,21 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, TimestampMillisecondArray};
-use arrow::datatypes::SchemaRef;
-use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, SchemaRef};
+use arrow::record_batch::RecordBatch;
 use datafusion::physical_expr::PhysicalExpr;
 
 use super::budget::Budget;
 use super::group_keys::GroupKeys;
 use super::periods::{PeriodKey, Periods};
-use super::row_errors::evaluate_rows;
-use super::tumbling_window::OutputColumn;
+use super::row_errors::evaluate_or_report;
+use super::tumbling_window::{OutputColumn, emit_groups};
 use super::window_pane::{Pane, PaneLayout};
 use super::{Operator, Output, times_of};
 use crate::checkpoint::OperatorState;
 use crate::error::Result;
 use crate::runtime::clock::EventTime;
 use crate::runtime::error_rows::ErrorReporter;
-
-/// Rows of one emitted batch at most.
-const OUTPUT_ROWS: usize = 8_192;
 
 /// The plan of a window by turns.
 #[derive(Clone)]
@@ -132,18 +129,10 @@ impl TurnWindow {
     /// Emits the results of the last value at `time`.
     fn close(&mut self, time: EventTime, out: &mut Output) -> Result<()> {
         let Some(pane) = self.pane.take() else { return Ok(()) };
-        let (keys, results, groups) = pane.finish(&mut self.keys)?;
-        let times: ArrayRef = Arc::new(TimestampMillisecondArray::from_value(time, groups));
-        let columns = self.plan.columns.iter().map(|column| match column {
-            OutputColumn::Key(i) => keys[*i].clone(),
-            OutputColumn::Aggregate(i) => results[*i].clone(),
-            OutputColumn::Window(_) | OutputColumn::WindowEnd(_) => times.clone(),
-        });
-        let options = RecordBatchOptions::new().with_row_count(Some(groups));
-        let batch = RecordBatch::try_new_with_options(self.plan.schema.clone(), columns.collect(), &options)?;
-        for start in (0..groups).step_by(OUTPUT_ROWS) {
-            out.batch(batch.slice(start, OUTPUT_ROWS.min(groups - start)));
-        }
+        let closed = pane.finish(&mut self.keys)?;
+        let groups = closed.2;
+        let of_window = |_, _: &DataType| Ok(Arc::new(TimestampMillisecondArray::from_value(time, groups)) as ArrayRef);
+        emit_groups(&self.plan.columns, &self.plan.schema, closed, of_window, out)?;
         // No other window has keys.
         self.keys.retain(groups, Vec::new)?;
         Ok(())
@@ -162,19 +151,7 @@ impl Operator for TurnWindow {
     }
 
     fn on_batch(&mut self, _input: usize, batch: RecordBatch, out: &mut Output) -> Result<()> {
-        let mut evaluated = Vec::with_capacity(1);
-        let mut errors = Vec::new();
-        evaluate_rows(
-            batch,
-            &mut |batch| self.evaluate(batch),
-            &mut |batch, rows| {
-                evaluated.push((batch, rows));
-                Ok(())
-            },
-            &mut |row, error| errors.push(self.reporter.row(&row, &error)),
-        )?;
-        errors.into_iter().for_each(|error| out.error(error));
-        for (batch, rows) in evaluated {
+        for (batch, rows) in evaluate_or_report(batch, |batch| self.evaluate(batch), &self.reporter, out)? {
             self.add(batch, rows, out)?;
         }
         self.account()

@@ -50,7 +50,7 @@ pub struct Function {
     pub returns: SqlType,
     /// True if it is NULL as soon as one argument is.
     pub null_on_null: bool,
-    /// The result, an expression of columns of [`PARAMETERS`], of the type of the result.
+    /// The result, an expression of columns of the stream of parameters, of the type of the result.
     pub body: Expr,
     /// Signatures of all functions whose bodies went into this one.
     pub calls: BTreeSet<String>,

@@ -1,7 +1,7 @@
 //! Monotonicity: does an expression only grow as ROWTIME grows (kda-sql-reference.md §1.12)?
 //!
 //! The answer carries the expression rewritten over ROWTIME alone, through derived tables and aliases, so that it can be
-//! applied to a watermark. Of an expression that is only declared to grow, `MONOTONIC(x)`, it is over [`DECLARED`]: rows show
+//! applied to a watermark. Of an expression that is only declared to grow, `MONOTONIC(x)`, it is over `DECLARED`: rows show
 //! how it moves, a watermark says nothing of it.
 
 use arrow::datatypes::DataType;

@@ -164,11 +164,11 @@ impl ScalarUDFImpl for IntervalScale {
                     "interval_divide(interval, n)",
                     r#"```sql
 > select interval_divide(INTERVAL '1 minute', 2) as x;
-+---------+
-| x       |
-+---------+
-| 30 secs |
-+---------+
++-------------------+
+| x                 |
++-------------------+
+| 30.000000000 secs |
++-------------------+
 ```"#,
                     "interval / n, in KDA SQL",
                 ),

@@ -22,7 +22,7 @@ fn schema() -> SchemaRef {
 /// SELECT "batch", SUM("n"), ROWTIME … GROUP BY MONOTONIC("batch").
 fn window() -> TurnWindow {
     let column = |name: &str| col(name, &schema()).expect("a column");
-    let argument: Arc<dyn PhysicalExpr> = Arc::new(CastExpr::new(column("n"), arrow::datatypes::DataType::Int64, None));
+    let argument: Arc<dyn PhysicalExpr> = Arc::new(CastExpr::new(column("n"), DataType::Int64, None));
     let function = AggregateExprBuilder::new(sum_udaf(), vec![argument.clone()]).schema(schema()).alias("sum").build();
     let sum = AggregateSpec { function: Arc::new(function.expect("a sum")), arguments: vec![argument] };
     let key = schema().fields()[0].clone();
