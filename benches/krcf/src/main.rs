@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let values: Vec<f32> = std::fs::read(file)?.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)).collect();
     let failed = |error| format!("{error:?}");
     let mut forest = RandomCutForest::new(RandomCutForestOptions {
-        dimensions: columns * shingle_size,
+        dimensions: columns,
         shingle_size,
         num_trees: Some(100),
         sample_size: Some(256),
