@@ -2,7 +2,7 @@
 //!
 //! | Step | Module |
 //! | --- | --- |
-//! | JSON or YAML text to a document; the short intrinsics of templates | [`document`] |
+//! | JSON or YAML text to a document; the short intrinsics of templates | `document` |
 //! | a CloudFormation or SAM template to one application: parameters, conditions, references | `template`, `intrinsics` |
 //! | the shapes of the service's two APIs to one definition | [`definition`] |
 //! | a definition to SQL: sources and tables, the application's code, sinks | `script` |
