@@ -37,7 +37,9 @@ const MATRIX: &[Row] = &[
                 "tests/aws/conformance.rs::kinesis::a_restart_loses_and_doubles_nothing",
                 "src/kinesis/tests/reading.rs::resumes_after_the_last_sequence_number",
             ],
-            &["src/kinesis/tests/reading.rs::a_shard_far_ahead_waits_for_the_slowest_one"],
+            &[
+                "it reads at most 64 MB ahead of the engine (READ_AHEAD_BYTES of src/kinesis/limits.rs), and a shard at most max_skew ahead of the others: src/kinesis/tests/reading.rs::a_shard_far_ahead_waits_for_the_slowest_one",
+            ],
             &[
                 "tests/aws/conformance.rs::kinesis::a_bad_record_costs_no_other",
                 "src/kinesis/tests/reading.rs::aggregated_plain_and_corrupt_records_may_be_mixed",

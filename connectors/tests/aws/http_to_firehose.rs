@@ -111,8 +111,8 @@ async fn a_wrong_access_key_is_said_in_one_line() {
     let (port, folder) = (servers::free_port(), tempfile::tempdir().expect("a folder"));
     let receiver = receiver(port, folder.path()).await;
     let file = rows(10, 1);
-    let error = run(&script(&file, &format!("connector = 'http', url = 'http://127.0.0.1:{port}/in', access_key = 'wrong'")));
-    let error = error.await.expect_err("refused");
+    let sink = format!("connector = 'http', url = 'http://127.0.0.1:{port}/in', access_key = 'wrong'");
+    let error = run(&script(&file, &sink)).await.expect_err("refused");
     assert_eq!(error.kind(), ErrorKind::Config);
     assert_eq!(
         error.message(),
