@@ -2,7 +2,7 @@
 
 mod function;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema, SchemaRef};
@@ -126,7 +126,11 @@ impl Binder<'_> {
             None => None,
         };
         let schema = match &plan {
-            Some(plan) if statement.columns.is_empty() => stream_schema_of(plan),
+            Some(plan) if statement.columns.is_empty() => {
+                let schema = stream_schema_of(plan);
+                check_names_differ(name, &schema)?;
+                schema
+            }
             _ => {
                 let columns = statement
                     .columns
@@ -769,6 +773,14 @@ fn from_error(error: &Error) -> Diagnostic {
         Some(hint) => diagnostic.hint(hint),
         None => diagnostic,
     }
+}
+
+/// Checks that no two columns of a stream that is made of a query have one name, as `*` over a join can give them.
+fn check_names_differ(stream: &Name, schema: &Schema) -> Result<(), Problems> {
+    let mut names = BTreeSet::new();
+    let Some(twice) = schema.fields().iter().find(|field| !names.insert(field.name())) else { return Ok(()) };
+    let problem = Diagnostic::error(format!("stream \"{}\" would have two columns named \"{}\"", stream.value, twice.name()));
+    Err(vec![problem.at(stream.span).hint("List the columns instead of *, and give one of the two another name with AS.")])
 }
 
 /// The values, or an error for the first name that comes twice.

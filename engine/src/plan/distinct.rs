@@ -4,7 +4,7 @@ use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
 use super::expr_text::text;
-use super::monotonic::monotonicity;
+use super::monotonic::{is_plain_rowtime, monotonicity};
 use super::physical::{OperatorSpec, period_key, without_metadata};
 use crate::diagnostic::Diagnostic;
 use crate::operator::distinct::DistinctPlan;
@@ -14,11 +14,18 @@ use crate::types::ROWTIME;
 /// The operator that makes the rows of `input` distinct.
 pub(super) fn plan_distinct(input: &LogicalPlan, props: &ExecutionProps) -> Result<OperatorSpec, Diagnostic> {
     let schema = input.schema();
-    let compared: Vec<_> = (0..schema.fields().len()).filter(|column| schema.field(*column).name() != ROWTIME).collect();
-    let moving = compared.iter().filter_map(|column| {
-        let expr = Expr::Column(schema.qualified_field(*column).into());
+    let mut compared: Vec<_> = (0..schema.fields().len()).filter(|column| schema.field(*column).name() != ROWTIME).collect();
+    let column = |column: usize| Expr::Column(schema.qualified_field(column).into());
+    // ROWTIME under another name is not compared either, if something else says within what rows are.
+    let is_rowtime = |place: usize| is_plain_rowtime(&monotonicity(&column(place), input));
+    let moves = |place: usize| monotonicity(&column(place), input).groups_neighbours();
+    if compared.iter().any(|place| moves(*place) && !is_rowtime(*place)) {
+        compared.retain(|place| !is_rowtime(*place));
+    }
+    let moving = compared.iter().filter_map(|place| {
+        let expr = column(*place);
         let moving = monotonicity(&expr, input);
-        let is_supported = moving.is_declared() || WindowKey::supports(schema.field(*column).data_type());
+        let is_supported = moving.is_declared() || WindowKey::supports(schema.field(*place).data_type());
         (is_supported && moving.groups_neighbours()).then_some((expr, moving))
     });
     // What only rows move is the last choice.

@@ -92,7 +92,7 @@ pub async fn plan_stream_query(
     name_by_text(&mut explicit, &query.item_texts);
     let windows = prepare_windows(&mut explicit)?;
     let (functions, mut warnings) = prepare_table_functions(&mut explicit)?;
-    let joins = prepare_joins(&mut explicit, streams, &settings)?;
+    let joins = prepare_joins(&mut explicit, streams, &tables, &settings)?;
     warnings.extend(query.warnings.iter().cloned());
     warnings.extend(resolve_windows(&mut explicit, &settings)?);
     let carrier = make_explicit(&mut explicit, streams);

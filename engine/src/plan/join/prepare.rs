@@ -6,14 +6,14 @@
 //! | `a OVER (…) JOIN b ON c` | `(a JOIN b ON c) AS "$join0"`; the windows are in [`StreamJoins`] |
 //! | `a OVER (…), b` | `(a CROSS JOIN b) AS "$join0"` |
 //! | `a OVER (…) JOIN b ON c JOIN d ON e` | `((a JOIN b ON c) AS "$join0" JOIN d ON e) AS "$join1"` |
-//! | `USING (k)`, `NATURAL` | `ON a.k = b.k`; `k` alone is `a.k` or, if only `b` is kept, `b.k` or either |
+//! | `USING (k)`, `NATURAL`, with tables too | `ON a.k = b.k`; `k` alone is `a.k` or, if only `b` is kept, `b.k` or either |
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    self, BinaryOperator, Expr, Ident, Join, JoinConstraint, JoinOperator, NamedWindowDefinition, Select, TableAlias,
-    TableFactor, TableSampleKind, TableWithJoins, VisitMut, VisitorMut,
+    self, BinaryOperator, Expr, Ident, Join, JoinConstraint, JoinOperator, NamedWindowDefinition, Select, SelectItem, SetExpr,
+    TableAlias, TableFactor, TableSampleKind, TableWithJoins, VisitMut, VisitorMut,
 };
 
 use super::check::{place, reads_stream};
@@ -21,7 +21,7 @@ use super::spec::{JoinSpec, Joined};
 use super::using::{self, Merged, Relation, expand_wildcards, merge_columns};
 use super::window::{JoinWindow, join_window};
 use crate::diagnostic::{Diagnostic, Span};
-use crate::plan::query::StreamSchemas;
+use crate::plan::query::{ReferenceTables, StreamSchemas};
 use crate::plan::rowtime::relation_name;
 use crate::settings::Settings;
 use crate::types::{ROWTIME, is_declared};
@@ -41,10 +41,11 @@ pub(in crate::plan) type StreamJoins = BTreeMap<String, JoinSpec>;
 pub(in crate::plan) fn prepare_joins(
     query: &mut ast::Query,
     streams: &StreamSchemas,
+    tables: &ReferenceTables,
     settings: &Settings,
 ) -> Result<StreamJoins, Vec<Diagnostic>> {
-    let mut prepare =
-        Prepare { streams, settings, joins: StreamJoins::new(), names: Vec::new(), depths: Vec::new(), problems: Vec::new() };
+    let (joins, names, depths, problems) = (StreamJoins::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut prepare = Prepare { streams, tables, settings, joins, names, depths, problems };
     // The visitor never breaks off.
     let _ = query.visit(&mut prepare);
     if prepare.problems.is_empty() { Ok(prepare.joins) } else { Err(prepare.problems) }
@@ -52,6 +53,7 @@ pub(in crate::plan) fn prepare_joins(
 
 struct Prepare<'a> {
     streams: &'a StreamSchemas,
+    tables: &'a ReferenceTables,
     settings: &'a Settings,
     joins: StreamJoins,
     /// Windows of the WINDOW clauses around: they can be used in subqueries (§2.7).
@@ -70,11 +72,12 @@ impl VisitorMut for Prepare<'_> {
         self.commas(select);
         let mut using = Vec::new();
         let mut joined = false;
+        let has_stream = select.from.iter().any(|table| self.has_stream(table));
         for table in &mut select.from {
-            joined |= self.table_with_joins(table, &mut using).is_some();
+            joined |= self.table_with_joins(table, &mut using, has_stream).is_some();
             self.unused_windows(table);
         }
-        if joined {
+        if joined || !using.is_empty() {
             expand_wildcards(select, &using);
             merge_columns(select, &using);
         }
@@ -92,14 +95,14 @@ impl Prepare<'_> {
         reads_stream(factor, self.streams)
     }
 
+    fn has_stream(&self, table: &TableWithJoins) -> bool {
+        let joined = table.joins.iter().map(|join| &join.relation);
+        std::iter::once(&table.relation).chain(joined).any(|factor| self.is_stream(factor))
+    }
+
     /// Commas between several streams become CROSS JOINs.
     fn commas(&self, select: &mut Select) {
-        let reads = |table: &TableWithJoins| {
-            std::iter::once(&table.relation)
-                .chain(table.joins.iter().map(|join| &join.relation))
-                .any(|factor| self.is_stream(factor))
-        };
-        if select.from.iter().filter(|table| reads(table)).count() < 2 {
+        if select.from.iter().filter(|table| self.has_stream(table)).count() < 2 {
             return;
         }
         let mut tables = std::mem::take(&mut select.from).into_iter();
@@ -114,18 +117,19 @@ impl Prepare<'_> {
     }
 
     /// Joins the streams of `table` pairwise, from the left; tells what the last join is made of, if there is one.
-    fn table_with_joins(&mut self, table: &mut TableWithJoins, using: &mut Vec<Merged>) -> Option<Joined> {
-        let mut joined = self.in_parentheses(&mut table.relation, using);
+    /// `of_stream`: the FROM clause reads a stream.
+    fn table_with_joins(&mut self, table: &mut TableWithJoins, using: &mut Vec<Merged>, of_stream: bool) -> Option<Joined> {
+        let mut joined = self.in_parentheses(&mut table.relation, using, of_stream);
         let mut has_stream = self.is_stream(&table.relation);
         let joins = std::mem::take(&mut table.joins);
         for mut join in joins {
-            let other = self.in_parentheses(&mut join.relation, using);
+            let other = self.in_parentheses(&mut join.relation, using, of_stream);
             let is_stream = self.is_stream(&join.relation);
             if !(has_stream && is_stream) {
                 has_stream |= is_stream;
                 joined = joined.or(other);
-                // DataFusion knows nothing of the columns that streams share.
-                if !using.is_empty() {
+                // DataFusion would take the column of USING from the relation whose name sorts first.
+                if of_stream {
                     let relations = self.relations(table);
                     self.using_to_on(&relations, &mut join, using);
                 }
@@ -144,9 +148,11 @@ impl Prepare<'_> {
         joined
     }
 
-    fn in_parentheses(&mut self, factor: &mut TableFactor, using: &mut Vec<Merged>) -> Option<Joined> {
+    fn in_parentheses(&mut self, factor: &mut TableFactor, using: &mut Vec<Merged>, of_stream: bool) -> Option<Joined> {
         match factor {
-            TableFactor::NestedJoin { table_with_joins, alias: None } => self.table_with_joins(table_with_joins, using),
+            TableFactor::NestedJoin { table_with_joins, alias: None } => {
+                self.table_with_joins(table_with_joins, using, of_stream)
+            }
             _ => None,
         }
     }
@@ -281,11 +287,51 @@ impl Prepare<'_> {
         relations
     }
 
-    /// The columns of a stream that is named; None for queries.
+    /// The columns of a stream, a table or a query, if they can be told without planning it.
     fn columns(&self, factor: &TableFactor) -> Option<Vec<String>> {
-        let TableFactor::Table { name, .. } = factor else { return None };
-        let schema = self.streams.get(&name.0.last()?.as_ident()?.value)?;
-        Some(schema.fields().iter().map(|field| field.name().clone()).filter(|name| is_declared(schema, name)).collect())
+        let names = |alias: &Option<TableAlias>| {
+            let columns = alias.iter().flat_map(|alias| &alias.columns).map(|column| column.name.value.clone());
+            Some(columns.collect::<Vec<_>>()).filter(|columns| !columns.is_empty())
+        };
+        match factor {
+            TableFactor::Table { name, alias, .. } => names(alias).or_else(|| {
+                let name = &name.0.last()?.as_ident()?.value;
+                if let Some(schema) = self.streams.get(name) {
+                    let columns = schema.fields().iter().map(|field| field.name().clone());
+                    return Some(columns.filter(|name| is_declared(schema, name)).collect());
+                }
+                let schema = self.tables.get(name)?.schema();
+                Some(schema.fields().iter().map(|field| field.name().clone()).collect())
+            }),
+            TableFactor::Derived { subquery, alias, .. } => names(alias).or_else(|| self.columns_of_query(&subquery.body)),
+            _ => None,
+        }
+    }
+
+    /// The names in the select list of a query; items without a name have none that could be written.
+    fn columns_of_query(&self, body: &SetExpr) -> Option<Vec<String>> {
+        let select = match body {
+            SetExpr::Select(select) => select,
+            SetExpr::Query(query) => return self.columns_of_query(&query.body),
+            SetExpr::SetOperation { left, .. } => return self.columns_of_query(left),
+            _ => return None,
+        };
+        let mut columns = Vec::new();
+        for item in &select.projection {
+            match item {
+                SelectItem::UnnamedExpr(Expr::Identifier(ident)) => columns.push(ident.value.clone()),
+                SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => columns.push(parts.last()?.value.clone()),
+                SelectItem::UnnamedExpr(_) => {}
+                SelectItem::ExprWithAlias { alias, .. } => columns.push(alias.value.clone()),
+                SelectItem::Wildcard(options) if options.opt_exclude.is_none() => match select.from.as_slice() {
+                    [TableWithJoins { relation, joins }] if joins.is_empty() => columns.extend(self.columns(relation)?),
+                    _ => return None,
+                },
+                _ => return None,
+            }
+        }
+        columns.retain(|name| name != ROWTIME);
+        Some(columns)
     }
 }
 
@@ -350,20 +396,30 @@ pub(in crate::plan) fn qualify_rowtime(select: &mut Select, relation: &Ident) {
     });
 }
 
-/// Visits the expressions of every clause but FROM.
-pub(super) fn in_clauses(select: &mut Select, change: &mut dyn FnMut(&mut Expr)) {
-    struct Visit<'a>(&'a mut dyn FnMut(&mut Expr));
-    impl VisitorMut for Visit<'_> {
-        type Break = ();
-        fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-            (self.0)(expr);
-            ControlFlow::Continue(())
-        }
+/// Visits expressions from the inside out.
+struct Visit<'a>(&'a mut dyn FnMut(&mut Expr));
+
+impl VisitorMut for Visit<'_> {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        (self.0)(expr);
+        ControlFlow::Continue(())
     }
+}
+
+/// Visits the expressions of every clause but FROM and WINDOW.
+pub(super) fn in_clauses(select: &mut Select, change: &mut dyn FnMut(&mut Expr)) {
     let mut visit = Visit(change);
     // The visitor never breaks off.
     let _ = select.projection.visit(&mut visit);
     let _ = select.selection.visit(&mut visit);
     let _ = select.group_by.visit(&mut visit);
     let _ = select.having.visit(&mut visit);
+}
+
+/// Visits the expressions of the WINDOW clause.
+pub(super) fn in_windows(select: &mut Select, change: &mut dyn FnMut(&mut Expr)) {
+    // As above.
+    let _ = select.named_window.visit(&mut Visit(change));
 }

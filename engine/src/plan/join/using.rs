@@ -8,7 +8,7 @@ use sqlparser::ast::{
 };
 
 use super::check::place;
-use super::prepare::{in_clauses, is_column, preserved, relation_names};
+use super::prepare::{in_clauses, in_windows, is_column, preserved, relation_names};
 use crate::diagnostic::Diagnostic;
 use crate::plan::rowtime::relation_name;
 
@@ -133,11 +133,13 @@ pub(super) fn merge_columns(select: &mut Select, using: &[Merged]) {
             *item = SelectItem::ExprWithAlias { expr: merged.value.clone(), alias };
         }
     }
-    in_clauses(select, &mut |expr| {
+    let mut give_meaning = |expr: &mut Expr| {
         if let Some(merged) = using.iter().find(|merged| is_column(expr, &merged.name)) {
             *expr = merged.value.clone();
         }
-    });
+    };
+    in_clauses(select, &mut give_meaning);
+    in_windows(select, &mut give_meaning);
 }
 
 /// `*` are the columns of USING, then those of every relation.
