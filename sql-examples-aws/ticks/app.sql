@@ -5,13 +5,13 @@
 -- ---- Inputs ----
 
 -- One JSON document a record: {"TICKER_SYMBOL": "AMZN", "SECTOR": "RETAIL", "CHANGE": -0.5, "PRICE": 99.5, "EVENT_TIME": "2024-05-06 10:00:00.000"}
--- Rows may come two seconds late. When no record came for ten seconds, windows close by the clock.
+-- A tick may come five seconds after a newer one. When none has come for ten seconds, windows close by the clock.
 CREATE SOURCE "SOURCE_SQL_STREAM_001" (
     "TICKER_SYMBOL" VARCHAR(4),
     "CHANGE"        REAL,
     "PRICE"         REAL,
     "EVENT_TIME"    TIMESTAMP,
-    WATERMARK FOR "EVENT_TIME" AS "EVENT_TIME" - INTERVAL '2' SECOND)
+    WATERMARK FOR "EVENT_TIME" AS "EVENT_TIME" - INTERVAL '5' SECOND)
   WITH (connector = 'kinesis', stream = 'ticks', scan.start = 'trim_horizon', idle_timeout = '10s');
 
 -- Looked at every ten seconds; a new version takes effect for the ticks that come then.
