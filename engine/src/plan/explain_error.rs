@@ -72,7 +72,11 @@ fn about_types(message: &str) -> Option<Diagnostic> {
     if let Some(call) = between("argument types '", "'") {
         let (name, types) = call.split_once('(')?;
         let types = with_sql_types(types.strip_suffix(')').unwrap_or(types));
-        let problem = Diagnostic::error(format!("{} cannot take {types}", name.trim_start_matches('$').to_uppercase()));
+        let name = name.trim_start_matches('$').to_uppercase();
+        if types.is_empty() {
+            return Some(Diagnostic::error(format!("{name} needs an argument")));
+        }
+        let problem = Diagnostic::error(format!("{name} cannot take {types}"));
         return Some(problem.hint("Convert the argument with CAST."));
     }
     let computed = between("Cannot coerce arithmetic expression ", " to valid types");
@@ -166,6 +170,10 @@ mod tests {
         assert_eq!(
             said("No function matches the given name and argument types 'sum(Timestamp(ms))'. You might …").as_deref(),
             Some("SUM cannot take TIMESTAMP")
+        );
+        assert_eq!(
+            said("No function matches the given name and argument types 'abs()'. You might …").as_deref(),
+            Some("ABS needs an argument")
         );
         assert_eq!(
             said("Cannot coerce arithmetic expression Timestamp(ms) + Int32 to valid types").as_deref(),
