@@ -30,6 +30,7 @@ use crate::plan::batch_models::place_at_model;
 use crate::plan::explain::explain;
 use crate::plan::explain_error::explain_error;
 use crate::plan::function::place_at_call;
+use crate::plan::item_names::name_by_text;
 use crate::plan::names::check_tables;
 use crate::plan::row_clock::current_row_timestamp;
 use crate::plan::rules::kda_rules;
@@ -80,8 +81,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Splits per source where the source can be split; 1 unless set, so that a replay gives the same rows in the same
-    /// order on every machine.
+    /// Splits per source where the source can be split, and threads of a random cut forest; 1 unless set, so that a replay
+    /// gives the same rows in the same order on every machine.
     pub fn parallelism(mut self, splits: usize) -> Self {
         self.parallelism = splits.max(1);
         self
@@ -623,6 +624,7 @@ impl Engine {
 async fn plan_table_query(query: &Query, functions: &Functions, state: &SessionState) -> Result<LogicalPlan, Vec<Diagnostic>> {
     let mut ast = query.ast.clone();
     functions.rename_calls(&mut ast);
+    name_by_text(&mut ast, &query.item_texts);
     let statement = DataFusionStatement::Statement(Box::new(sqlparser::ast::Statement::Query(ast.clone())));
     let plan = state.statement_to_plan(statement).await.and_then(|plan| kda_rules(plan, &Settings::of(state)));
     plan.map_err(|error| vec![table_problem(&error, query, &ast)])

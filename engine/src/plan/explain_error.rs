@@ -5,6 +5,7 @@ use datafusion::common::{Column, DataFusionError, SchemaError};
 use super::names::unknown_column;
 use super::query::StreamSchemas;
 use crate::diagnostic::{Diagnostic, Span};
+use crate::sql::CURSOR;
 
 /// DataFusion's planning error in our words.
 pub(crate) fn explain_error(error: &DataFusionError, streams: &StreamSchemas) -> Diagnostic {
@@ -32,6 +33,9 @@ pub(crate) fn explain_error(error: &DataFusionError, streams: &StreamSchemas) ->
                 }
                 let owner = match relation {
                     Some(relation) if streams.contains_key(&relation) => format!("stream \"{relation}\""),
+                    // The query does not say the names that it was given.
+                    Some(relation) if relation.starts_with(CURSOR) => "the rows of the table function".to_owned(),
+                    Some(relation) if relation.starts_with('$') => "the query in FROM".to_owned(),
                     Some(relation) => format!("\"{relation}\""),
                     None => "the streams of FROM".to_owned(),
                 };

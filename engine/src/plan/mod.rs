@@ -14,7 +14,7 @@ mod expr_text;
 pub(crate) mod function;
 mod groups;
 mod insert;
-mod item_names;
+pub(crate) mod item_names;
 mod join;
 mod locate;
 mod metadata;
