@@ -206,8 +206,8 @@ pub struct ApplicationArgs {
     #[arg(long = "format", value_name = "STREAM=FORMAT", value_parser = assignment, help_heading = "Sources and sinks")]
     pub formats: Vec<Assignment>,
 
-    /// Splits per source that are read at the same time, where a source can be split. A run that goes on from a checkpoint
-    /// keeps the splits of that checkpoint.
+    /// Splits per source that are read at the same time, where a source can be split, and threads that score the rows of a
+    /// RANDOM_CUT_FOREST. A run that goes on from a checkpoint keeps the splits of that checkpoint.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1_024), help_heading = "Resources")]
     pub parallelism: u16,
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use datafusion::common::TableReference;
+use datafusion::common::{DataFusionError, TableReference};
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
@@ -26,9 +26,11 @@ use crate::connector::memory::ChannelSink;
 use crate::connector::{ConnectorRegistry, OptionEntry};
 use crate::diagnostic::{Diagnostic, Script, Span};
 use crate::error::{Error, Result};
+use crate::plan::batch_models::place_at_model;
 use crate::plan::explain::explain;
 use crate::plan::explain_error::explain_error;
 use crate::plan::function::place_at_call;
+use crate::plan::item_names::name_by_text;
 use crate::plan::names::check_tables;
 use crate::plan::row_clock::current_row_timestamp;
 use crate::plan::rules::kda_rules;
@@ -79,8 +81,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Splits per source where the source can be split; 1 unless set, so that a replay gives the same rows in the same
-    /// order on every machine.
+    /// Splits per source where the source can be split, and threads of a random cut forest; 1 unless set, so that a replay
+    /// gives the same rows in the same order on every machine.
     pub fn parallelism(mut self, splits: usize) -> Self {
         self.parallelism = splits.max(1);
         self
@@ -507,7 +509,8 @@ impl Engine {
                     binder.warnings.extend(plan.warnings().iter().cloned());
                 } else {
                     check_tables(query, binder.catalog, &self.inner.session)?;
-                    plan_table_query(query, &binder.catalog.functions, binder.state).await?;
+                    let plan = plan_table_query(query, &binder.catalog.functions, binder.state).await?;
+                    check_operators(&plan, query, binder.state).await?;
                 }
                 let warnings = std::mem::take(&mut binder.warnings);
                 return Ok((warnings, Bound::Query(query.clone(), shared.settings.clone())));
@@ -621,12 +624,28 @@ impl Engine {
 async fn plan_table_query(query: &Query, functions: &Functions, state: &SessionState) -> Result<LogicalPlan, Vec<Diagnostic>> {
     let mut ast = query.ast.clone();
     functions.rename_calls(&mut ast);
+    name_by_text(&mut ast, &query.item_texts);
     let statement = DataFusionStatement::Statement(Box::new(sqlparser::ast::Statement::Query(ast.clone())));
     let plan = state.statement_to_plan(statement).await.and_then(|plan| kda_rules(plan, &Settings::of(state)));
-    plan.map_err(|error| {
-        let problem = place_at_call(explain_error(&error, &StreamSchemas::default()), &ast);
-        vec![if problem.span.is_none() { problem.at(query.span) } else { problem }]
-    })
+    plan.map_err(|error| vec![table_problem(&error, query, &ast)])
+}
+
+/// What is found only when operators are made of a plan: arguments of a function that must be constants, or are out of range.
+async fn check_operators(plan: &LogicalPlan, query: &Query, state: &SessionState) -> Result<(), Vec<Diagnostic>> {
+    match state.create_physical_plan(plan).await {
+        Err(error) if matches!(error.find_root(), DataFusionError::Plan(_) | DataFusionError::NotImplemented(_)) => {
+            Err(vec![table_problem(&error, query, &query.ast)])
+        }
+        // Anything else happens again when the query runs, which has words for it.
+        _ => Ok(()),
+    }
+}
+
+/// A problem of a query without STREAM, at its place in `ast`, or at the whole query.
+fn table_problem(error: &DataFusionError, query: &Query, ast: &sqlparser::ast::Query) -> Diagnostic {
+    let problem = place_at_call(explain_error(error, &StreamSchemas::default()), ast);
+    let problem = if problem.span.is_none() { place_at_model(problem, ast) } else { problem };
+    if problem.span.is_none() { problem.at(query.span) } else { problem }
 }
 
 /// Shown as the connector of sources and sinks that were added by code.

@@ -48,13 +48,19 @@ enum Values<'a> {
 
 /// Fails with `Config` if a column's type is not one that SQL columns have.
 pub(super) fn check_writable(schema: &SchemaRef) -> Result<()> {
-    match schema.fields().iter().find(|field| SqlType::of_field(field).is_none()) {
-        Some(field) => {
-            Err(Error::config(format!("column \"{}\" has the type {}, which cannot be written", field.name(), field.data_type()))
-                .with_hint("Cast the column to an SQL type."))
+    let Some(field) = schema.fields().iter().find(|field| SqlType::of_field(field).is_none()) else { return Ok(()) };
+    let name = field.name();
+    Err(match field.data_type() {
+        DataType::Struct(fields) => {
+            let names = fields.iter().map(|field| field.name().as_str()).collect::<Vec<_>>();
+            let first = names.first().copied().unwrap_or_default();
+            Error::config(format!("column \"{name}\" is a record of {}, which cannot be written", names.join(", "))).with_hint(
+                format!("Select its fields in a query around: SELECT q.\"{name}\".\"{first}\", … FROM (SELECT … AS \"{name}\" …) AS q."),
+            )
         }
-        None => Ok(()),
-    }
+        other => Error::config(format!("column \"{name}\" has the type {other}, which cannot be written"))
+            .with_hint("Cast the column to an SQL type."),
+    })
 }
 
 /// The columns of `batch`, which must have the types of `schema`.

@@ -21,6 +21,14 @@ impl Budget {
         Self { operator, hint, reservation: MemoryConsumer::new(operator).register(pool), pool: pool.clone() }
     }
 
+    /// Bytes that no operator holds; None without a limit.
+    pub fn left(&self) -> Option<usize> {
+        match self.pool.memory_limit() {
+            MemoryLimit::Finite(limit) => Some(limit.saturating_sub(self.pool.reserved())),
+            _ => None,
+        }
+    }
+
     /// The operator holds `bytes` from now on, for what `held` says. Fails with [`crate::ErrorKind::Config`].
     pub fn resize(&self, bytes: usize, held: impl FnOnce() -> String) -> Result<()> {
         self.reservation.try_resize(bytes).map_err(|error| {

@@ -4,7 +4,8 @@
 //! Output: the same rows with the model's columns behind them, at once and in the same order.
 //! State:  the model; with PARTITION BY one for each key, bounded in number and by the time that a key is silent.
 //! Time:   rows keep their ROWTIME; nothing waits.
-//! Errors: none of rows: one that a model cannot use has NULL in the model's columns.
+//! Errors: none of rows: one that a model cannot use has NULL in the model's columns. More than the memory budget fails the job,
+//!         before much more than the budget is held: a batch goes through in parts, each of which is counted.
 
 use std::sync::Arc;
 
@@ -20,6 +21,9 @@ use super::budget::Budget;
 use super::{Operator, Output};
 use crate::checkpoint::OperatorState;
 use crate::error::{Error, Result};
+
+/// Least rows that a model takes at once.
+const ROWS_MIN: usize = 16;
 
 /// Which model, with its options.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,6 +97,15 @@ impl Model {
         Ok(Self { model: plan.build()?, schema: plan.output()?, rows: 0, budget })
     }
 
+    /// How many rows the model takes before what it holds is counted again: they need no more than half of what is left of the
+    /// budget, unless that is so little that the next ones exceed it anyway.
+    fn rows_at_once(&self) -> usize {
+        match (self.budget.left(), self.model.growth()) {
+            (Some(left), growth @ 1..) => (left / 2 / growth).max(ROWS_MIN),
+            _ => usize::MAX,
+        }
+    }
+
     fn account(&self) -> Result<()> {
         self.budget.resize(self.model.memory_size(), || format!("what was learnt from {} rows", self.rows))
     }
@@ -104,11 +117,17 @@ impl Operator for Model {
     }
 
     fn on_batch(&mut self, _input: usize, batch: RecordBatch, out: &mut Output) -> Result<()> {
-        let results = self.model.update(&batch)?;
-        self.rows += batch.num_rows() as u64;
-        let columns = batch.columns().iter().cloned().chain(results).collect();
-        out.batch(RecordBatch::try_new(self.schema.clone(), columns)?);
-        self.account()
+        let mut start = 0;
+        while start < batch.num_rows() {
+            let part = batch.slice(start, self.rows_at_once().min(batch.num_rows() - start));
+            let results = self.model.update(&part)?;
+            start += part.num_rows();
+            self.rows += part.num_rows() as u64;
+            self.account()?;
+            let columns = part.columns().iter().cloned().chain(results).collect();
+            out.batch(RecordBatch::try_new(self.schema.clone(), columns)?);
+        }
+        Ok(())
     }
 
     fn snapshot(&mut self) -> Result<Option<OperatorState>> {
@@ -125,5 +144,57 @@ impl Operator for Model {
         self.model.restore(bytes.value(0)).map_err(unusable)?;
         self.rows = state.summary_value("rows")?;
         self.account()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Float64Array, Int32Array};
+    use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryPool};
+
+    use super::*;
+
+    /// A model for each `k`, over rows of the keys in one batch, with a budget of `limit` bytes.
+    fn run(keys: std::ops::Range<i32>, limit: usize) -> (Model, Output, Result<()>) {
+        let numbers: ArrayRef = Arc::new(keys.clone().map(f64::from).collect::<Float64Array>());
+        let keys: ArrayRef = Arc::new(keys.collect::<Int32Array>());
+        let batch = RecordBatch::try_from_iter([("k", keys), ("v", numbers)]).expect("equal lengths");
+        let partition = PartitionOptions { keys: vec![0], models_max: 100_000, idle_ms: None };
+        let function = ModelFunction::Forest(ForestOptions::default());
+        let plan = ModelPlan { function, partition: Some(partition), input: batch.schema() };
+        let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(limit));
+        let mut model = Model::try_new(&plan, 1, Budget::new("model", "", &pool)).expect("numbers");
+        let mut out = Output::default();
+        let result = model.on_batch(0, batch, &mut out);
+        (model, out, result)
+    }
+
+    #[test]
+    fn a_batch_of_new_keys_stops_at_the_budget() {
+        const LIMIT: usize = 20_000_000;
+        let (model, _, result) = run(0..20_000, LIMIT);
+        let error = result.expect_err("a model needs about 30 kB");
+        assert!(error.message().contains("exceeds the memory budget of 20.0 MB"), "{error}");
+        assert!(model.model.memory_size() < LIMIT + LIMIT / 10, "{}", model.model.memory_size());
+    }
+
+    #[test]
+    fn a_batch_within_the_budget_stays_whole() {
+        let (_, out, result) = run(0..500, 1 << 30);
+        result.expect("enough");
+        assert_eq!(out.events.len(), 1);
+        // In parts it gives the same rows.
+        let (_, parts, result) = run(0..500, 30_000_000);
+        result.expect("enough");
+        assert!(parts.events.len() > 1);
+        let rows = |out: Output| -> Vec<RecordBatch> {
+            let batches = out.events.into_iter().filter_map(|event| match event {
+                crate::runtime::channel::Event::Batch(batch) => Some(batch),
+                _ => None,
+            });
+            batches.collect()
+        };
+        let (whole, parts) = (rows(out), rows(parts));
+        assert_eq!(arrow::compute::concat_batches(&whole[0].schema(), &parts).expect("of one schema"), whole[0]);
     }
 }

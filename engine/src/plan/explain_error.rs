@@ -5,6 +5,7 @@ use datafusion::common::{Column, DataFusionError, SchemaError};
 use super::names::unknown_column;
 use super::query::StreamSchemas;
 use crate::diagnostic::{Diagnostic, Span};
+use crate::sql::CURSOR;
 
 /// DataFusion's planning error in our words.
 pub(crate) fn explain_error(error: &DataFusionError, streams: &StreamSchemas) -> Diagnostic {
@@ -32,6 +33,9 @@ pub(crate) fn explain_error(error: &DataFusionError, streams: &StreamSchemas) ->
                 }
                 let owner = match relation {
                     Some(relation) if streams.contains_key(&relation) => format!("stream \"{relation}\""),
+                    // The query does not say the names that it was given.
+                    Some(relation) if relation.starts_with(CURSOR) => "the rows of the table function".to_owned(),
+                    Some(relation) if relation.starts_with('$') => "the query in FROM".to_owned(),
                     Some(relation) => format!("\"{relation}\""),
                     None => "the streams of FROM".to_owned(),
                 };
@@ -72,7 +76,11 @@ fn about_types(message: &str) -> Option<Diagnostic> {
     if let Some(call) = between("argument types '", "'") {
         let (name, types) = call.split_once('(')?;
         let types = with_sql_types(types.strip_suffix(')').unwrap_or(types));
-        let problem = Diagnostic::error(format!("{} cannot take {types}", name.trim_start_matches('$').to_uppercase()));
+        let name = name.trim_start_matches('$').to_uppercase();
+        if types.is_empty() {
+            return Some(Diagnostic::error(format!("{name} needs an argument")));
+        }
+        let problem = Diagnostic::error(format!("{name} cannot take {types}"));
         return Some(problem.hint("Convert the argument with CAST."));
     }
     let computed = between("Cannot coerce arithmetic expression ", " to valid types");
@@ -166,6 +174,10 @@ mod tests {
         assert_eq!(
             said("No function matches the given name and argument types 'sum(Timestamp(ms))'. You might …").as_deref(),
             Some("SUM cannot take TIMESTAMP")
+        );
+        assert_eq!(
+            said("No function matches the given name and argument types 'abs()'. You might …").as_deref(),
+            Some("ABS needs an argument")
         );
         assert_eq!(
             said("Cannot coerce arithmetic expression Timestamp(ms) + Int32 to valid types").as_deref(),

@@ -6,16 +6,56 @@
 
 use std::collections::HashSet;
 
-use sqlparser::ast::{Expr, Ident, Query, Select, SelectItem, SetExpr};
+use sqlparser::ast::{Expr, Ident, Query, Select, SelectItem, SetExpr, TableFactor, TableWithJoins};
 
+use crate::diagnostic::Span;
+use crate::sql::ItemTexts;
 use crate::types::ROWTIME;
 
 /// Longest text that becomes a name.
 const NAME_MAX: usize = 64;
 
-/// Calls the expressions in the outermost select list of `query` after their `texts`.
-pub fn name_by_text(query: &mut Query, texts: &[String]) {
-    let Some(select) = first_select(&mut query.body).filter(|select| select.projection.len() == texts.len()) else { return };
+/// Calls the expressions in the select lists of `query` and of the queries in its FROM after their `texts`.
+pub(crate) fn name_by_text(query: &mut Query, texts: &ItemTexts) {
+    for cte in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
+        name_by_text(&mut cte.query, texts);
+    }
+    in_body(&mut query.body, texts, true);
+}
+
+/// `is_first`: the names of a UNION are those of its first branch.
+fn in_body(body: &mut SetExpr, texts: &ItemTexts, is_first: bool) {
+    match body {
+        SetExpr::Select(select) => {
+            let place = Span::from(select.select_token.0.span).start;
+            if let (true, Some(texts)) = (is_first, texts.get(&place)) {
+                name_items(select, texts);
+            }
+            select.from.iter_mut().for_each(|table| in_tables(table, texts));
+        }
+        SetExpr::SetOperation { left, right, .. } => {
+            in_body(left, texts, is_first);
+            in_body(right, texts, false);
+        }
+        SetExpr::Query(query) => in_body(&mut query.body, texts, is_first),
+        _ => {}
+    }
+}
+
+fn in_tables(table: &mut TableWithJoins, texts: &ItemTexts) {
+    for factor in std::iter::once(&mut table.relation).chain(table.joins.iter_mut().map(|join| &mut join.relation)) {
+        match factor {
+            TableFactor::Derived { subquery, .. } => name_by_text(subquery, texts),
+            TableFactor::NestedJoin { table_with_joins, .. } => in_tables(table_with_joins, texts),
+            _ => {}
+        }
+    }
+}
+
+fn name_items(select: &mut Select, texts: &[String]) {
+    if select.projection.len() != texts.len() {
+        return;
+    }
     let mut taken = aliases(&select.projection);
     for (item, text) in select.projection.iter_mut().zip(texts) {
         let SelectItem::UnnamedExpr(expr) = item else { continue };
@@ -23,14 +63,6 @@ pub fn name_by_text(query: &mut Query, texts: &[String]) {
         if !is_column(expr) && !has_comment && text.chars().count() <= NAME_MAX && taken.insert(text.clone()) {
             *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', text) };
         }
-    }
-}
-
-fn first_select(body: &mut SetExpr) -> Option<&mut Select> {
-    match body {
-        SetExpr::Select(select) => Some(select),
-        SetExpr::SetOperation { left, .. } => first_select(left),
-        _ => None,
     }
 }
 

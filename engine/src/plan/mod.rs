@@ -5,6 +5,8 @@
 //!             ─ type coercion, simplify, prune columns ─ QueryPlan: operators on streams, or an error with its place
 //! ```
 
+pub(crate) mod batch_models;
+mod constant_text;
 mod distinct;
 pub mod explain;
 pub(crate) mod explain_error;
@@ -12,7 +14,7 @@ mod expr_text;
 pub(crate) mod function;
 mod groups;
 mod insert;
-mod item_names;
+pub(crate) mod item_names;
 mod join;
 mod locate;
 mod metadata;

@@ -7,7 +7,9 @@ use datafusion::execution::SessionState;
 use datafusion::prelude::SessionContext;
 use sqlparser::ast::{self, Visit, Visitor};
 
+use super::batch_models::{is_model, over_streams, over_tables};
 use super::function::user_name;
+use super::over::needs_over;
 use super::query::{ReferenceTables, StreamSchemas};
 use crate::catalog::Catalog;
 use crate::diagnostic::{Diagnostic, closest};
@@ -84,12 +86,17 @@ pub(super) fn check_names(
                 && !ident.value.starts_with('$')
             {
                 let known = |name: &str| {
-                    self.state.scalar_functions().contains_key(name)
-                        || self.state.aggregate_functions().contains_key(name)
-                        || self.state.window_functions().contains_key(name)
+                    self.state.scalar_functions().contains_key(name) || self.state.aggregate_functions().contains_key(name)
                 };
                 let name = ident.value.to_uppercase();
-                if !known(&ident.value) && KDA_FUNCTIONS.contains(&name.as_str()) {
+                if !known(&ident.value) && (needs_over(&ident.value) || is_window_function(self.state, &ident.value)) {
+                    let problem = Diagnostic::error(format!("{name} needs OVER")).at(ident.span);
+                    let hint = match is_model(&ident.value) {
+                        true => over_streams(&ident.value),
+                        false => format!("Write {name}(…) OVER (RANGE INTERVAL '1' MINUTE PRECEDING)."),
+                    };
+                    self.problems.push(problem.hint(hint));
+                } else if !known(&ident.value) && KDA_FUNCTIONS.contains(&name.as_str()) {
                     self.problems.push(Diagnostic::error(format!("{name} is not supported yet")).at(ident.span));
                 } else if !known(&ident.value) {
                     let names = self.state.scalar_functions().keys().chain(self.state.aggregate_functions().keys());
@@ -109,6 +116,12 @@ pub(super) fn check_names(
     let _ = query.visit(&mut names);
     names.problems.extend(wrong_ordinal(query));
     names.problems
+}
+
+/// True for a function that exists with OVER only.
+fn is_window_function(state: &SessionState, name: &str) -> bool {
+    let exists_without = state.scalar_functions().contains_key(name) || state.aggregate_functions().contains_key(name);
+    state.window_functions().contains_key(name) && !exists_without
 }
 
 /// The first stream that a query reads.
@@ -167,6 +180,22 @@ pub(crate) fn check_tables(query: &Query, catalog: &Catalog, session: &SessionCo
                 let problem = Diagnostic::error(format!("table \"{name}\" does not exist")).at(ident.span);
                 problems.push(problem.did_you_mean(name, tables));
             }
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    let state = session.state();
+    let _ = ast::visit_expressions(&query.ast, |expr| {
+        if let ast::Expr::Function(function) = expr
+            && function.over.is_none()
+            && let Some(ident) = function.name.0.last().and_then(|part| part.as_ident())
+            && is_window_function(&state, &ident.value)
+        {
+            let name = ident.value.to_uppercase();
+            let problem = Diagnostic::error(format!("{name} needs OVER")).at(ident.span);
+            problems.push(match is_model(&name) {
+                true => problem.hint(over_tables(&name)),
+                false => problem.hint(format!("Write {name}(…) OVER (ORDER BY …).")),
+            });
         }
         ControlFlow::<()>::Continue(())
     });

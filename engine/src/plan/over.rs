@@ -14,6 +14,7 @@ use sqlparser::ast::{
     UnaryOperator, Value, VisitMut, VisitorMut, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowSpec, WindowType,
 };
 
+use super::batch_models::{is_model, over_streams};
 use super::rowtime::{is_aggregating, relation_name};
 use super::window_functions as named;
 use crate::diagnostic::{Diagnostic, Span};
@@ -49,6 +50,11 @@ const AVAILABLE: &str = "With OVER there are ANY, AVG, COUNT, EVERY, EXP_AVG, FI
                          STDDEV_POP, STDDEV_SAMP, SUM, VAR_POP and VAR_SAMP.";
 
 const FRAMES: &str = "Write RANGE INTERVAL '1' MINUTE PRECEDING or ROWS 10 PRECEDING.";
+
+/// True for a function of sliding windows that the planner knows under no name of its own.
+pub(super) fn needs_over(name: &str) -> bool {
+    name == "row_number" || FUNCTIONS.iter().any(|(written, planned)| *written == name && planned.starts_with('$'))
+}
 
 /// A window of a WINDOW clause.
 #[derive(Clone)]
@@ -260,7 +266,8 @@ impl Functions<'_, '_> {
             return self.row_number(function);
         }
         let Some((_, planned)) = FUNCTIONS.iter().find(|(name, _)| function.name.to_string() == *name) else {
-            return Err(Box::new(problem(format!("{written} cannot have OVER")).hint(AVAILABLE)));
+            let hint = if is_model(&written) { over_streams(&written) } else { AVAILABLE.to_owned() };
+            return Err(Box::new(problem(format!("{written} cannot have OVER")).hint(hint)));
         };
         let window = self.window_of(function);
         // What was wrong with the name has been reported.

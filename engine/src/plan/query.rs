@@ -8,10 +8,10 @@ use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{
     CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider, SchemaProvider, TableProvider,
 };
-use datafusion::common::DataFusionError;
+use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::execution::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::optimizer::{Optimizer, OptimizerContext};
@@ -35,7 +35,7 @@ use super::window_table::{WindowCalls, WindowTablePlanner, prepare_windows};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::runtime::clock::EventTime;
 use crate::settings::Settings;
-use crate::sql::Query;
+use crate::sql::{Query, parse_own_query};
 use crate::types::{ROWTIME, SqlType};
 
 /// Columns of every stream that a query may read, ROWTIME last, by the stream's name.
@@ -91,7 +91,8 @@ pub async fn plan_stream_query(
     let explain = |error: DataFusionError| fail(place_at_call(explain_error(&error, streams), &written));
     name_by_text(&mut explicit, &query.item_texts);
     let windows = prepare_windows(&mut explicit)?;
-    let (functions, mut warnings) = prepare_table_functions(&mut explicit)?;
+    let value_of = |expr: &ast::Expr| constant_value(expr, state, &settings, now);
+    let (functions, mut warnings) = prepare_table_functions(&mut explicit, &value_of)?;
     let joins = prepare_joins(&mut explicit, streams, &tables, &settings)?;
     warnings.extend(query.warnings.iter().cloned());
     warnings.extend(resolve_windows(&mut explicit, &settings)?);
@@ -184,6 +185,20 @@ pub(super) async fn plan_of_streams(
     let statement = DataFusionStatement::Statement(Box::new(ast::Statement::Query(Box::new(query.clone()))));
     let none = (ReferenceTables::new(), StreamJoins::default(), TableFunctions::default(), WindowCalls::default());
     state_with(state, streams, none.0, none.1, none.2, none.3).statement_to_plan(statement).await
+}
+
+/// The value of an expression that reads nothing; None if it has none, or cannot be computed.
+fn constant_value(expr: &ast::Expr, state: &SessionState, settings: &Settings, now: EventTime) -> Option<ScalarValue> {
+    let mut query = parse_own_query("SELECT NULL FROM NOTHING")?;
+    let SetExpr::Select(select) = query.body.as_mut() else { return None };
+    select.from.clear();
+    select.projection = vec![SelectItem::UnnamedExpr(expr.clone())];
+    // Everything that is named is at hand: planning does not wait.
+    let plan = logical_plan(query, state, &StreamSchemas::new(), settings, now).now_or_never()?.ok()?;
+    match &plan.expressions().first()?.clone().unalias() {
+        Expr::Literal(value, _) => Some(value.clone()),
+        _ => None,
+    }
 }
 
 /// Every table of the session.

@@ -1,19 +1,28 @@
-//! The items of a select list as they are written, for the names of columns: `SELECT STREAM price * 2 …`.
+//! The items of select lists as they are written, for the names of columns: `SELECT STREAM price * 2 …`.
+
+use std::collections::BTreeMap;
 
 use super::token::Token;
+use crate::diagnostic::Position;
 
-/// The texts between SELECT and FROM of the query `tokens`, on one line each; none if it starts with something else.
-pub(super) fn item_texts(tokens: &[Token], text: &str) -> Vec<String> {
-    let Some((first, rest)) = tokens.split_first() else { return Vec::new() };
-    if !first.is_word("SELECT") {
-        return Vec::new();
-    }
+/// The items of each select list, by the place of its SELECT.
+pub(crate) type ItemTexts = BTreeMap<Position, Vec<String>>;
+
+/// The texts of all select lists of the query `tokens`.
+pub(super) fn item_texts(tokens: &[Token], text: &str) -> ItemTexts {
+    let selects = tokens.iter().enumerate().filter(|(_, token)| token.is_word("SELECT"));
+    selects.map(|(place, select)| (select.span.start, list_texts(&tokens[place + 1..], text))).collect()
+}
+
+/// The texts of the items at the begin of `rest`, which end with FROM or the parenthesis around, on one line each.
+fn list_texts(rest: &[Token], text: &str) -> Vec<String> {
     let skipped = rest.iter().take_while(|token| ["STREAM", "DISTINCT", "ALL"].iter().any(|word| token.is_word(word))).count();
     let mut depth = 0;
     let end = rest.iter().position(|token| {
         depth += i32::from(token.is_symbol("(")) - i32::from(token.is_symbol(")"));
-        depth == 0 && token.is_word("FROM")
+        depth < 0 || depth == 0 && token.is_word("FROM")
     });
+    depth = 0;
     let list = &rest[skipped..end.unwrap_or(rest.len()).max(skipped)];
     let items = list.split(|token| {
         depth += i32::from(token.is_symbol("(")) - i32::from(token.is_symbol(")"));

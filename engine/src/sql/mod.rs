@@ -26,6 +26,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 pub(crate) use ddl::PARAMETERS;
+pub(crate) use item_text::ItemTexts;
 pub use literal::{Interval, sql_type_of_ast};
 pub(crate) use query::{CURSOR, JOIN_WINDOW, NAMED_CAST, OF_CURSOR, STAGGER, WINDOWS, WITHIN};
 pub use statement::*;

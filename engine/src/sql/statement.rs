@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::item_text::ItemTexts;
 use crate::connector::options::OptionEntry;
 use crate::diagnostic::{Diagnostic, Script, Span};
 use crate::types::SqlType;
@@ -265,8 +266,8 @@ pub struct Query {
     pub stream: bool,
     /// From its first to its last word.
     pub span: Span,
-    /// The items of the first select list as they are written.
-    pub item_texts: Vec<String>,
+    /// The items of select lists as they are written.
+    pub(crate) item_texts: ItemTexts,
     /// What may not be meant.
     pub warnings: Vec<Diagnostic>,
 }

@@ -21,7 +21,8 @@ impl ForestOptions {
             None | Some(ScalarValue::Boolean(Some(false))) => {}
             Some(ScalarValue::Boolean(Some(true))) => options.explanation = Explanation::Directionality,
             Some(other) => {
-                return plan_err!("withDirectionality of {} is {other}, it must be TRUE or FALSE", options.function());
+                let (function, shown) = (options.function(), shown(other));
+                return plan_err!("withDirectionality of {function} is {shown}, it must be TRUE or FALSE");
             }
         }
         Self::try_from_numbers(options, ARGUMENTS.len() + 1, arguments)
@@ -47,8 +48,8 @@ impl HotspotsOptions {
     pub fn try_from_arguments(arguments: &[ScalarValue]) -> Result<Self> {
         let [window_size, scan_radius, points_min] = arguments else {
             return plan_err!(
-                "{FUNCTION} takes a cursor, windowSize, scanRadius and minimumNumberOfPointsInAHotspot; \
-                 behind the cursor there are {} arguments",
+                "{FUNCTION} takes three arguments behind the first, windowSize, scanRadius and \
+                 minimumNumberOfPointsInAHotspot; there are {}",
                 arguments.len()
             );
         };
@@ -68,7 +69,7 @@ fn integer(function: &str, name: &str, range: &str, argument: &ScalarValue) -> R
     {
         return Ok(value);
     }
-    plan_err!("{name} of {function} is {argument}, it must be an integer, {range}")
+    plan_err!("{name} of {function} is {}, it must be an integer, {range}", shown(argument))
 }
 
 fn double(function: &str, name: &str, argument: &ScalarValue) -> Result<f64> {
@@ -77,7 +78,23 @@ fn double(function: &str, name: &str, argument: &ScalarValue) -> Result<f64> {
     {
         return Ok(value);
     }
-    plan_err!("{name} of {function} is {argument}, it must be a number, more than 0")
+    plan_err!("{name} of {function} is {}, it must be a number, more than 0", shown(argument))
+}
+
+/// A constant as it is written in SQL, so that `'100'`, `100.0` and `100` differ.
+pub(crate) fn shown(argument: &ScalarValue) -> String {
+    match argument {
+        ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) | ScalarValue::LargeUtf8(Some(text)) => {
+            format!("'{}'", text.replace('\'', "''"))
+        }
+        ScalarValue::Float64(Some(value)) => format!("{value:?}"),
+        ScalarValue::Float32(Some(value)) => format!("{value:?}"),
+        ScalarValue::Boolean(Some(value)) => value.to_string().to_uppercase(),
+        decimal if decimal.data_type().is_decimal() => {
+            decimal.cast_to(&DataType::Utf8).map_or_else(|_| decimal.to_string(), |text| text.to_string())
+        }
+        other => other.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -119,6 +136,11 @@ mod tests {
             forest(&[ScalarValue::from(2.5)]),
             "numberOfTrees of RANDOM_CUT_FOREST is 2.5, it must be an integer, 1 to 1000",
         );
+        // A number in another form is told from the number that it looks like.
+        check_error(forest(&[ScalarValue::from(100.0)]), "numberOfTrees of RANDOM_CUT_FOREST is 100.0, it must be an integer");
+        check_error(forest(&[ScalarValue::from("1'0")]), "numberOfTrees of RANDOM_CUT_FOREST is '1''0', it must be an integer");
+        check_error(forest(&[ScalarValue::Decimal128(Some(1000), 4, 1)]), "is 100.0, it must be an integer");
+        check_error(forest(&[ScalarValue::from(true)]), "is TRUE, it must be an integer");
         check_error(forest(&[ScalarValue::Int32(None)]), "is NULL, it must be an integer, 1 to 1000");
         check_error(forest(&integers(&[1, 20, 20])), "subSampleSize of RANDOM_CUT_FOREST is 20, it must be less than timeDecay");
         check_error(
@@ -138,11 +160,14 @@ mod tests {
             (ScalarValue::from(1000i64), ScalarValue::Decimal128(Some(2), 1, 1), ScalarValue::from(17i32));
         let options = hotspots(&[window.clone(), radius.clone(), points.clone()]).expect("in range");
         assert_eq!(options, HotspotsOptions { window_size: 1000, scan_radius: 0.2, points_min: 17 });
-        check_error(hotspots(&[window.clone(), radius.clone()]), "behind the cursor there are 2 arguments");
+        check_error(
+            hotspots(&[window.clone(), radius.clone()]),
+            "behind the first, windowSize, scanRadius and minimumNumberOfPointsInAHotspot; there are 2",
+        );
         check_error(hotspots(&[window.clone(), points.clone(), radius.clone()]), "must be an integer, 2 to windowSize");
         check_error(
             hotspots(&[window.clone(), ScalarValue::from("x"), points.clone()]),
-            "scanRadius of HOTSPOTS is x, it must be a number",
+            "scanRadius of HOTSPOTS is 'x', it must be a number",
         );
         check_error(
             hotspots(&[window, ScalarValue::from(-1.0), points]),

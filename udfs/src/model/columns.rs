@@ -1,8 +1,9 @@
 //! The numeric columns of a relation, as rows of DOUBLE.
 //!
-//! Numeric are TINYINT, SMALLINT, INTEGER, BIGINT, REAL, FLOAT and DOUBLE; other columns play no part. DECIMAL is refused
-//! (kda-sql-reference.md §5.11), for it would be skipped in silence otherwise. A row with NULL, NaN or an infinite value in
-//! a numeric column cannot be used: a model neither learns nor judges it.
+//! Numeric are TINYINT, SMALLINT, INTEGER, BIGINT, REAL, FLOAT and DOUBLE, and the whole numbers without a sign and halves that
+//! DataFusion has beside them; other columns play no part. DECIMAL is refused (kda-sql-reference.md §5.11), for it would be
+//! skipped in silence otherwise. A row with NULL, NaN or an infinite value in a numeric column cannot be used: a model neither
+//! learns nor judges it.
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
@@ -37,13 +38,11 @@ impl Columns {
         for (place, field) in schema.fields().iter().enumerate() {
             let name = field.name();
             match field.data_type() {
-                DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 | DataType::Float32 | DataType::Float64 => {
-                    columns.push((place, name.clone()));
-                }
+                number if number.is_integer() || number.is_floating() => columns.push((place, name.clone())),
                 decimal if decimal.is_decimal() => {
                     return plan_err!(
                         "{function} cannot use column \"{name}\": DECIMAL is not a supported type, \
-                         use CAST(\"{name}\" AS DOUBLE) in the cursor"
+                         use CAST(\"{name}\" AS DOUBLE)"
                     );
                 }
                 _ => {}
@@ -51,7 +50,7 @@ impl Columns {
         }
         match columns.len() {
             1..=COLUMNS_MAX => Ok(Self { columns }),
-            count => plan_err!("{function} needs 1 to {COLUMNS_MAX} numeric columns, the cursor has {count}"),
+            count => plan_err!("{function} needs 1 to {COLUMNS_MAX} numeric columns, there are {count}"),
         }
     }
 
@@ -114,4 +113,43 @@ fn usable_rows(array: &ArrayRef) -> Option<NullBuffer> {
     }
     let finite = NullBuffer::new(BooleanBuffer::collect_bool(values.len(), |row| values[row].is_finite()));
     NullBuffer::union(array.nulls(), Some(&finite))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Float16Array, Float32Array, Int8Array, StringArray, UInt8Array, UInt64Array};
+    use arrow::datatypes::{Float16Type, Int64Type};
+
+    use super::*;
+
+    #[test]
+    fn every_type_of_number_is_a_column() {
+        let half = cast(&Int8Array::from(vec![3, 4]), &DataType::Float16).expect("small numbers");
+        let half: Float16Array = half.as_primitive::<Float16Type>().clone();
+        let columns: [(&str, ArrayRef); 6] = [
+            ("text", Arc::new(StringArray::from(vec!["a", "b"]))),
+            ("tiny", Arc::new(Int8Array::from(vec![Some(-1), None]))),
+            ("byte", Arc::new(UInt8Array::from(vec![255, 0]))),
+            ("long", Arc::new(UInt64Array::from(vec![1 << 63, 0]))),
+            ("half", Arc::new(half)),
+            ("real", Arc::new(Float32Array::from(vec![0.5, 1.5]))),
+        ];
+        let batch = RecordBatch::try_from_iter(columns).expect("equal lengths");
+        let columns = Columns::try_new("F", &batch.schema()).expect("numbers");
+        assert_eq!(columns.names().collect::<Vec<_>>(), ["tiny", "byte", "long", "half", "real"]);
+        let rows = columns.read(&batch).expect("a batch of the relation");
+        // The second row has a NULL.
+        assert_eq!(rows.values, [-1.0, 255.0, (1u64 << 63) as f64, 3.0, 0.5]);
+        assert_eq!(rows.spread(2).collect::<Vec<_>>(), [Some(0), None]);
+    }
+
+    #[test]
+    fn a_decimal_is_refused() {
+        let number = cast(&arrow::array::PrimitiveArray::<Int64Type>::from(vec![1]), &DataType::Decimal128(9, 2)).expect("fits");
+        let batch = RecordBatch::try_from_iter([("price", number)]).expect("one column");
+        let error = Columns::try_new("F", &batch.schema()).expect_err("a DECIMAL").to_string();
+        assert!(error.contains("F cannot use column \"price\": DECIMAL is not a supported type, use CAST"), "{error}");
+    }
 }

@@ -3,7 +3,7 @@
 //! A model takes the batches of one relation in order and gives a column or two for each. It knows nothing of SQL or
 //! streams; the engine wraps it in an operator.
 
-mod arguments;
+pub(crate) mod arguments;
 mod bytes;
 mod columns;
 pub mod forest;
@@ -36,4 +36,7 @@ pub trait Model: Send {
 
     /// Bytes held.
     fn memory_size(&self) -> usize;
+
+    /// About how many bytes more a row can need; 0 once the model is as large as it gets.
+    fn growth(&self) -> usize;
 }

@@ -19,11 +19,12 @@ use arrow::record_batch::RecordBatch;
 use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::function::{ExpressionArgs, PartitionEvaluatorArgs, WindowUDFFieldArgs};
 use datafusion::logical_expr::window_doc_sections::DOC_SECTION_ANALYTICAL;
-use datafusion::logical_expr::{Documentation, PartitionEvaluator, Signature, Volatility, WindowUDFImpl};
+use datafusion::logical_expr::{Documentation, PartitionEvaluator, Signature, TypeSignature, Volatility, WindowUDFImpl};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::Literal;
+use datafusion::physical_expr::expressions::{Column, Literal};
 
 use crate::model::Model;
+use crate::model::arguments::shown;
 use crate::model::forest::{Explanation, ForestOptions, RandomCutForest, Scoring};
 use crate::model::hotspots::{Hotspots, HotspotsOptions};
 
@@ -44,16 +45,25 @@ impl Models {
         }
     }
 
+    /// The name in messages, as the models' options call it.
+    fn title(self) -> &'static str {
+        match self {
+            Self::Forest => "RANDOM_CUT_FOREST",
+            Self::ForestWithExplanation => "RANDOM_CUT_FOREST_WITH_EXPLANATION",
+            Self::Hotspots => "HOTSPOTS",
+        }
+    }
+
     /// A model of rows of `schema`.
     fn build(self, constants: &[ScalarValue], schema: &Schema) -> Result<Box<dyn Model>> {
         let options = match self {
             Self::Hotspots => return Ok(Box::new(Hotspots::try_new(HotspotsOptions::try_from_arguments(constants)?, schema)?)),
             Self::Forest => {
-                let (constants, seed, scoring) = with_options(constants, 4)?;
+                let (constants, seed, scoring) = self.with_options(constants, 4)?;
                 ForestOptions { seed, scoring, ..ForestOptions::try_from_arguments(constants)? }
             }
             Self::ForestWithExplanation => {
-                let (constants, seed, scoring) = with_options(constants, 5)?;
+                let (constants, seed, scoring) = self.with_options(constants, 5)?;
                 ForestOptions { seed, scoring, ..ForestOptions::try_from_explanation_arguments(constants)? }
             }
         };
@@ -72,35 +82,35 @@ impl Models {
             }
         })
     }
-}
 
-/// The seed and the scoring, which may stand behind `count` other constants.
-fn with_options(constants: &[ScalarValue], count: usize) -> Result<(&[ScalarValue], u64, Scoring)> {
-    let (others, options) = constants.split_at(constants.len().min(count));
-    let seed = match options.first() {
-        None => ForestOptions::default().seed,
-        // Queries without STREAM have KDA's types too: a whole number may be an INTEGER.
-        Some(ScalarValue::Int64(Some(seed @ 0..))) => *seed as u64,
-        Some(ScalarValue::Int32(Some(seed @ 0..))) => *seed as u64,
-        Some(other) => return plan_err!("seed is {other}, it must be an integer of at least 0"),
-    };
-    let scoring = match options.get(1) {
-        None => Scoring::default(),
-        Some(value) => {
-            let named = value.try_as_str().flatten().and_then(|text| Scoring::NAMES.into_iter().find(|(name, _)| *name == text));
-            let Some((_, scoring)) = named else {
-                return plan_err!(
-                    "scoring is {value}, it must be {}",
-                    Scoring::NAMES.map(|(name, _)| format!("'{name}'")).join(" or ")
-                );
-            };
-            scoring
+    /// The seed and the scoring, which may stand behind `count` other constants.
+    fn with_options(self, constants: &[ScalarValue], count: usize) -> Result<(&[ScalarValue], u64, Scoring)> {
+        let function = self.title();
+        let (others, options) = constants.split_at(constants.len().min(count));
+        let seed = match options.first() {
+            None => ForestOptions::default().seed,
+            // Queries without STREAM have KDA's types too: a whole number may be an INTEGER.
+            Some(ScalarValue::Int64(Some(seed @ 0..))) => *seed as u64,
+            Some(ScalarValue::Int32(Some(seed @ 0..))) => *seed as u64,
+            Some(other) => return plan_err!("seed of {function} is {}, it must be an integer of at least 0", shown(other)),
+        };
+        let scoring = match options.get(1) {
+            None => Scoring::default(),
+            Some(value) => {
+                let named =
+                    value.try_as_str().flatten().and_then(|text| Scoring::NAMES.into_iter().find(|(name, _)| *name == text));
+                let Some((_, scoring)) = named else {
+                    let known = Scoring::NAMES.map(|(name, _)| format!("'{name}'")).join(" or ");
+                    return plan_err!("scoring of {function} is {}, it must be {known}", shown(value));
+                };
+                scoring
+            }
+        };
+        if let Some(more) = options.get(2) {
+            return plan_err!("{} stands behind scoring, which is the last argument of {function}", shown(more));
         }
-    };
-    if let Some(more) = options.get(2) {
-        return plan_err!("{more} stands behind scoring, which is the last argument");
+        Ok((others, seed, scoring))
     }
-    Ok((others, seed, scoring))
 }
 
 /// A function of a model.
@@ -112,16 +122,22 @@ pub(super) struct ModelFunction {
 
 impl ModelFunction {
     pub(super) fn new(models: Models) -> Self {
-        Self { models, signature: Signature::variadic_any(Volatility::Immutable) }
+        // That an argument is missing is said by `schema`.
+        let any = vec![TypeSignature::VariadicAny, TypeSignature::Nullary];
+        Self { models, signature: Signature::one_of(any, Volatility::Immutable) }
     }
 
     /// The columns that the first argument holds.
     fn schema(&self, arguments: &[FieldRef]) -> Result<Schema> {
+        let function = self.models.title();
         match arguments.first() {
-            None => plan_err!("{} needs a number or a struct of numbers", self.models.name()),
+            None => plan_err!("{function} needs a number or a struct of numbers"),
             Some(first) => {
                 let fields = match first.data_type() {
                     DataType::Struct(fields) => fields.clone(),
+                    decimal if decimal.is_decimal() => {
+                        return plan_err!("{function} cannot use a DECIMAL, CAST the first argument AS DOUBLE");
+                    }
                     _ => Fields::from(vec![Arc::clone(first)]),
                 };
                 // A struct that is NULL has NULL in every column.
@@ -156,15 +172,20 @@ impl WindowUDFImpl for ModelFunction {
     }
 
     fn partition_evaluator(&self, arguments: PartitionEvaluatorArgs) -> Result<Box<dyn PartitionEvaluator>> {
+        let function = self.models.title();
         let constant = |(number, expr): (usize, &Arc<dyn PhysicalExpr>)| match expr.downcast_ref::<Literal>() {
             Some(literal) => Ok(literal.value().clone()),
-            None => plan_err!("argument {} of {} must be a constant, it is {expr}", number + 1, self.models.name()),
+            None => plan_err!("argument {} of {function} must be a constant", number + 1),
         };
         let constants = arguments.input_exprs().iter().enumerate().skip(1).map(constant).collect::<Result<Vec<_>>>()?;
         if arguments.ignore_nulls() {
-            return plan_err!("{} has no IGNORE NULLS: rows with NULL leave no trace anyway", self.models.name());
+            return plan_err!("{function} has no IGNORE NULLS: rows with NULL leave no trace anyway");
         }
-        let schema = Arc::new(self.schema(arguments.input_fields())?);
+        let mut schema = self.schema(arguments.input_fields())?;
+        if is_computed(arguments.input_exprs().first()) && !is_struct(arguments.input_fields().first()) {
+            schema = Schema::new(vec![schema.field(0).clone().with_name(COMPUTED)]);
+        }
+        let schema = Arc::new(schema);
         // Wrong constants are found now, when the query is planned.
         self.models.build(&constants, &schema)?;
         Ok(Box::new(ModelEvaluator { models: self.models, constants, schema }))
@@ -214,6 +235,19 @@ impl WindowUDFImpl for ModelFunction {
             Models::Hotspots => &HOTSPOTS,
         })
     }
+}
+
+/// What an explanation calls a number that is no column: the name that DataFusion gives it says nothing.
+const COMPUTED: &str = "value";
+
+fn is_computed(expr: Option<&Arc<dyn PhysicalExpr>>) -> bool {
+    // What stands in a query several times, DataFusion computes once, as a column.
+    let column = |expr: &Arc<dyn PhysicalExpr>| Some(expr.downcast_ref::<Column>()?.name().to_owned());
+    expr.and_then(column).is_none_or(|name| name.starts_with("__common_expr"))
+}
+
+fn is_struct(field: Option<&FieldRef>) -> bool {
+    field.is_some_and(|field| matches!(field.data_type(), DataType::Struct(_)))
 }
 
 const COLUMNS: &str = "A number, or a struct of 1 to 30 numbers; fields of other types play no part.";

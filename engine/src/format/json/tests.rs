@@ -482,6 +482,10 @@ fn refuses_to_encode_other_types() {
     let schema: SchemaRef = Arc::new(Schema::new(vec![Field::new("A", DataType::UInt64, true)]));
     let error = JsonEncoder::try_new(&schema).err().unwrap();
     assert_eq!((error.kind(), error.message()), (ErrorKind::Config, "column \"A\" has the type UInt64, which cannot be written"));
+    let record = DataType::Struct(vec![Field::new("x", DataType::Int64, true), Field::new("y", DataType::Int64, true)].into());
+    let error = JsonEncoder::try_new(&Arc::new(Schema::new(vec![Field::new("A", record, true)]))).err().unwrap();
+    assert_eq!(error.message(), "column \"A\" is a record of x, y, which cannot be written");
+    assert!(error.hint().unwrap().contains("SELECT q.\"A\".\"x\""), "{error}");
     let mut encoder = JsonEncoder::try_new(&Arc::new(Schema::new(vec![SqlType::Integer.field("A", true)]))).unwrap();
     let batch = decoder(&[SqlType::BigInt]).decode(b"{}", &mut Vec::new()).unwrap();
     let error = encoder.encode(&batch, &mut Vec::new()).unwrap_err();

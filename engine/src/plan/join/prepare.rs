@@ -7,6 +7,7 @@
 //! | `a OVER (…), b` | `(a CROSS JOIN b) AS "$join0"` |
 //! | `a OVER (…) JOIN b ON c JOIN d ON e` | `((a JOIN b ON c) AS "$join0" JOIN d ON e) AS "$join1"` |
 //! | `USING (k)`, `NATURAL`, with tables too | `ON a.k = b.k`; `k` alone is `a.k` or, if only `b` is kept, `b.k` or either |
+//! | `(SELECT …)` without a name | `(SELECT …) AS "$relation0"` |
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -29,6 +30,9 @@ use crate::types::{ROWTIME, is_declared};
 /// Begins the names of joined streams.
 const JOIN: &str = "$join";
 
+/// Begins the names of queries and table functions in FROM that the query does not name.
+const UNNAMED: &str = "$relation";
+
 /// True for the name of a join of streams.
 pub(in crate::plan) fn is_stream_join(name: &str) -> bool {
     name.starts_with(JOIN)
@@ -45,7 +49,7 @@ pub(in crate::plan) fn prepare_joins(
     settings: &Settings,
 ) -> Result<StreamJoins, Vec<Diagnostic>> {
     let (joins, names, depths, problems) = (StreamJoins::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut prepare = Prepare { streams, tables, settings, joins, names, depths, problems };
+    let mut prepare = Prepare { streams, tables, settings, joins, names, depths, unnamed: 0, problems };
     // The visitor never breaks off.
     let _ = query.visit(&mut prepare);
     if prepare.problems.is_empty() { Ok(prepare.joins) } else { Err(prepare.problems) }
@@ -60,6 +64,8 @@ struct Prepare<'a> {
     names: Vec<NamedWindowDefinition>,
     /// How many names there were before each SELECT around.
     depths: Vec<usize>,
+    /// Queries in FROM that were given a name.
+    unnamed: usize,
     problems: Vec<Diagnostic>,
 }
 
@@ -69,6 +75,9 @@ impl VisitorMut for Prepare<'_> {
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         self.depths.push(self.names.len());
         self.names.extend(select.named_window.iter().cloned());
+        if select.from.len() > 1 || select.from.iter().any(joins_relations) {
+            select.from.iter_mut().for_each(|table| self.name_queries(table));
+        }
         self.commas(select);
         let mut using = Vec::new();
         let mut joined = false;
@@ -98,6 +107,21 @@ impl Prepare<'_> {
     fn has_stream(&self, table: &TableWithJoins) -> bool {
         let joined = table.joins.iter().map(|join| &join.relation);
         std::iter::once(&table.relation).chain(joined).any(|factor| self.is_stream(factor))
+    }
+
+    /// Queries beside other relations get a name if they have none: `*` is written out by the names of relations, and a
+    /// query without one would hand on the names of those inside it.
+    fn name_queries(&mut self, table: &mut TableWithJoins) {
+        for factor in std::iter::once(&mut table.relation).chain(table.joins.iter_mut().map(|join| &mut join.relation)) {
+            match factor {
+                TableFactor::NestedJoin { table_with_joins, .. } => self.name_queries(table_with_joins),
+                TableFactor::Derived { alias: alias @ None, .. } => {
+                    *alias = Some(alias_of(&format!("{UNNAMED}{}", self.unnamed)));
+                    self.unnamed += 1;
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Commas between several streams become CROSS JOINs.
@@ -205,8 +229,7 @@ impl Prepare<'_> {
                 None
             }
         };
-        let alias = TableAlias { explicit: true, name: Ident::with_quote('"', name), columns: Vec::new(), at: None };
-        (nested(TableWithJoins { relation: left, joins: vec![join] }, Some(alias)), joined)
+        (nested(TableWithJoins { relation: left, joins: vec![join] }, Some(alias_of(name))), joined)
     }
 
     /// What a side of a join is made of, and where its window stands.
@@ -344,6 +367,18 @@ pub(super) fn preserved(join: &JoinOperator) -> (bool, bool) {
         FullOuter(_) => (true, true),
         _ => (false, false),
     }
+}
+
+/// True if `table` has more than one relation.
+fn joins_relations(table: &TableWithJoins) -> bool {
+    match &table.relation {
+        TableFactor::NestedJoin { table_with_joins, .. } if table.joins.is_empty() => joins_relations(table_with_joins),
+        _ => !table.joins.is_empty(),
+    }
+}
+
+fn alias_of(name: &str) -> TableAlias {
+    TableAlias { explicit: true, name: Ident::with_quote('"', name), columns: Vec::new(), at: None }
 }
 
 fn nested(table: TableWithJoins, alias: Option<TableAlias>) -> TableFactor {

@@ -1,11 +1,13 @@
 //! The arguments of a table function behind its cursor: constants, the columns of PARTITION BY, options with a name.
 
+use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Spanned, UnaryOperator, Value, ValueWithSpan,
 };
 
 use crate::diagnostic::{Diagnostic, Span};
+use crate::plan::constant_text::as_written;
 
 /// A call of a table function as it is written, without the cursor.
 pub(super) struct Written {
@@ -16,6 +18,8 @@ pub(super) struct Written {
     pub(super) positional: Vec<ScalarValue>,
     /// Places of the positional arguments.
     pub(super) places: Vec<Span>,
+    /// The positional arguments as they are written.
+    exprs: Vec<Expr>,
     /// Columns of PARTITION BY.
     pub(super) partition: Vec<Ident>,
     /// `name => value`, names in upper case.
@@ -31,8 +35,8 @@ pub(super) enum Constant {
 }
 
 impl Written {
-    /// Reads `"$F"("$PARTITION"(k), 100, "$SEED"(7))`.
-    pub(super) fn try_new(function: &Function) -> Result<Self, Diagnostic> {
+    /// Reads `"$F"("$PARTITION"(k), 100, "$SEED"(7))`; `value_of` computes constants.
+    pub(super) fn try_new(function: &Function, value_of: &dyn Fn(&Expr) -> Option<ScalarValue>) -> Result<Self, Diagnostic> {
         let ident = function.name.0.last().and_then(|part| part.as_ident());
         let Some(ident) = ident.filter(|ident| ident.value.starts_with('$')) else {
             return Err(Diagnostic::error("TABLESAMPLE is not supported").at(function.span()));
@@ -42,6 +46,7 @@ impl Written {
             span: ident.span.into(),
             positional: Vec::new(),
             places: Vec::new(),
+            exprs: Vec::new(),
             partition: Vec::new(),
             named: Vec::new(),
         };
@@ -61,8 +66,12 @@ impl Written {
                 }
                 Some((_, call, name)) => {
                     let name = Ident { value: name.value[1..].to_owned(), ..name.clone() };
+                    if written.named.iter().any(|(other, _)| other.value == name.value) {
+                        let problem = format!("option {} is given twice", name.value.to_lowercase());
+                        return Err(Diagnostic::error(problem).at(name.span));
+                    }
                     match expressions(call)?.as_slice() {
-                        [value] => written.named.push((name, constant(value)?)),
+                        [value] => written.named.push((name, constant(value, value_of)?)),
                         _ => return Err(Diagnostic::error(format!("{} needs one value", name.value)).at(name.span)),
                     }
                 }
@@ -71,19 +80,22 @@ impl Written {
                     return Err(problem.hint("Write the arguments without names first."));
                 }
                 None => {
-                    let Constant::Scalar(value) = constant(argument)? else { return Err(not_constant(argument)) };
+                    let Constant::Scalar(value) = constant(argument, value_of)? else { return Err(not_constant(argument)) };
                     written.positional.push(value);
                     written.places.push(argument.span().into());
+                    written.exprs.push(argument.clone());
                 }
             }
         }
         Ok(written)
     }
 
-    /// A problem of the positional argument at `place`, or of the whole call if there is none.
+    /// A problem of the positional argument at `place`, or of the whole call if there is none. The message says `… is …, it must …`.
     pub(super) fn problem(&self, place: Option<usize>, message: impl Into<String>) -> Diagnostic {
         let span = place.and_then(|place| self.places.get(place)).copied().unwrap_or(self.span);
-        Diagnostic::error(message).at(span)
+        let message = message.into();
+        let argument = place.and_then(|place| self.exprs.get(place));
+        Diagnostic::error(argument.map(|argument| as_written(&message, argument)).unwrap_or(message)).at(span)
     }
 }
 
@@ -109,9 +121,9 @@ fn not_constant(argument: &Expr) -> Diagnostic {
         .hint("Write a number, a text in single quotes, TRUE or FALSE.")
 }
 
-fn constant(argument: &Expr) -> Result<Constant, Diagnostic> {
-    let scalar = match argument {
-        Expr::Nested(inner) => return constant(inner),
+fn constant(argument: &Expr, value_of: &dyn Fn(&Expr) -> Option<ScalarValue>) -> Result<Constant, Diagnostic> {
+    let literal = match argument {
+        Expr::Nested(inner) => return constant(inner, value_of),
         Expr::Value(ValueWithSpan { value, .. }) => match value {
             Value::Number(text, _) => number(text),
             Value::SingleQuotedString(text) => Some(ScalarValue::from(text.as_str())),
@@ -119,26 +131,39 @@ fn constant(argument: &Expr) -> Result<Constant, Diagnostic> {
             Value::Null => Some(ScalarValue::Null),
             _ => None,
         },
-        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => match constant(expr)? {
-            Constant::Scalar(value) => value.arithmetic_negate().ok(),
-            Constant::Milliseconds(ms) => return Ok(Constant::Milliseconds(-ms)),
-        },
-        // `1e-3` is rewritten as a CAST of its text.
-        Expr::Cast { expr, .. } => match constant(expr)? {
-            Constant::Scalar(ScalarValue::Utf8(Some(text))) => text.parse().ok().map(|value| ScalarValue::Float64(Some(value))),
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => match expr.as_ref() {
+            Expr::Value(ValueWithSpan { value: Value::Number(text, _), .. }) => {
+                number(text).and_then(|value| value.arithmetic_negate().ok())
+            }
             _ => None,
         },
-        Expr::Interval(interval) => {
-            let text = match interval.value.as_ref() {
-                Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }) => text.as_str(),
-                _ => "",
-            };
-            let milliseconds = text.strip_suffix(" milliseconds").and_then(|text| text.parse().ok());
-            return milliseconds.map(Constant::Milliseconds).ok_or_else(|| not_constant(argument));
-        }
         _ => None,
     };
-    scalar.map(Constant::Scalar).ok_or_else(|| not_constant(argument))
+    // Anything else that reads no column is computed.
+    match literal.or_else(|| value_of(argument)) {
+        Some(value) => Ok(plain(value)),
+        None => Err(not_constant(argument)),
+    }
+}
+
+/// One type for all integers, for all texts and for all times between two instants.
+fn plain(value: ScalarValue) -> Constant {
+    let interval = match &value {
+        ScalarValue::IntervalMonthDayNano(Some(interval)) if interval.months == 0 => {
+            Some(i64::from(interval.days) * 86_400_000 + interval.nanoseconds / 1_000_000)
+        }
+        ScalarValue::DurationMillisecond(Some(ms)) => Some(*ms),
+        _ => None,
+    };
+    if let Some(ms) = interval {
+        return Constant::Milliseconds(ms);
+    }
+    let data_type = match &value {
+        integer if integer.data_type().is_integer() => DataType::Int64,
+        ScalarValue::Utf8View(_) | ScalarValue::LargeUtf8(_) => DataType::Utf8,
+        _ => return Constant::Scalar(value),
+    };
+    Constant::Scalar(value.cast_to(&data_type).unwrap_or(value))
 }
 
 fn number(text: &str) -> Option<ScalarValue> {

@@ -39,7 +39,8 @@ pub(in crate::plan) struct Rank {
     pub(super) by: Vec<(String, SortOptions)>,
     /// Place of the column's name.
     pub(super) span: Span,
-    pub(super) rank_column: Option<String>,
+    /// The name of the rank with its place.
+    pub(super) rank_column: Option<(String, Span)>,
     pub(super) descending: bool,
     pub(super) rows_max: Option<usize>,
 }
@@ -184,7 +185,7 @@ fn group_rank(written: &Written) -> Result<Rank, Diagnostic> {
     Ok(Rank {
         by: vec![(text(written, 0, "rankByColumnName")?, SortOptions { descending, nulls_first: descending })],
         span: written.places[0],
-        rank_column: Some(text(written, 1, "rankOutColumnName")?),
+        rank_column: Some((text(written, 1, "rankOutColumnName")?, written.places[1])),
         descending: direction(written, 3, "outputOrder")?,
         rows_max: (rows_max > 0).then_some(rows_max as usize),
     })

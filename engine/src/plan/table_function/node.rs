@@ -5,6 +5,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use arrow::datatypes::FieldRef;
 use datafusion::common::plan_err;
 use datafusion::common::{
     DFSchema, DFSchemaRef, DataFusionError, Diagnostic, Location, Result, Span as PlanSpan, TableReference,
@@ -47,7 +48,13 @@ impl TableFunction {
                 let partition = partition.as_ref().map(|partition| partition_options(partition, input.schema())).transpose()?;
                 let plan = ModelPlan { function: function.clone(), partition, input: columns };
                 // Fails for columns that the model cannot use.
-                plan.build().map_err(|error| at(error, *span))?;
+                plan.build().map_err(|error| {
+                    let hint = match error.message().contains("CAST") {
+                        true => "Write the CAST in the cursor.",
+                        false => "Columns of PARTITION BY and of other types do not count.",
+                    };
+                    at(error, *span, Some(hint.to_owned()))
+                })?;
                 Function::Model(plan)
             }
             Call::Rank(rank) => Function::Rank(rank_plan(rank, input.schema())?),
@@ -58,6 +65,7 @@ impl TableFunction {
         };
         let relation = TableReference::bare(name);
         let own = columns.fields().iter().skip(input.schema().fields().len());
+        check_names(input.schema(), own.clone(), &call)?;
         let of_input = input.schema().iter().map(|(relation, field)| (relation.cloned(), field.clone()));
         let fields = of_input.chain(own.map(|field| (Some(relation.clone()), field.clone()))).collect();
         let schema = Arc::new(DFSchema::new_with_metadata(fields, Default::default())?);
@@ -78,11 +86,28 @@ impl TableFunction {
     }
 }
 
-fn at(error: DataFusionError, span: Span) -> DataFusionError {
+/// Fails if the cursor has a column that the function adds.
+fn check_names<'a>(cursor: &DFSchema, mut own: impl Iterator<Item = &'a FieldRef>, call: &Call) -> Result<()> {
+    let is_taken = |field: &&FieldRef| cursor.fields().iter().any(|of_cursor| of_cursor.name() == field.name());
+    let Some(name) = own.find(is_taken).map(|field| field.name()) else { return Ok(()) };
+    let (span, hint) = match call {
+        Call::Model { span, .. } => (*span, format!("Give it another name in the cursor: SELECT STREAM …, {name} AS {name}_1.")),
+        Call::Rank(rank) => {
+            (rank.rank_column.as_ref().map_or(rank.span, |(_, span)| *span), "Give the rank another name.".to_owned())
+        }
+    };
+    let error = plan_err!("the cursor already has a column {name}");
+    error.map_err(|error| at(error, span, Some(hint)))
+}
+
+fn at(error: DataFusionError, span: Span, hint: Option<String>) -> DataFusionError {
     let location = |position: crate::diagnostic::Position| Location { line: position.line, column: position.column };
     let span = PlanSpan::new(location(span.start), location(span.end));
-    let message = error.message().into_owned();
-    error.with_diagnostic(Diagnostic::new_error(message, Some(span)))
+    let mut diagnostic = Diagnostic::new_error(error.message().into_owned(), Some(span));
+    if let Some(hint) = hint {
+        diagnostic.add_help(hint, None);
+    }
+    error.with_diagnostic(diagnostic)
 }
 
 /// Place of a column of the cursor.
@@ -93,7 +118,7 @@ fn column(name: &str, span: Span, cursor: &DFSchema) -> Result<usize> {
         None => {
             let columns = names().collect::<Vec<_>>().join(", ");
             let error = plan_err!("column \"{name}\" does not exist in the cursor, whose columns are {columns}");
-            error.map_err(|error| at(error, span))
+            error.map_err(|error| at(error, span, None))
         }
     }
 }
@@ -114,7 +139,7 @@ fn rank_plan(rank: &Rank, cursor: &DFSchema) -> Result<GroupRankPlan> {
         rank_by: rank_by.collect::<Result<_>>()?,
         descending: rank.descending,
         rows_max: rank.rows_max,
-        rank_column: rank.rank_column.clone(),
+        rank_column: rank.rank_column.as_ref().map(|(name, _)| name.clone()),
         rowtime,
         input: without_metadata(cursor.as_arrow()),
     })

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use datafusion::common::ScalarValue;
 use sqlparser::ast::{
     Expr, Ident, Query, SetExpr, TableAlias, TableFactor, TableSampleKind, VisitMut, VisitorMut, visit_expressions_mut,
 };
@@ -18,21 +19,26 @@ use crate::sql::{CURSOR, parse_own_query};
 /// The calls of a query, by the names of their cursors.
 pub(in crate::plan) type TableFunctions = BTreeMap<String, Arc<Call>>;
 
-/// Names the cursors of `query` and reads their functions. Returns them with warnings, or what is wrong.
-pub(in crate::plan) fn prepare_table_functions(query: &mut Query) -> Result<(TableFunctions, Vec<Diagnostic>), Vec<Diagnostic>> {
-    let mut prepare = Prepare { functions: TableFunctions::new(), warnings: Vec::new(), problems: Vec::new() };
+/// Names the cursors of `query` and reads their functions, whose arguments `value_of` computes. Returns them with warnings, or
+/// what is wrong.
+pub(in crate::plan) fn prepare_table_functions(
+    query: &mut Query,
+    value_of: &dyn Fn(&Expr) -> Option<ScalarValue>,
+) -> Result<(TableFunctions, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let mut prepare = Prepare { value_of, functions: TableFunctions::new(), warnings: Vec::new(), problems: Vec::new() };
     // The visitor never breaks off.
     let _ = query.visit(&mut prepare);
     if prepare.problems.is_empty() { Ok((prepare.functions, prepare.warnings)) } else { Err(prepare.problems) }
 }
 
-struct Prepare {
+struct Prepare<'a> {
+    value_of: &'a dyn Fn(&Expr) -> Option<ScalarValue>,
     functions: TableFunctions,
     warnings: Vec<Diagnostic>,
     problems: Vec<Diagnostic>,
 }
 
-impl VisitorMut for Prepare {
+impl VisitorMut for Prepare<'_> {
     type Break = ();
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
@@ -41,7 +47,7 @@ impl VisitorMut for Prepare {
             && let Some(TableSampleKind::BeforeTableAlias(sample) | TableSampleKind::AfterTableAlias(sample)) = sample.take()
             && let Some(Expr::Function(function)) = sample.quantity.map(|quantity| quantity.value)
         {
-            let meaning = Written::try_new(&function).and_then(|written| meaning_of(&written, &mut self.warnings));
+            let meaning = Written::try_new(&function, self.value_of).and_then(|written| meaning_of(&written, &mut self.warnings));
             let call = match meaning {
                 Ok(Meaning::Function(call)) => Some(call),
                 Ok(Meaning::CountDistinct { column, seconds }) => {

@@ -44,6 +44,21 @@ pub(super) fn parse_tokens(out: Vec<TokenWithSpan>, tokens: &[Token], text: &str
     Err(Box::new(describe(error, tokens, text, end)))
 }
 
+/// Fails unless `out` is one expression; `tokens` are those that it was made of, and the one that ends it.
+pub(super) fn check_expression(out: Vec<TokenWithSpan>, tokens: &[Token], text: &str) -> Result<(), Box<Diagnostic>> {
+    let mut parser = Parser::new(&KdaDialect).with_recursion_limit(RECURSION_MAX).with_tokens_with_locations(out);
+    let end = tokens.last().map_or_else(Span::default, |last| last.span);
+    parser.parse_expr().map_err(|error| Box::new(describe(error, tokens, text, end)))?;
+    let next = parser.peek_token();
+    if next.token == SqlToken::EOF {
+        return Ok(());
+    }
+    let span = Span::from(next.span);
+    let found = tokens.iter().find(|token| token.span.start == span.start);
+    let found = found.map_or_else(|| format!("\"{}\"", next.token), |token| quote(text, token));
+    Err(Box::new(Diagnostic::error(format!("unexpected {found}")).at(span).label("expected an operator, a comma or )")))
+}
+
 /// Words sqlparser's error; `end` is where it is when the tokens ended too early.
 pub(super) fn describe(error: ParserError, tokens: &[Token], text: &str, end: Span) -> Diagnostic {
     let message = match error {

@@ -10,6 +10,8 @@
 
 use sqlparser::tokenizer::Token as SqlToken;
 
+use super::INLINE_DEPTH_MAX;
+use super::grammar::check_expression;
 use super::rewriter::{Rewriter, keyword, quoted};
 use crate::diagnostic::Diagnostic;
 use crate::sql::cursor::{behind, quote};
@@ -27,6 +29,8 @@ pub(crate) const OF_CURSOR: [&str; 6] = [
     "RANDOM_CUT_FOREST_WITH_EXPLANATION",
     "TOP_K_ITEMS_TUMBLING",
 ];
+
+type Checked<T> = Result<T, Box<Diagnostic>>;
 
 /// How the rows of a table are judged instead.
 fn over_tables(function: &str) -> Option<String> {
@@ -55,16 +59,24 @@ impl<'a> Rewriter<'a> {
             self.skip_group();
             return true;
         }
-        let end = self.group_end(self.at + 2);
+        let (start, end) = (self.at, self.group_end(self.at + 2));
         self.at += 1;
         self.symbol("(", open);
         self.push_all([keyword("SELECT"), SqlToken::Mul, keyword("FROM")], name);
         self.at += 3;
         let query_end = self.group_end(self.at);
+        if let Err(problem) = self.check_cursor() {
+            self.report(*problem);
+            self.at = start;
+            self.skip_group();
+            return true;
+        }
         self.run_to(query_end);
         let carrier = [keyword("AS"), quoted(CURSOR), keyword("TABLESAMPLE"), SqlToken::LParen];
         self.push_all(carrier.into_iter().chain([quoted(&format!("${name_text}")), SqlToken::LParen]), name);
-        self.arguments(end.saturating_sub(1));
+        if let Err(problem) = self.arguments(end.saturating_sub(1)) {
+            self.report(*problem);
+        }
         self.push_all([SqlToken::RParen, SqlToken::RParen], name);
         self.at = end;
         match self.peek(0) {
@@ -81,6 +93,20 @@ impl<'a> Rewriter<'a> {
             }
         }
         true
+    }
+
+    /// Fails if the parenthesis of a CURSOR, which comes next, holds no query.
+    fn check_cursor(&self) -> Checked<()> {
+        let Some(first) = self.peek(1) else { return Ok(()) };
+        if first.is_word("SELECT") || first.is_word("WITH") || first.is_symbol("(") {
+            return Ok(());
+        }
+        let stream = match first.kind {
+            TokenKind::Word(_) | TokenKind::Quoted(_) => &self.text[first.range.clone()],
+            _ => "stream",
+        };
+        let problem = Diagnostic::error("a CURSOR needs a query").at(first.span).label("expected SELECT STREAM");
+        Err(Box::new(problem.hint(format!("Write CURSOR(SELECT STREAM * FROM {stream})."))))
     }
 
     /// Reports a call behind `table` that has no cursor, or is of no function.
@@ -100,47 +126,113 @@ impl<'a> Rewriter<'a> {
     }
 
     /// The arguments behind the cursor, up to `end`; names become functions of one argument.
-    fn arguments(&mut self, end: usize) {
-        let mut is_first = true;
-        if self.peek_is_word(0, "PARTITION") && self.peek_is_word(1, "BY") {
-            let partition = &self.tokens[self.at];
-            self.at += 2;
-            self.push_all([quoted("$PARTITION"), SqlToken::LParen], partition);
-            // Several columns stand in parentheses, as the comma ends the argument.
-            let (inner, after) = match self.peek_is_symbol(0, "(") {
-                true => (self.at + 1..self.group_end(self.at).min(end) - 1, self.group_end(self.at).min(end)),
-                false => (self.at..self.argument_end(end), self.argument_end(end)),
-            };
-            self.at = inner.start;
-            self.run_to(inner.end);
-            self.at = after;
-            self.push(SqlToken::RParen, partition);
-            is_first = false;
-        }
+    fn arguments(&mut self, end: usize) -> Checked<()> {
+        let mut is_first = !self.partition_by(end)?;
         while self.at < end {
             let comma = &self.tokens[self.at];
             if !comma.is_symbol(",") {
-                let found = quote(self.text, comma);
-                self.report(Diagnostic::error(format!("unexpected {found}")).at(comma.span).label("expected , or )"));
-                return;
+                let problem = Diagnostic::error(format!("unexpected {}", quote(self.text, comma))).at(comma.span);
+                return Err(Box::new(problem.label("expected , or )")));
             }
             self.at += 1;
+            let argument_end = self.argument_end(end);
+            if self.at == argument_end {
+                let problem = Diagnostic::error("an argument is missing").at(comma.span);
+                return Err(Box::new(problem.label("expected an argument behind this comma")));
+            }
+            if self.peek_is_word(0, "PARTITION") && self.peek_is_word(1, "BY") {
+                let problem = Diagnostic::error("PARTITION BY behind a comma").at(self.tokens[self.at].span);
+                return Err(Box::new(
+                    problem.hint("It belongs to the cursor: CURSOR(…) PARTITION BY key, and then the arguments."),
+                ));
+            }
             if !std::mem::take(&mut is_first) {
                 self.push(SqlToken::Comma, comma);
             }
             self.end_expression();
-            let argument_end = self.argument_end(end);
-            let option = self.peek(0).filter(|_| self.peek_is_symbol(1, "=") && self.peek_is_symbol(2, ">"));
-            match option.and_then(|option| Some((option, option.word()?))) {
-                Some((option, name)) => {
-                    self.at += 3;
-                    self.push_all([quoted(&format!("${name}")), SqlToken::LParen], option);
-                    self.run_to(argument_end);
-                    self.push(SqlToken::RParen, option);
-                }
-                None => self.run_to(argument_end),
-            }
+            self.argument(argument_end)?;
         }
+        Ok(())
+    }
+
+    /// PARTITION BY behind the cursor, if it is there: several columns with or without parentheses.
+    fn partition_by(&mut self, end: usize) -> Checked<bool> {
+        if !(self.peek_is_word(0, "PARTITION") && self.peek_is_word(1, "BY")) {
+            return Ok(false);
+        }
+        let partition = &self.tokens[self.at];
+        self.at += 2;
+        self.push_all([quoted("$PARTITION"), SqlToken::LParen], partition);
+        let has_group = self.peek_is_symbol(0, "(");
+        let group_end = self.group_end(self.at).min(end);
+        self.at += usize::from(has_group);
+        let last = if has_group { group_end - 1 } else { end };
+        loop {
+            let key_end = self.argument_end(last);
+            if self.at == key_end {
+                let problem = Diagnostic::error("PARTITION BY without a column").at(partition.span);
+                return Err(Box::new(problem.hint("Write CURSOR(…) PARTITION BY key.")));
+            }
+            self.expression(key_end)?;
+            // Without parentheses the columns end where the constants begin.
+            if self.at >= last || !(has_group || self.is_column(self.at + 1, end)) {
+                break;
+            }
+            self.push(SqlToken::Comma, partition);
+            self.at += 1;
+        }
+        self.at += usize::from(has_group);
+        self.push(SqlToken::RParen, partition);
+        Ok(true)
+    }
+
+    /// True if the argument at `start` is the name of a column.
+    fn is_column(&self, start: usize, end: usize) -> bool {
+        const CONSTANTS: [&str; 4] = ["TRUE", "FALSE", "UNKNOWN", "NULL"];
+        let rest = &self.tokens[start.min(end)..end];
+        let argument = rest.split(|token| token.is_symbol(",")).next().unwrap_or_default();
+        let is_name = |token: &Token| match &token.kind {
+            TokenKind::Word(word) => !CONSTANTS.contains(&word.as_str()),
+            kind => matches!(kind, TokenKind::Quoted(_)),
+        };
+        let is_path = |(place, token): (usize, &Token)| if place % 2 == 0 { is_name(token) } else { token.is_symbol(".") };
+        argument.len() % 2 == 1 && argument.iter().enumerate().all(is_path)
+    }
+
+    /// A constant, or an option as in `seed => 7`, up to `end`.
+    fn argument(&mut self, end: usize) -> Checked<()> {
+        let first = &self.tokens[self.at];
+        let name = match &first.kind {
+            TokenKind::Word(name) => Some(name.clone()),
+            TokenKind::Quoted(name) => Some(name.to_uppercase()),
+            _ => None,
+        };
+        let Some(name) = name.filter(|_| self.peek_is_symbol(1, "=") && self.peek_is_symbol(2, ">")) else {
+            return self.expression(end);
+        };
+        self.at += 3;
+        if self.at >= end {
+            let problem = Diagnostic::error(format!("option {} has no value", name.to_lowercase())).at(first.span);
+            return Err(Box::new(problem));
+        }
+        self.push_all([quoted(&format!("${name}")), SqlToken::LParen], first);
+        self.expression(end)?;
+        self.push(SqlToken::RParen, first);
+        Ok(())
+    }
+
+    /// Rewrites the tokens up to `end`, which must be one expression: the parser of the whole query would take its end for that
+    /// of the cursor, and say that something is wrong there.
+    fn expression(&mut self, end: usize) -> Checked<()> {
+        let (start, out) = (self.at, self.out.len());
+        self.run_to(end);
+        self.at = end;
+        let tokens = &self.tokens[start..self.tokens.len().min(end + 1)];
+        let depth = tokens.iter().filter(|token| token.is_symbol("(")).count();
+        if !self.problems.is_empty() || depth > INLINE_DEPTH_MAX {
+            return Ok(());
+        }
+        check_expression(self.out[out..].to_vec(), tokens, self.text)
     }
 
     /// The end of the argument that begins here: the next comma outside parentheses, or `end`.

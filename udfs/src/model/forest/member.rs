@@ -62,4 +62,9 @@ impl Member {
     pub(super) fn size(&self) -> usize {
         self.tree.size() + self.sample.size() + size_of::<Random>()
     }
+
+    /// Bytes that the next point needs.
+    pub(super) fn growth(&self) -> usize {
+        if self.sample.is_full() { 0 } else { self.tree.size_of_point() + Sample::SIZE_OF_POINT }
+    }
 }

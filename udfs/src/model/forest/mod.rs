@@ -175,6 +175,12 @@ impl Model for RandomCutForest {
     fn memory_size(&self) -> usize {
         size_of::<Self>() + self.tables.size() + self.shingles.size() + self.members.iter().map(Member::size).sum::<usize>()
     }
+
+    fn growth(&self) -> usize {
+        // Arrays double when they grow.
+        let growth = |member: &Member| 2 * member.growth();
+        self.members.iter().map(growth).sum()
+    }
 }
 
 /// One block of points on its way through all trees.

@@ -21,6 +21,9 @@ pub(super) struct Sample {
 }
 
 impl Sample {
+    /// Bytes of a point: its key and its leaf.
+    pub(super) const SIZE_OF_POINT: usize = size_of::<f64>() + size_of::<u16>();
+
     pub(super) fn new(capacity: usize, time_decay: u32) -> Self {
         Self { capacity, decay: 1.0 / f64::from(time_decay), keys: Vec::new(), leaves: Vec::new(), next: 0 }
     }

@@ -379,9 +379,9 @@ fn errors_name_the_argument_its_value_and_its_range() {
     let decimal = error(default(), vec![Field::new("price", DataType::Decimal128(10, 2), true)]);
     assert!(decimal.contains("column \"price\"") && decimal.contains("CAST(\"price\" AS DOUBLE)"), "{decimal}");
     let none = error(default(), vec![Field::new("t", DataType::Utf8, true)]);
-    assert!(none.contains("RANDOM_CUT_FOREST needs 1 to 30 numeric columns, the cursor has 0"), "{none}");
+    assert!(none.contains("RANDOM_CUT_FOREST needs 1 to 30 numeric columns, there are 0"), "{none}");
     let many = error(default(), (0..31).map(|column| Field::new(format!("c{column}"), DataType::Int8, true)).collect());
-    assert!(many.contains("the cursor has 31"), "{many}");
+    assert!(many.contains("there are 31"), "{many}");
 }
 
 #[test]

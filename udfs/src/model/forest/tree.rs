@@ -293,6 +293,11 @@ impl Tree {
             + (self.sides.capacity() + self.boxes.capacity() + self.points.capacity() + self.union.capacity()) * size_of::<f32>()
             + (self.free_inner.capacity() + self.free_leaves.capacity()) * size_of::<u16>()
     }
+
+    /// Bytes of a point: its leaf, and the node and the box above.
+    pub(super) fn size_of_point(&self) -> usize {
+        size_of::<Inner>() + size_of::<Leaf>() + (1 + 2 * self.stride + self.dimensions) * size_of::<f32>()
+    }
 }
 
 /// Where the cut falls when it parts `point` from a box: its dimension, its place, and the side of it the point is on

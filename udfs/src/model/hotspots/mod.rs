@@ -131,4 +131,9 @@ impl Model for Hotspots {
     fn memory_size(&self) -> usize {
         size_of::<Self>() + self.window.size() + self.clusters.size() + self.text.capacity()
     }
+
+    /// The window is there from the start; a text is small beside it.
+    fn growth(&self) -> usize {
+        0
+    }
 }

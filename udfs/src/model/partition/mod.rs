@@ -307,4 +307,9 @@ impl<M: Model + Clone> Model for Partitioned<M> {
         let map = self.places.capacity() * 2 * size_of::<(Arc<[u8]>, u32)>();
         size_of::<Self>() + self.empty.memory_size() + self.bytes + map + self.recency.size()
     }
+
+    /// That of a row with a new key, whose model reserves more than its first row needs.
+    fn growth(&self) -> usize {
+        self.empty.memory_size() + 2 * self.empty.growth() + size_of::<Option<Entry<M>>>()
+    }
 }

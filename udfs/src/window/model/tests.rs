@@ -132,17 +132,25 @@ async fn a_struct_that_is_null_leaves_no_trace() {
 #[tokio::test]
 async fn wrong_calls_are_found_when_the_query_is_planned() {
     for (call, message) in [
-        ("random_cut_forest()", "random_cut_forest"),
-        ("random_cut_forest(host)", "needs 1 to 30 numeric columns, the cursor has 0"),
-        ("random_cut_forest(CAST(cpu AS DECIMAL(9, 2)))", "DECIMAL is not a supported type"),
+        ("random_cut_forest()", "RANDOM_CUT_FOREST needs a number or a struct of numbers"),
+        ("random_cut_forest(host)", "needs 1 to 30 numeric columns, there are 0"),
+        ("random_cut_forest(CAST(cpu AS DECIMAL(9, 2)) * 2)", "cannot use a DECIMAL, CAST the first argument AS DOUBLE"),
+        (
+            "random_cut_forest(named_struct('a', CAST(cpu AS DECIMAL(9, 2))))",
+            "RANDOM_CUT_FOREST cannot use column \"a\": DECIMAL is not a supported type, use CAST(\"a\" AS DOUBLE)",
+        ),
         ("random_cut_forest(cpu, 0)", "numberOfTrees of RANDOM_CUT_FOREST is 0, it must be 1 to 1000"),
-        ("random_cut_forest(cpu, t)", "argument 2 of random_cut_forest must be a constant"),
-        ("random_cut_forest(cpu, 100, 256, 1000, 1, -1)", "seed is -1"),
-        ("random_cut_forest(cpu, 100, 256, 1000, 1, 1, 1)", "scoring is 1, it must be 'service' or 'library'"),
+        ("random_cut_forest(cpu, t)", "argument 2 of RANDOM_CUT_FOREST must be a constant"),
+        ("random_cut_forest(cpu, 100, 256, 1000, 1, -1)", "seed of RANDOM_CUT_FOREST is -1"),
+        (
+            "random_cut_forest(cpu, 100, 256, 1000, 1, 1, 1)",
+            "scoring of RANDOM_CUT_FOREST is 1, it must be 'service' or 'library'",
+        ),
         ("random_cut_forest(cpu, 100, 256, 1000, 1, 1, 'library', 1)", "1 stands behind scoring"),
         ("random_cut_forest(cpu) IGNORE NULLS", "IGNORE NULLS"),
         ("random_cut_forest_with_explanation(cpu, 100, 256, 1000, 1, 1)", "it must be TRUE or FALSE"),
-        ("hotspots(cpu, 100)", "behind the cursor there are 1 arguments"),
+        ("random_cut_forest(cpu, '100')", "numberOfTrees of RANDOM_CUT_FOREST is '100', it must be an integer"),
+        ("hotspots(cpu, 100)", "three arguments behind the first"),
     ] {
         let planned = match session().sql(&format!("SELECT {call} OVER (ORDER BY t) FROM metrics")).await {
             Ok(frame) => frame.create_physical_plan().await.map(|_| ()),
@@ -151,4 +159,31 @@ async fn wrong_calls_are_found_when_the_query_is_planned() {
         let error = planned.expect_err(call).to_string();
         assert!(error.contains(message), "{call}: {error}");
     }
+}
+
+#[tokio::test]
+async fn constants_are_computed() {
+    let plain = query("SELECT random_cut_forest(cpu, 10, 32) OVER (ORDER BY t) AS score FROM metrics ORDER BY t");
+    let computed =
+        query("SELECT random_cut_forest(cpu, +5 + 5, CAST(32 AS INT)) OVER (ORDER BY t) AS score FROM metrics ORDER BY t");
+    let (plain, computed) = (plain.await.expect("planned"), computed.await.expect("planned"));
+    assert_eq!(plain.column(0), computed.column(0));
+}
+
+#[tokio::test]
+async fn explanations_name_columns() {
+    let last = |sql: &'static str| async move {
+        let rows = query(sql).await.expect("planned");
+        rows.column(0).as_string::<i32>().value(599).split(':').next().unwrap_or_default().to_owned()
+    };
+    let named =
+        "SELECT random_cut_forest_with_explanation(cpu, 5, 10) OVER (ORDER BY t)['ANOMALY_EXPLANATION'] FROM metrics ORDER BY t";
+    assert_eq!(last(named).await, r#"{"cpu""#);
+    let computed = "SELECT random_cut_forest_with_explanation(cpu * 2, 5, 10) OVER (ORDER BY t)['ANOMALY_EXPLANATION'] FROM metrics ORDER BY t";
+    assert_eq!(last(computed).await, r#"{"value""#);
+    // The same number twice is computed once.
+    let common = "SELECT e['ANOMALY_EXPLANATION'] FROM (
+        SELECT t, random_cut_forest_with_explanation(cpu * 2, 5, 10) OVER (ORDER BY t) AS e,
+               random_cut_forest(cpu * 2, 5, 10) OVER (ORDER BY t) AS s FROM metrics) WHERE s >= 0 ORDER BY t";
+    assert_eq!(last(common).await, r#"{"value""#);
 }

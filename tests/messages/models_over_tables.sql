@@ -1,0 +1,25 @@
+-- Calls of the models over a table that are refused say where and why.
+CREATE TABLE "T" ("t" TIMESTAMP, "host" VARCHAR(4), "x" DOUBLE, "y" DOUBLE, "n" INTEGER) WITH (connector = 'file', path = 'slt/table_functions/data/readings.csv');
+SELECT hotspots(struct("x", "y"), 99, 2.5, 10) OVER (ORDER BY "t") FROM "T";
+SELECT hotspots("x", 100, 0, 10) OVER (ORDER BY "t") FROM "T";
+SELECT hotspots("x", 100, 2.5, 101) OVER (ORDER BY "t") FROM "T";
+SELECT hotspots("x", 100) OVER (ORDER BY "t") FROM "T";
+SELECT random_cut_forest("x", 0) OVER (ORDER BY "t") FROM "T";
+SELECT random_cut_forest("x", '100') OVER (ORDER BY "t") FROM "T";
+SELECT random_cut_forest("x", 100.0) OVER (ORDER BY "t") FROM "T";
+SELECT random_cut_forest("x", 1e2) OVER (ORDER BY "t") FROM "T";
+SELECT random_cut_forest("x", 100, "n") OVER (ORDER BY "t") FROM "T";
+SELECT random_cut_forest("x", 100, 256, 100000, 1, -1) OVER (ORDER BY "t") FROM "T";
+SELECT random_cut_forest("x", 100, 256, 100000, 1, 1, 'libary') OVER (ORDER BY "t") FROM "T";
+SELECT random_cut_forest_with_explanation("x", 100, 256, 100000, 1, 'yes') OVER (ORDER BY "t") FROM "T";
+SELECT random_cut_forest("host") OVER (ORDER BY "t") FROM "T";
+SELECT random_cut_forest("n" * 2.5, 100) OVER (ORDER BY "t") FROM "T";
+SELECT random_cut_forest(CAST("n" AS DECIMAL(9, 2)), 100) OVER (ORDER BY "t") FROM "T";
+SELECT random_cut_forest(named_struct('n', CAST("n" AS DECIMAL(9, 2)))) OVER (ORDER BY "t") FROM "T";
+SELECT random_cut_forest() OVER (ORDER BY "t") FROM "T";
+SELECT random_cut_forest("x") FROM "T";
+SELECT row_number() FROM "T";
+SELECT random_cut_forest("x", 0) OVER (ORDER BY "t"), random_cut_forest("y", 0) OVER (ORDER BY "t") FROM "T";
+SELECT STREAM random_cut_forest("price") FROM "S";
+SELECT STREAM random_cut_forest("price") OVER (ROWS 5 PRECEDING) FROM "S";
+SELECT STREAM LAG("price"), EXP_AVG("price", INTERVAL '1' MINUTE) FROM "S";
