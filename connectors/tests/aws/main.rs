@@ -6,6 +6,7 @@
 mod firehose;
 mod firehose_source;
 mod http;
+mod http_to_firehose;
 mod job;
 mod kinesis_sink;
 mod kinesis_source;
