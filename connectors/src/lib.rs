@@ -31,6 +31,8 @@ pub mod http;
 pub mod kinesis;
 pub mod lambda;
 mod parquet;
+#[cfg(test)]
+mod rules;
 pub mod stdin;
 pub mod stdout;
 pub mod storage;

@@ -3,6 +3,7 @@
 //! The first test installs the servers (`scripts/test-servers`, needs Node and Python). Where these tools are missing the
 //! tests say so and do nothing, except in CI, where that is a failure.
 
+mod conformance;
 mod firehose;
 mod firehose_source;
 mod http;
@@ -14,6 +15,7 @@ mod lambda;
 mod leases;
 mod s3;
 mod servers;
+mod switch;
 
 /// The servers start and answer: what every other test relies on.
 #[tokio::test]
