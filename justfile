@@ -34,6 +34,10 @@ docs-options:
 example name:
     cd sql-examples/{{name}} && xargs -d '\n' cargo run --quiet -p kinesql -- < command
 
+# AWS on this machine, until Ctrl-C; `just local-aws --run` runs the example in sql-examples-aws. See docs/local-aws.md.
+local-aws *args:
+    exec scripts/local-aws {{args}}
+
 # kinesql beside DataFusion and DuckDB: `just bench`, or one part: `just bench files --rows 1000000`.
 bench *args:
     cargo build --release -p kinesql -p kinesql-benches
