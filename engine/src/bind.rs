@@ -122,13 +122,14 @@ impl Binder<'_> {
         let name = &statement.name;
         self.check_new_stream(name, statement.or_replace)?;
         let plan = match &statement.query {
+            Some(query) if statement.columns.is_empty() => Some(self.plan(query).await?.without_rowtime()),
             Some(query) => Some(self.plan(query).await?),
             None => None,
         };
         let schema = match &plan {
             Some(plan) if statement.columns.is_empty() => {
                 let schema = stream_schema_of(plan);
-                check_names_differ(name, &schema)?;
+                check_columns_of_query(name, &schema)?;
                 schema
             }
             _ => {
@@ -775,12 +776,30 @@ fn from_error(error: &Error) -> Diagnostic {
     }
 }
 
-/// Checks that no two columns of a stream that is made of a query have one name, as `*` over a join can give them.
-fn check_names_differ(stream: &Name, schema: &Schema) -> Result<(), Problems> {
+/// Checks the columns of a stream that is made of a query: no two have one name, as `*` over a join can give them, and each has
+/// a type that can be declared.
+fn check_columns_of_query(stream: &Name, schema: &Schema) -> Result<(), Problems> {
     let mut names = BTreeSet::new();
-    let Some(twice) = schema.fields().iter().find(|field| !names.insert(field.name())) else { return Ok(()) };
-    let problem = Diagnostic::error(format!("stream \"{}\" would have two columns named \"{}\"", stream.value, twice.name()));
-    Err(vec![problem.at(stream.span).hint("List the columns instead of *, and give one of the two another name with AS.")])
+    if let Some(twice) = schema.fields().iter().find(|field| !names.insert(field.name())) {
+        let problem = Diagnostic::error(format!("stream \"{}\" would have two columns named \"{}\"", stream.value, twice.name()));
+        let hint = "List the columns instead of *, and give one of the two another name with AS.";
+        return Err(vec![problem.at(stream.span).hint(hint)]);
+    }
+    if let Some(field) = schema.fields().iter().find(|field| SqlType::of_field(field).is_none()) {
+        let what = match field.data_type() {
+            DataType::Null => "has no type: it is always NULL",
+            DataType::Struct(_) => "is a record, which a stream cannot have",
+            DataType::Interval(_) | DataType::Duration(_) => "is an interval, which a stream cannot have",
+            _ => "has a type that a stream cannot have",
+        };
+        let problem = Diagnostic::error(format!("column \"{}\" of stream \"{}\" {what}", field.name(), stream.value));
+        let hint = match field.data_type() {
+            DataType::Struct(_) => "Select its fields: t.r.COLUMN1 is one of the record r of a derived table t.",
+            _ => "Convert it, such as with CAST(… AS VARCHAR(20)).",
+        };
+        return Err(vec![problem.at(stream.span).hint(hint)]);
+    }
+    Ok(())
 }
 
 /// The values, or an error for the first name that comes twice.

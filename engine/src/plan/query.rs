@@ -29,7 +29,7 @@ use super::names::check_names;
 use super::over::resolve_windows;
 use super::physical::{NO_ROWTIME, OperatorSpec, PlanNode, plan_operators};
 use super::rowtime::{Carrier, make_explicit};
-use super::rules::{kda_rules, literals, subqueries};
+use super::rules::{kda_rules, literals, steps, subqueries};
 use super::table_function::{TableFunctionPlanner, TableFunctions, prepare_table_functions};
 use super::window_table::{WindowCalls, WindowTablePlanner, prepare_windows};
 use crate::diagnostic::{Diagnostic, Span};
@@ -133,6 +133,18 @@ pub async fn plan_stream_query(
 }
 
 impl QueryPlan {
+    /// Without a column for ROWTIME, which every stream has anyway.
+    pub fn without_rowtime(mut self) -> Self {
+        let place = self.columns.iter().position(|column| *column == self.rowtime);
+        if let Some(place) = place {
+            if self.item_spans.len() == self.columns.len() {
+                self.item_spans.remove(place);
+            }
+            self.columns.remove(place);
+        }
+        self
+    }
+
     /// What may not be meant, for a query that is shown; those of a pump come with its insert.
     pub fn warnings(&self) -> &[Diagnostic] {
         &self.warnings
@@ -173,7 +185,9 @@ fn optimize(
     let context = OptimizerContext::new_with_config_options(state.config_options().clone()).with_query_execution_start_time(now);
     // Only rules that keep streams streams: no reordering, no limits.
     let rules = Optimizer::with_rules(vec![Arc::new(SimplifyExpressions::new()), Arc::new(OptimizeProjections::new())]);
-    rules.optimize(plan, &context, |_, _| {})
+    let plan = rules.optimize(plan, &context, |_, _| {})?;
+    steps::check(&plan)?;
+    Ok(plan)
 }
 
 /// The plan of a query of streams alone, as DataFusion makes it.

@@ -4,49 +4,147 @@
 //! `^ $ \A \z \b \B`, the flags `i m s x`. Translated: `\d \w \s` and POSIX classes are ASCII as in Java; `\Q…\E`, `\h \v \R`,
 //! octal, `\cX`, `\uXXXX`, `\p{IsX}`. The dot stops at `\r` and `\n`. `$` and `\Z` mean the very end of the text, where Java
 //! also stops before a last line break.
-//! Refused by name, because matching them is not linear: back references, look-ahead, look-behind, atomic groups, possessive
-//! repetition, `\G`, `\X`.
+//! Refused by name: `\X`, the flags `d u U`, Unicode blocks.
+//!
+//! Back references, look-ahead, look-behind, atomic groups, possessive repetition and `\G` are not of linear time: a pattern
+//! with one of them is matched by the crate `fancy-regex`, by trying, and fails the row when a million tries were in vain.
 
 use std::fmt::Write;
 use std::iter::Peekable;
+use std::ops::Range;
 use std::str::Chars;
 
-use regex::Regex;
+use regex::CaptureLocations;
 
 use super::pattern_cache::PatternCache;
 
 /// Patterns that match anywhere in the text.
-pub(super) static FIND: PatternCache<Regex> = PatternCache::new(|pattern, _| find(pattern));
+pub(super) static FIND: PatternCache<JavaRegex> = PatternCache::new(|pattern, _| find(pattern));
 /// Patterns that match the whole text.
-pub(super) static WHOLE: PatternCache<Regex> = PatternCache::new(|pattern, _| {
+pub(super) static WHOLE: PatternCache<JavaRegex> = PatternCache::new(|pattern, _| {
     // Alone first: `a)(b` must not close the group around it.
     find(pattern)?;
-    compile(&format!("\\A(?:{})\\z", translate(pattern)?), pattern)
+    let (translated, backtracks) = translate(pattern)?;
+    compile(&format!("\\A(?:{translated})\\z"), backtracks, pattern)
 });
+
+/// A compiled pattern.
+pub(super) enum JavaRegex {
+    /// It is matched in linear time.
+    Linear(regex::Regex),
+    /// It is matched by trying.
+    Backtracking(Box<fancy_regex::Regex>),
+}
+
+/// Where the groups of a match are; group 0 is the whole match.
+pub(super) enum Groups {
+    Linear(CaptureLocations),
+    Backtracking(Vec<Option<(usize, usize)>>),
+}
+
+impl Groups {
+    /// Start and end of a group in the text; None if it took no part in the match.
+    pub fn get(&self, group: usize) -> Option<(usize, usize)> {
+        match self {
+            Groups::Linear(groups) => groups.get(group),
+            Groups::Backtracking(groups) => groups.get(group).copied().flatten(),
+        }
+    }
+}
+
+impl JavaRegex {
+    /// Space for [`JavaRegex::captures_at`].
+    pub fn groups(&self) -> Groups {
+        match self {
+            JavaRegex::Linear(regex) => Groups::Linear(regex.capture_locations()),
+            JavaRegex::Backtracking(regex) => Groups::Backtracking(vec![None; regex.captures_len()]),
+        }
+    }
+
+    /// How many groups there are, the whole match included.
+    pub fn captures_len(&self) -> usize {
+        match self {
+            JavaRegex::Linear(regex) => regex.captures_len(),
+            JavaRegex::Backtracking(regex) => regex.captures_len(),
+        }
+    }
+
+    /// The number of a group that has a name.
+    pub fn group_named(&self, name: &str) -> Option<usize> {
+        match self {
+            JavaRegex::Linear(regex) => regex.capture_names().position(|group| group == Some(name)),
+            JavaRegex::Backtracking(regex) => regex.capture_names().position(|group| group == Some(name)),
+        }
+    }
+
+    /// The first match at `at` or behind it. `groups` come from [`JavaRegex::groups`]. An error says that it takes too long.
+    pub fn captures_at(&self, text: &str, at: usize, groups: &mut Groups) -> Result<Option<Range<usize>>, String> {
+        match (self, groups) {
+            (JavaRegex::Linear(regex), Groups::Linear(groups)) => {
+                Ok(regex.captures_read_at(groups, text, at).map(|whole| whole.range()))
+            }
+            (JavaRegex::Backtracking(regex), Groups::Backtracking(groups)) => {
+                let Some(found) = regex.captures_from_pos(text, at).map_err(|error| took_too_long(regex, &error))? else {
+                    return Ok(None);
+                };
+                for (place, group) in groups.iter_mut().enumerate() {
+                    *group = found.get(place).map(|part| (part.start(), part.end()));
+                }
+                Ok(groups[0].map(|(from, to)| from..to))
+            }
+            _ => Err("the groups are those of another regular expression".to_owned()),
+        }
+    }
+
+    /// The first match in the text. An error says that it takes too long.
+    pub fn find<'t>(&self, text: &'t str) -> Result<Option<&'t str>, String> {
+        match self {
+            JavaRegex::Linear(regex) => Ok(regex.find(text).map(|part| part.as_str())),
+            JavaRegex::Backtracking(regex) => {
+                let found = regex.find(text).map_err(|error| took_too_long(regex, &error))?;
+                Ok(found.map(|part| part.as_str()))
+            }
+        }
+    }
+}
+
+fn took_too_long(regex: &fancy_regex::Regex, error: &fancy_regex::Error) -> String {
+    let pattern = regex.as_str().trim_start_matches("(?R)");
+    format!("the regular expression '{pattern}' takes too long on this text: {error}")
+}
 
 const LINE_BREAK: &str = r"(?:\r\n|[\n\x0B\f\r\u{85}\u{2028}\u{2029}])";
 const VERTICAL: &str = r"\n\x0B\f\r\u{85}\u{2028}\u{2029}";
 const HORIZONTAL: &str = r" \t\u{A0}\u{1680}\u{180E}\u{2000}-\u{200A}\u{202F}\u{205F}\u{3000}";
 
-fn find(pattern: &str) -> Result<Regex, String> {
-    compile(&translate(pattern)?, pattern)
+fn find(pattern: &str) -> Result<JavaRegex, String> {
+    let (translated, backtracks) = translate(pattern)?;
+    compile(&translated, backtracks, pattern)
 }
 
-fn compile(translated: &str, pattern: &str) -> Result<Regex, String> {
+fn compile(translated: &str, backtracks: bool, pattern: &str) -> Result<JavaRegex, String> {
     // `R`: the dot stops at `\r`, too.
-    Regex::new(&format!("(?R){translated}")).map_err(|error| {
-        let message = error.to_string();
+    let translated = format!("(?R){translated}");
+    let compiled = if backtracks {
+        fancy_regex::Regex::new(&translated)
+            .map(|regex| JavaRegex::Backtracking(Box::new(regex)))
+            .map_err(|error| error.to_string())
+    } else {
+        regex::Regex::new(&translated).map(JavaRegex::Linear).map_err(|error| error.to_string())
+    };
+    compiled.map_err(|message| {
         let reason = message.lines().last().unwrap_or_default();
         format!("the regular expression '{pattern}' is wrong: {}", reason.trim_start_matches("error: "))
     })
 }
 
-/// The pattern in the syntax of the `regex` crate, or the feature that it lacks.
-fn translate(pattern: &str) -> Result<String, String> {
-    let mut translation =
-        Translation { pattern, rest: pattern.chars().peekable(), out: String::with_capacity(pattern.len() + 8), depth: 0 };
+/// The pattern in the syntax of the crates `regex` and `fancy-regex`, and whether it needs the latter; or the feature that
+/// both lack.
+fn translate(pattern: &str) -> Result<(String, bool), String> {
+    let (rest, out) = (pattern.chars().peekable(), String::with_capacity(pattern.len() + 8));
+    let mut translation = Translation { pattern, rest, out, depth: 0, groups: 0, backtracks: false };
     translation.run()?;
-    Ok(translation.out)
+    Ok((translation.out, translation.backtracks))
 }
 
 struct Translation<'a> {
@@ -55,6 +153,10 @@ struct Translation<'a> {
     out: String,
     /// How many character classes are open.
     depth: usize,
+    /// How many groups have been opened.
+    groups: u32,
+    /// Something is not of linear time.
+    backtracks: bool,
 }
 
 impl Translation<'_> {
@@ -121,8 +223,9 @@ impl Translation<'_> {
     fn after_repetition(&mut self) -> Result<(), String> {
         if self.rest.next_if_eq(&'?').is_some() {
             self.out.push('?');
-        } else if self.rest.peek() == Some(&'+') {
-            return Err(self.unsupported("a possessive repetition"));
+        } else if self.rest.next_if_eq(&'+').is_some() {
+            self.out.push('+');
+            self.backtracks = true;
         }
         Ok(())
     }
@@ -130,18 +233,25 @@ impl Translation<'_> {
     fn group(&mut self) -> Result<(), String> {
         self.out.push('(');
         if self.rest.next_if_eq(&'?').is_none() {
+            self.groups += 1;
             return Ok(());
         }
         self.out.push('?');
+        // Look-ahead and atomic groups.
+        if let Some(kind) = self.rest.next_if(|next| "=!>".contains(*next)) {
+            self.out.push(kind);
+            self.backtracks = true;
+            return Ok(());
+        }
         match self.rest.peek() {
-            Some('=' | '!') => Err(self.unsupported("look-ahead")),
-            Some('>') => Err(self.unsupported("an atomic group")),
             Some('<') => {
                 self.rest.next();
-                if let Some('=' | '!') = self.rest.peek() {
-                    return Err(self.unsupported("look-behind"));
-                }
                 self.out.push('<');
+                if let Some('=' | '!') = self.rest.peek() {
+                    self.backtracks = true;
+                } else {
+                    self.groups += 1;
+                }
                 Ok(())
             }
             _ => {
@@ -160,9 +270,15 @@ impl Translation<'_> {
     fn escape(&mut self) -> Result<(), String> {
         let Some(escaped) = self.rest.next() else { return Err(self.wrong("it ends in a backslash")) };
         match escaped {
-            '1'..='9' => return Err(self.unsupported(&format!("the back reference \\{escaped}"))),
-            'k' => return Err(self.unsupported("a back reference \\k")),
-            'G' | 'X' => return Err(self.unsupported(&format!("\\{escaped}"))),
+            '1'..='9' => self.back_reference(escaped),
+            'k' => {
+                self.out.push_str("\\k");
+                self.backtracks = true;
+            }
+            'G' => {
+                self.out.push_str("\\G");
+                self.backtracks = true;
+            }
             'd' => self.out.push_str("[0-9]"),
             'D' => self.out.push_str("[^0-9]"),
             'w' => self.out.push_str("[0-9A-Za-z_]"),
@@ -200,6 +316,18 @@ impl Translation<'_> {
             character => self.literal(character),
         }
         Ok(())
+    }
+
+    /// More digits belong to the number as long as there is such a group.
+    fn back_reference(&mut self, first: char) {
+        let value = |digit: char| digit.to_digit(10).unwrap_or(0);
+        let (mut group, groups) = (value(first), self.groups);
+        while let Some(more) = self.rest.next_if(|next| next.is_ascii_digit() && group * 10 + value(*next) <= groups) {
+            group = group * 10 + value(more);
+        }
+        // In a group of its own: a digit may follow.
+        let _ = write!(self.out, "(?:\\{group})");
+        self.backtracks = true;
     }
 
     fn class(&mut self, members: &str, negated: bool) {

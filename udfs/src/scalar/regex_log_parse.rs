@@ -5,7 +5,8 @@
 //! Output: a record (log_record.rs), NULL if the expression does not match the whole line; the column of a group that took no
 //!         part in the match is NULL.
 //! NULL:   a NULL line gives a NULL record.
-//! Errors: a wrong expression or description, when the query is planned; NULL in a NOT NULL column, for the row.
+//! Errors: a wrong expression or description, when the query is planned; NULL in a NOT NULL column and an expression that takes
+//!         too long, for the row.
 
 use std::sync::Arc;
 
@@ -13,9 +14,8 @@ use arrow::datatypes::FieldRef;
 use datafusion::common::Result;
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::logical_expr::scalar_doc_sections::DOC_SECTION_REGEX;
-use regex::Regex;
 
-use super::java_regex::WHOLE;
+use super::java_regex::{JavaRegex, WHOLE};
 use super::log_columns::{Column, described, numbered};
 use super::log_record::{RecordBuilder, fields};
 use super::text_arguments::row_error;
@@ -42,12 +42,13 @@ pub fn udf() -> Arc<ScalarUDF> {
             let description = if args.len() > 2 { args.constant_text(2)? } else { None };
             let columns = columns(&regex, description).map_err(row_error)?;
             let lines = args.texts(0)?;
-            let mut groups = regex.capture_locations();
+            let mut groups = regex.groups();
             let mut records = RecordBuilder::new(&columns, args.rows, lines.byte_count());
             for row in 0..args.rows {
-                match lines.at(row).and_then(|line| regex.captures_read(&mut groups, line).map(|_| line)) {
+                let matches = |line| regex.captures_at(line, 0, &mut groups).map(|whole| whole.map(|_| line));
+                match lines.at(row).map(matches).transpose().map_err(row_error)?.flatten() {
                     Some(line) => {
-                        for group in 1..groups.len() {
+                        for group in 1..regex.captures_len() {
                             records.push(groups.get(group).map(|(from, to)| &line[from..to]));
                         }
                         records.end_record();
@@ -68,7 +69,7 @@ fn plan(args: &PlanArguments<'_>) -> Result<FieldRef> {
     Ok(args.record(fields(&columns.map_err(plan_error)?)))
 }
 
-fn columns(regex: &Regex, description: Option<&str>) -> Result<Vec<Column>, String> {
+fn columns(regex: &JavaRegex, description: Option<&str>) -> Result<Vec<Column>, String> {
     let groups = regex.captures_len() - 1;
     if groups == 0 {
         return Err("the regular expression has no group ( ), so that the record would have no column".to_owned());

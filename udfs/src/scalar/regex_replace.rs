@@ -13,9 +13,8 @@ use std::sync::Arc;
 use arrow::array::StringBuilder;
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::logical_expr::scalar_doc_sections::DOC_SECTION_REGEX;
-use regex::{CaptureLocations, Regex};
 
-use super::java_regex::FIND;
+use super::java_regex::{FIND, Groups, JavaRegex};
 use super::text_arguments::{byte_of_character, row_error};
 use super::text_function::{Kind, TextFunction, plan_error};
 use crate::sql_type::{CHARACTER_LENGTH_MAX, SqlType};
@@ -85,7 +84,8 @@ pub fn udf() -> Arc<ScalarUDF> {
                             };
                         }
                         copied = whole.end;
-                    });
+                    })
+                    .map_err(row_error)?;
                 }
                 replaced.append_value(&text[copied..]);
             }
@@ -97,25 +97,29 @@ pub fn udf() -> Arc<ScalarUDF> {
 
 /// Calls `found` with the match that `occurrence` says, or with all for 0. As in Java a match may be empty where the one before
 /// it ended.
-fn for_matches(regex: &Regex, text: &str, from: usize, occurrence: i64, mut found: impl FnMut(Range<usize>, &CaptureLocations)) {
-    let mut groups = regex.capture_locations();
+fn for_matches(
+    regex: &JavaRegex,
+    text: &str,
+    from: usize,
+    occurrence: i64,
+    mut found: impl FnMut(Range<usize>, &Groups),
+) -> Result<(), String> {
+    let mut groups = regex.groups();
     let (mut at, mut number) = (from, 0);
     while at <= text.len() {
-        let Some(whole) = regex.captures_read_at(&mut groups, text, at) else { return };
+        let Some(whole) = regex.captures_at(text, at, &mut groups)? else { break };
+        // Past an empty match by one character, which is what the text has there.
+        let past = if whole.is_empty() { text[whole.end..].chars().next().map_or(1, char::len_utf8) } else { 0 };
+        at = whole.end + past;
         number += 1;
         if occurrence == 0 || occurrence == number {
-            found(whole.range(), &groups);
+            found(whole, &groups);
         }
         if occurrence == number {
-            return;
+            break;
         }
-        // Past an empty match by one character, which is what the text has there.
-        at = if whole.is_empty() {
-            whole.end() + text[whole.end()..].chars().next().map_or(1, char::len_utf8)
-        } else {
-            whole.end()
-        };
     }
+    Ok(())
 }
 
 /// A part of a replacement.
@@ -124,7 +128,7 @@ enum Piece {
     Group(usize),
 }
 
-fn pieces(replacement: &str, regex: &Regex) -> Result<Vec<Piece>, String> {
+fn pieces(replacement: &str, regex: &JavaRegex) -> Result<Vec<Piece>, String> {
     let wrong = |reason: &str| format!("the replacement '{replacement}' is wrong: {reason}");
     let groups = regex.captures_len();
     let mut pieces = Vec::new();
@@ -137,10 +141,7 @@ fn pieces(replacement: &str, regex: &Regex) -> Result<Vec<Piece>, String> {
                 let group = match rest.next() {
                     Some('{') => {
                         let name: String = rest.by_ref().take_while(|next| *next != '}').collect();
-                        regex
-                            .capture_names()
-                            .position(|group| group == Some(&name))
-                            .ok_or_else(|| wrong("it names an unknown group"))?
+                        regex.group_named(&name).ok_or_else(|| wrong("it names an unknown group"))?
                     }
                     Some(digit) if digit.is_ascii_digit() => {
                         let value = |digit: char| digit as usize - '0' as usize;

@@ -98,7 +98,7 @@ fn by_regex(args: &Arguments<'_>) -> Result<ArrayRef> {
     let mut found = StringBuilder::with_capacity(args.rows, texts.byte_count());
     for row in 0..args.rows {
         let part = match texts.at(row).zip(patterns.at(row)) {
-            Some((text, pattern)) => compiled.at(pattern, None).map_err(row_error)?.find(text).map(|part| part.as_str()),
+            Some((text, pattern)) => compiled.at(pattern, None).and_then(|regex| regex.find(text)).map_err(row_error)?,
             None => None,
         };
         found.append_option(part);

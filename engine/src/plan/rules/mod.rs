@@ -9,6 +9,7 @@ pub mod decimal_types;
 pub mod kinds;
 pub mod literals;
 pub mod output_types;
+pub mod steps;
 pub mod subqueries;
 pub mod switches;
 pub mod window_types;
