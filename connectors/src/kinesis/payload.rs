@@ -11,7 +11,7 @@ use std::io::Read as _;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringBuilder, TimestampMillisecondBuilder};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::SchemaRef;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use aws_sdk_kinesis::types::Record;
 use bytes::Bytes;
@@ -52,17 +52,6 @@ impl PayloadFormat {
     }
 }
 
-/// The columns that the service knows of each record (kda-sql-reference.md §3.3).
-pub(crate) fn metadata_schema() -> SchemaRef {
-    let text = |name: &str| Field::new(name, DataType::Utf8, true);
-    Arc::new(Schema::new(vec![
-        Field::new(ARRIVAL_TIME, DataType::Timestamp(TimeUnit::Millisecond, None), true),
-        text("PARTITION_KEY"),
-        text("SEQUENCE_NUMBER"),
-        text("SHARD_ID"),
-    ]))
-}
-
 /// Whole records, and the place behind them.
 #[derive(Debug)]
 pub(crate) struct Piece {
@@ -96,7 +85,7 @@ pub(crate) struct Unpacker {
 
 impl Unpacker {
     /// For the records of `shard`. `range` filters the records within aggregated ones.
-    /// `metadata` are the columns of [`metadata_schema`] that somebody reads.
+    /// `metadata` are the columns of [`kinesql_engine::connector::kinesis_metadata`] that somebody reads.
     pub(crate) fn new(
         format: PayloadFormat,
         shard: ShardId,
@@ -222,7 +211,7 @@ struct Build {
     columns: Vec<Metadata>,
 }
 
-/// A column of [`metadata_schema`].
+/// A column of [`kinesql_engine::connector::kinesis_metadata`].
 #[derive(Debug)]
 enum Metadata {
     ArrivalTime(TimestampMillisecondBuilder),

@@ -20,7 +20,8 @@ use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDateTime};
 use kinesql_engine::connector::{
-    ConnectorMetric, Offset, OptionKind, OptionSpec, Options, Source, SourceContext, SourceDefinition, SourceFactory, SplitReader,
+    ConnectorMetric, Offset, OptionKind, OptionSpec, Options, Source, SourceContext, SourceDefinition, SourceFactory,
+    SplitReader, kinesis_metadata,
 };
 use kinesql_engine::format::FormatSpec;
 use kinesql_engine::runtime::clock::{EventTime, SystemClock};
@@ -34,7 +35,7 @@ use super::lane::Lane;
 use super::lease::{self, Leases};
 use super::limits::READ_AHEAD_BYTES;
 use super::pace::PaceOptions;
-use super::payload::{PayloadFormat, Piece, Unpacker, metadata_schema};
+use super::payload::{PayloadFormat, Piece, Unpacker};
 use super::position::{LaneOffset, Position};
 use super::reader::{ReadContext, ReadOptions, insist};
 use super::shards::Shards;
@@ -463,7 +464,7 @@ impl Source for KinesisSource {
     }
 
     fn metadata(&self) -> SchemaRef {
-        metadata_schema()
+        kinesis_metadata()
     }
 
     fn checkpointed(&self, _split: &str, offset: &Offset) {
@@ -490,6 +491,10 @@ impl KinesisSource {
         let (clock, stats) = (&context.clock, Stats::default());
         let shards = insist(clock, &stats, || list_shards(api.as_ref())).await?;
         let mut sample = Vec::new();
+        let last = match &context.format {
+            FormatSpec::Csv(options) => options.row_delimiter,
+            _ => b'\n',
+        };
         for shard in &shards {
             let empty = Arc::new(Schema::empty());
             let mut unpacker = Unpacker::new(self.format, shard.id.clone(), None, self.read.max_record_bytes, empty);
@@ -500,7 +505,7 @@ impl KinesisSource {
                 }
                 let answer = insist(clock, &stats, || api.get_records(&shard.id, &iterator, SAMPLE_RECORDS)).await?;
                 for piece in unpacker.unpack(&answer.records, &position)? {
-                    append_lines(&piece, self.json, &mut sample);
+                    append_rows(&piece, self.json, last, &mut sample);
                 }
                 match answer.next_iterator {
                     Some(next) if answer.behind_latest_ms > 0 => iterator = next,
@@ -513,15 +518,20 @@ impl KinesisSource {
     }
 }
 
-/// Appends the records of `piece`, each as lines of its own; of JSON, whose documents may go over several lines, as one line.
-fn append_lines(piece: &Piece, json: bool, lines: &mut Vec<u8>) {
+/// Appends the records of `piece`, each as rows of its own, which end with `last`; of JSON, whose documents may go over several lines,
+/// as one line.
+fn append_rows(piece: &Piece, json: bool, last: u8, rows: &mut Vec<u8>) {
     let mut start = 0;
     for end in &piece.envelopes.ends {
         let record = piece.bytes[start..*end as usize].trim_ascii_end();
         start = *end as usize;
         if !record.is_empty() {
-            lines.extend(record.iter().map(|byte| if json && *byte == b'\n' { b' ' } else { *byte }));
-            lines.push(b'\n');
+            // Nobody has said that it is JSON: that is to be found out.
+            let json = json && matches!(record.trim_ascii_start().first(), Some(b'{' | b'['));
+            rows.extend(record.iter().map(|byte| if json && *byte == b'\n' { b' ' } else { *byte }));
+            if !record.ends_with(&[last]) {
+                rows.push(last);
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -21,6 +21,17 @@ use crate::runtime::clock::{Clock, EventTime};
 
 /// The metadata column that has the time at which the service received a record (kda-sql-reference.md §3.3).
 pub const ARRIVAL_TIME: &str = "APPROXIMATE_ARRIVAL_TIME";
+
+/// The metadata columns of records of a Kinesis stream (kda-sql-reference.md §3.3).
+pub fn kinesis_metadata() -> SchemaRef {
+    let text = |name: &str| Field::new(name, DataType::Utf8, true);
+    Arc::new(Schema::new(vec![
+        Field::new(ARRIVAL_TIME, DataType::Timestamp(TimeUnit::Millisecond, None), true),
+        text("PARTITION_KEY"),
+        text("SEQUENCE_NUMBER"),
+        text("SHARD_ID"),
+    ]))
+}
 
 /// The metric of how far behind the newest record of its stream a part is: the progress line shows the greatest.
 pub const BEHIND_LATEST_MS: &str = "behind_latest_ms";
@@ -108,7 +119,8 @@ impl Records {
 pub struct Envelopes {
     /// Where each record ends within the bytes, rising to their length.
     pub ends: Vec<u32>,
-    /// The columns of [`SourceContext::metadata`], perhaps with others of [`Source::metadata`]; a row for each record.
+    /// The columns of [`SourceContext::metadata`], perhaps with others of [`Source::metadata`]; a row for each record. A column
+    /// [`ARRIVAL_TIME`] may be missing where [`Records::arrival_time`] is that of all records.
     pub columns: RecordBatch,
 }
 
@@ -274,6 +286,11 @@ pub trait SourceFactory: Send + Sync {
     /// Values of `format` that it takes. One that reads rows from a format, as from Parquet, has [`Payload::Batches`] then.
     fn formats(&self) -> &'static [&'static str] {
         &["json", "csv", "raw"]
+    }
+
+    /// True if its sources deliver rows, whatever their options: then no `format` can be given.
+    fn delivers_rows(&self) -> bool {
+        false
     }
 
     /// Binds a source. Fails only with [`crate::ErrorKind::Config`]; must not block.
