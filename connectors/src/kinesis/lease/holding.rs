@@ -100,10 +100,8 @@ impl Leases {
         table: &dyn LeaseTable,
     ) -> TableResult<()> {
         let now = job.clock.now();
-        let duration = millis(self.options.duration);
         let chosen: Vec<(Lease, bool)> = {
-            let is_dead =
-                |lease: &Lease| state.seen.get(&lease.shard).is_some_and(|(.., since)| now.saturating_sub(*since) >= duration);
+            let is_dead = |lease: &Lease| self.is_dead(job, state, lease);
             let can_be_read =
                 |lease: &&Lease| !lease.is_ended() && lease.parents.iter().all(|parent| self.is_read(state, leases, parent));
             let open: Vec<_> = leases.values().filter(can_be_read).collect();
