@@ -4,7 +4,9 @@
 //!            `DescribeStreamConsumer`, `RegisterStreamConsumer`, `SubscribeToShard`, on request `DeregisterStreamConsumer`.
 //! Splits:    lanes, `0/4` to `3/4`, each of which reads many shards.
 //! Order:     that of the shard; within a lane across reshards that of the partition key.
-//! Time:      a shard at its end holds the watermark until its children are read.
+//! Time:      a shard at its end holds the watermark until its children are read. A shard that is caught up raises no watermark:
+//!            MillisBehindLatest = 0 says that nothing stored is unread, and arrival times, which are approximate and may go back
+//!            (API: GetRecords), cannot be compared with this machine's clock. The engine lets go of silent shards, by `idle_timeout`.
 //! Delivery:  exactly-once with checkpoints: an offset holds the last record handed over of each shard.
 //! Retried:   throttling, time-outs, broken connections, failures of the service, expired credentials; for ever once the job runs.
 //! Limits:    those of the service, limits.rs.
