@@ -139,6 +139,19 @@ async fn workers_that_join_are_handed_their_share_and_no_record_is_read_twice() 
 }
 
 #[tokio::test]
+async fn shards_of_which_nothing_was_read_are_handed_over_as_soon_as_others() {
+    let mut fleet = Fleet::new(4);
+    fleet.join("a").await;
+    fleet.run(WHILE, ALL).await;
+    fleet.join("b").await;
+    fleet.run(2 * WHILE, ALL).await;
+    assert_eq!((fleet.shards_of("a"), fleet.shards_of("b")), (2, 2));
+    let records = fleet.put(0, 20);
+    fleet.run(WHILE, ALL).await;
+    assert_eq!(fleet.done(), (records, 0));
+}
+
+#[tokio::test]
 async fn shards_of_a_worker_that_dies_are_taken_over_behind_its_last_checkpoint() {
     let mut fleet = Fleet::new(6);
     for name in ALL {
