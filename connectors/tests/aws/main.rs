@@ -13,6 +13,7 @@ mod lambda;
 mod leases;
 mod s3;
 mod servers;
+mod streams;
 
 /// The servers start and answer: what every other test relies on.
 #[tokio::test]
