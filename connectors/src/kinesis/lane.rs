@@ -28,6 +28,8 @@ pub(crate) struct Lane {
     reading: HashMap<ShardId, AbortHandle>,
     /// The lane's shards that wait to be started.
     waiting: BTreeMap<ShardId, Shard>,
+    /// Shards at their ends that hold the watermark until what follows them is read.
+    held: BTreeSet<ShardId>,
     tasks: JoinSet<()>,
     sender: mpsc::Sender<FromShard>,
     receiver: mpsc::Receiver<FromShard>,
@@ -48,8 +50,20 @@ impl Lane {
         closing: Arc<Closing>,
     ) -> Self {
         let (sender, receiver) = mpsc::channel(WAITING_PIECES);
-        let (reading, waiting, tasks) = (HashMap::new(), BTreeMap::new(), JoinSet::new());
-        Self { context, offset, reading, waiting, tasks, sender, receiver, control, notes, ended: Vec::new(), closing }
+        Self {
+            context,
+            offset,
+            reading: HashMap::new(),
+            waiting: BTreeMap::new(),
+            held: BTreeSet::new(),
+            tasks: JoinSet::new(),
+            sender,
+            receiver,
+            control,
+            notes,
+            ended: Vec::new(),
+            closing,
+        }
     }
 
     fn apply(&mut self, command: Command) {
@@ -78,6 +92,7 @@ impl Lane {
             }
             Command::Remove(id) => {
                 self.stop(&id);
+                self.held.remove(&id);
                 self.offset.shards.remove(&id);
                 self.offset.parked.remove(&id);
             }
@@ -86,7 +101,10 @@ impl Lane {
                 self.offset.shards.remove(&id);
                 self.offset.finished.insert(id);
             }
+            Command::Hold(id) => drop(self.held.insert(id)),
+            Command::Release(id) => drop(self.held.remove(&id)),
             Command::Forget(id) => {
+                self.held.remove(&id);
                 self.offset.shards.remove(&id);
                 self.offset.parked.remove(&id);
                 self.offset.finished.remove(&id);
@@ -102,8 +120,9 @@ impl Lane {
         }
     }
 
+    /// The shards whose rows are waited for.
     fn parts(&self) -> Read {
-        let open: BTreeSet<_> = self.reading.keys().cloned().collect();
+        let open: BTreeSet<_> = self.reading.keys().chain(&self.held).cloned().collect();
         Read::Parts { open: open.into_iter().collect(), offset: self.offset.to_offset() }
     }
 
@@ -127,7 +146,8 @@ impl Lane {
             }
             Event::Ended(children) => {
                 self.ended.push(Note::Ended { shard: shard.clone(), children });
-                self.apply(Command::Skip(shard));
+                self.apply(Command::Skip(shard.clone()));
+                self.apply(Command::Hold(shard));
                 Ok(Some(self.parts()))
             }
             Event::Missing(error) => {
@@ -157,22 +177,15 @@ impl SplitReader for Lane {
         loop {
             tokio::select! {
                 biased;
-                control = self.control.recv() => {
-                    let mut control = control;
-                    loop {
-                        match control {
-                            Some(Control::Shard(command)) => self.apply(command),
-                            Some(Control::Since(since)) => self.offset.since = since,
-                            Some(Control::Fail(error)) => return Err(error),
-                            None => return Err(Error::internal("the shards of a stream are no longer looked after")),
-                        }
-                        control = match self.control.try_recv() {
-                            Ok(more) => Some(more),
-                            Err(_) => break,
-                        };
+                control = self.control.recv() => match control {
+                    Some(Control::Plan(commands)) => {
+                        commands.into_iter().for_each(|command| self.apply(command));
+                        return Ok(self.parts());
                     }
-                    return Ok(self.parts());
-                }
+                    Some(Control::Since(since)) => self.offset.since = since,
+                    Some(Control::Fail(error)) => return Err(error),
+                    None => return Err(Error::internal("the shards of a stream are no longer looked after")),
+                },
                 // The lane holds a sender itself, so there always is one.
                 Some(from) = self.receiver.recv() => {
                     if let Some(read) = self.take(from)? {

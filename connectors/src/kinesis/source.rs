@@ -3,7 +3,10 @@
 //! Calls:     `ListShards`; polling: `GetShardIterator`, `GetRecords`; enhanced fan-out: `DescribeStreamSummary`,
 //!            `DescribeStreamConsumer`, `RegisterStreamConsumer`, `SubscribeToShard`, on request `DeregisterStreamConsumer`.
 //! Splits:    lanes, `0/4` to `3/4`, each of which reads many shards.
-//! Order:     that of the shard; across reshards that of the partition key.
+//! Order:     that of the shard; within a lane across reshards that of the partition key.
+//! Time:      a shard at its end holds the watermark until its children are read. A shard that is caught up raises no watermark:
+//!            MillisBehindLatest = 0 says that nothing stored is unread, and arrival times, which are approximate and may go back
+//!            (API: GetRecords), cannot be compared with this machine's clock. The engine lets go of silent shards, by `idle_timeout`.
 //! Delivery:  exactly-once with checkpoints: an offset holds the last record handed over of each shard.
 //! Retried:   throttling, time-outs, broken connections, failures of the service, expired credentials; for ever once the job runs.
 //! Limits:    those of the service, limits.rs.
@@ -428,7 +431,7 @@ impl Source for KinesisSource {
         let lanes = match self.assignment.poll_interval() {
             Some(_) => parallelism,
             None => {
-                let owned = self.assignment.poll(&shards).await?;
+                let owned = self.assignment.poll(&shards).await?.owned;
                 let is_open = |id: &str| shards.iter().any(|shard| *shard.id == *id && !shard.closed);
                 parallelism.min(owned.iter().filter(|owned| is_open(&owned.shard)).count())
             }

@@ -61,8 +61,9 @@ pub enum Read {
         offset: Offset,
     },
     /// The parts (shards) that the split has from now on, when a shard was taken, closed or given away. The split's watermark
-    /// is that of its slowest part; a part that is silent for the `idle_timeout` no longer holds it back. A reader that never
-    /// says this has no parts.
+    /// is that of its slowest part; a part that is silent for the `idle_timeout` no longer holds it back. A part that is at its
+    /// end stays among them until those that follow it are, which then count from where the split stands. A split without open
+    /// parts is idle. A reader that never says this has no parts.
     Parts {
         /// The names of the open parts.
         open: Vec<Arc<str>>,

@@ -139,6 +139,19 @@ async fn workers_that_join_are_handed_their_share_and_no_record_is_read_twice() 
 }
 
 #[tokio::test]
+async fn shards_of_which_nothing_was_read_are_handed_over_as_soon_as_others() {
+    let mut fleet = Fleet::new(4);
+    fleet.join("a").await;
+    fleet.run(WHILE, ALL).await;
+    fleet.join("b").await;
+    fleet.run(2 * WHILE, ALL).await;
+    assert_eq!((fleet.shards_of("a"), fleet.shards_of("b")), (2, 2));
+    let records = fleet.put(0, 20);
+    fleet.run(WHILE, ALL).await;
+    assert_eq!(fleet.done(), (records, 0));
+}
+
+#[tokio::test]
 async fn shards_of_a_worker_that_dies_are_taken_over_behind_its_last_checkpoint() {
     let mut fleet = Fleet::new(6);
     for name in ALL {
@@ -210,6 +223,34 @@ async fn children_are_read_when_their_parents_are_whoever_reads_these() {
 }
 
 #[tokio::test]
+async fn a_shard_at_its_end_holds_the_watermark_until_some_worker_reads_what_follows() {
+    let mut fleet = Fleet::new(2);
+    fleet.join("a").await;
+    fleet.join("b").await;
+    fleet.run(LONG, ALL).await;
+    let parent = fleet.workers["a"].job.parts["0/1"][0].clone();
+    let children = fleet.service.split(&parent).map(|child| child.to_string());
+    let open = |fleet: &Fleet, name: &str| fleet.workers[name].job.parts["0/1"].clone();
+    // No checkpoint says yet that the parent is read: nobody else may read its children, and one of them is beyond a's share.
+    fleet.run(WHILE, &["b"]).await;
+    let [read] =
+        open(&fleet, "a").into_iter().filter(|shard| children.contains(shard)).collect::<Vec<_>>().try_into().expect("one");
+    assert!(open(&fleet, "a").contains(&parent), "the other child is nobody's");
+    fleet.run(WHILE, ALL).await;
+    let others: Vec<_> = children.iter().filter(|child| **child != read).cloned().collect();
+    let reader = ["a", "b"].into_iter().find(|name| open(&fleet, name).contains(&others[0]));
+    assert!(reader.is_some(), "{:?}", fleet.owners());
+    assert!(!open(&fleet, "a").contains(&parent));
+    for worker in fleet.workers.values() {
+        // Whatever a said before: its parent or both children, never one of these alone.
+        for (_, open) in &worker.job.said {
+            let is_open = |shard: &String| open.contains(shard);
+            assert!(!is_open(&read) || is_open(&parent) || reader == Some("b") || is_open(&others[0]), "{open:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn while_the_table_is_down_a_worker_goes_on_until_others_may_take_its_shards() {
     let mut fleet = Fleet::new(2);
     fleet.join("a").await;
@@ -243,7 +284,7 @@ async fn a_lease_of_another_worker_is_not_renewed_and_its_checkpoint_not_overwri
     fleet.run(WHILE, ALL).await;
     assert_eq!(fleet.shards_of("a"), 0);
     assert_eq!(fleet.table.leases()[&shard].checkpoint, theirs);
-    assert!(fleet.workers["a"].leases.poll(&[]).await.expect("no failure").is_empty());
+    assert!(fleet.workers["a"].leases.poll(&[]).await.expect("no failure").owned.is_empty());
 }
 
 #[tokio::test]

@@ -130,3 +130,15 @@ async fn a_stream_that_is_deleted_while_it_is_subscribed_ends_the_job() {
     let error = job.run(20_000).await.expect_err("deleted");
     assert_eq!(error.message(), "stream \"fake\" was deleted while it was read");
 }
+
+#[tokio::test]
+async fn a_denied_call_fails_the_job_at_once_with_its_name() {
+    for call in ["DescribeStreamSummary", "DescribeStreamConsumer", "RegisterStreamConsumer", "SubscribeToShard"] {
+        let (clock, service) = service(1);
+        service.fail(call, Fault::Denied);
+        let mut job = job(&service, &clock, OPTIONS).await;
+        let error = job.run(5_000).await.expect_err("denied");
+        assert_eq!(error.to_string(), format!("kinesis:{call}: denied"));
+        assert_eq!(service.count(call), 1);
+    }
+}
