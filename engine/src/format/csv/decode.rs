@@ -54,7 +54,7 @@ pub(in crate::format) struct Fields {
 /// What stands between two fields.
 enum Separator {
     Byte(u8),
-    Text(memchr::memmem::Finder<'static>),
+    Text(Box<memchr::memmem::Finder<'static>>),
     /// Nothing: the record is one field.
     None,
 }
@@ -248,7 +248,7 @@ impl Fields {
                 reader.delimiter(delimiter);
                 Separator::Byte(delimiter)
             }
-            longer => Separator::Text(memchr::memmem::Finder::new(longer).into_owned()),
+            longer => Separator::Text(Box::new(memchr::memmem::Finder::new(longer).into_owned())),
         };
         let (layout, text, ends) = (Layout::of(options), vec![0; 1024], vec![0; 64]);
         Self { separator, layout, reader: reader.build(), text, ends, ranges: Vec::new(), count_max }
