@@ -326,12 +326,12 @@ impl Post {
 fn is_about_certificate(error: &reqwest::Error) -> bool {
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
-        let within = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let tls = within.and_then(|error| error.downcast_ref::<rustls::Error>()).or_else(|| error.downcast_ref());
-        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
+        if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
             return true;
         }
-        cause = error.source();
+        // The source of such an error is that of the one within it.
+        let within = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        cause = within.map(|error| error as _).or_else(|| error.source());
     }
     false
 }

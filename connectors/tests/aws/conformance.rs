@@ -19,7 +19,6 @@ use tokio::sync::watch;
 use super::switch::Switch;
 
 mod feeds;
-#[cfg(feature = "testing")]
 mod sinks;
 
 /// What fills a source, without end.

@@ -6,6 +6,8 @@ use std::path::Path;
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::types::{FunctionCode, Runtime};
 use aws_smithy_types::Blob;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use super::job::{config, rows, run, script};
 use super::servers;
@@ -182,7 +184,7 @@ def handler(event, context):
 /// CloudWatch Logs delivers so: a record is compressed and holds the events of many rows.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_function_of_a_delivery_stream_makes_rows_of_compressed_records() {
-    let (Some(server), Some(firehose)) = (servers::ministack(), servers::moto()) else { return };
+    let Some(server) = servers::ministack() else { return };
     let code = r#"
 import base64, gzip, json
 
@@ -219,8 +221,6 @@ def handler(event, context):
         errors.display()
     );
     let job = super::job::start(&sql).await.expect("listening");
-    let client = aws_sdk_firehose::Client::new(&config(&firehose.endpoint));
-    super::firehose_source::delivery_stream(&client, "logs", &format!("http://127.0.0.1:{port}/logs")).await;
     let record = |kind: &str, number: usize| {
         let events = [0, 1].map(|event| serde_json::json!({ "message": format!("event {number}.{event}") }));
         let logs = serde_json::json!({ "messageType": kind, "logGroup": "g", "logEvents": events });
@@ -231,7 +231,11 @@ def handler(event, context):
     let records = (0..20).flat_map(|number| {
         [record("DATA_MESSAGE", number), record("CONTROL_MESSAGE", number), format!("not compressed {number}").into_bytes()]
     });
-    super::firehose_source::put(&client, "logs", records).await;
+    // moto's Firehose takes text only.
+    let records: Vec<_> = records.map(|record| serde_json::json!({ "data": STANDARD.encode(record) })).collect();
+    let body = serde_json::json!({ "requestId": "one", "timestamp": 1_700_000_000_000_i64, "records": records });
+    let delivery = reqwest::Client::new().post(format!("http://127.0.0.1:{port}/logs")).body(body.to_string()).send();
+    assert_eq!(delivery.await.expect("answered").status(), 200);
     let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
     while read(&out).lines().count() < 40 || read(&errors).lines().count() < 20 {
         job.sync().await.expect("running");

@@ -239,14 +239,12 @@ async fn objects_of_a_delivery_stream_are_a_source() {
 }
 
 /// What a reader of the bucket sees below a prefix of its own; the run is left out of names.
-#[cfg(feature = "testing")]
 struct Folder<'a> {
     bucket: &'a Bucket,
     prefix: String,
     options: &'static [(&'static str, &'static str)],
 }
 
-#[cfg(feature = "testing")]
 impl kinesql_connectors::conformance::SinkHarness for Folder<'_> {
     fn sink(&self) -> Arc<dyn kinesql_engine::connector::Sink> {
         use kinesql_engine::connector::{OptionEntry, Options, SinkDefinition, SinkFactory as _};
@@ -283,7 +281,6 @@ impl kinesql_connectors::conformance::SinkHarness for Folder<'_> {
     }
 }
 
-#[cfg(feature = "testing")]
 fn numbers(range: std::ops::Range<i64>) -> RecordBatch {
     let fields = vec![SqlType::BigInt.field("n", true), SqlType::BigInt.field("even", true)];
     let column = |values: Vec<i64>| Arc::new(Int64Array::from(values)) as ArrayRef;
@@ -292,7 +289,6 @@ fn numbers(range: std::ops::Range<i64>) -> RecordBatch {
 }
 
 /// Crashes after every call of a checkpoint, with real multipart uploads.
-#[cfg(feature = "testing")]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sink_conforms() {
     for (name, server) in all() {

@@ -1,6 +1,7 @@
 //! The conformance checks of sinks that deliver at least once, with the servers of the tests behind a relay that can be cut; and
 //! what such a relay shows of the `s3` sink.
 
+use std::io::{BufWriter, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +16,7 @@ use kinesql_engine::connector::{OptionEntry, Options, Sink, SinkDefinition, Sink
 use object_store::{ObjectStore as _, ObjectStoreExt as _};
 use tempfile::TempDir;
 
-use super::super::job::{config, rows, script, start, use_test_credentials};
+use super::super::job::{config, start, use_test_credentials};
 use super::super::s3::Bucket;
 use super::super::servers;
 use super::super::switch::Switch;
@@ -190,11 +191,19 @@ async fn the_s3_sink_waits_for_a_store_that_goes_down_and_comes_back() {
     let Some(server) = servers::moto() else { return };
     let bucket = Bucket::new(server, "sink-down-and-back").await;
     let switch = Switch::before(&server.endpoint).await;
-    const ROWS: usize = 1_000_000;
-    let file = rows(ROWS, 10);
-    let sink = bucket.options("out/").replace(&bucket.endpoint, &switch.endpoint);
-    let sink = format!("{sink}, prefix = '', buffer_size = '1mb'");
-    let job = start(&script(&file, &sink)).await.expect("started");
+    const ROWS: usize = 200_000;
+    let mut file = BufWriter::new(tempfile::Builder::new().suffix(".jsonl").tempfile().expect("a file"));
+    for id in 0..ROWS {
+        writeln!(file, "{}", super::record(id, 200)).expect("written");
+    }
+    file.flush().expect("written");
+    let sql = format!(
+        "CREATE SOURCE \"IN\" (\"ID\" INTEGER, \"NAME\" VARCHAR(200)) WITH (connector = 'file', path = '{}');
+         CREATE SINK \"S\" FROM \"IN\" WITH ({}, prefix = '', buffer_size = '1mb');",
+        file.get_ref().path().display(),
+        bucket.options("out/").replace(&bucket.endpoint, &switch.endpoint)
+    );
+    let job = start(&sql).await.expect("started");
     switch.set_down(true);
     while switch.refused() < 3 {
         tokio::task::yield_now().await;
