@@ -26,9 +26,9 @@ conformance:
 snapshots:
     INSTA_UPDATE=always cargo test --workspace --test suite
 
-# Writes the tables of options in docs/connectors from the code.
+# Writes the tables of options, and of the tests of the rules, in docs/connectors from the code.
 docs-options:
-    UPDATE_DOCS=1 cargo test -p kinesql-connectors --lib documentation
+    UPDATE_DOCS=1 cargo test -p kinesql-connectors --lib -- documentation rules
 
 # Runs an example, such as `just example stock-ticks`.
 example name:

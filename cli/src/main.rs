@@ -30,6 +30,7 @@ mod report;
 mod run;
 mod signals;
 mod summary;
+mod trouble;
 mod uri;
 
 use std::io::IsTerminal as _;

@@ -17,7 +17,9 @@ use kinesql_engine::connector::BEHIND_LATEST_MS;
 use kinesql_engine::runtime::clock::{Clock, EventTime};
 use kinesql_engine::runtime::metrics::Metrics;
 
+use crate::report;
 use crate::summary::{count, date_time, grouped, short, size, time};
+use crate::trouble::troubles;
 
 /// Time between two updates.
 pub const REFRESH: Duration = Duration::from_millis(200);
@@ -55,6 +57,11 @@ impl Progress {
         let mut progress = Self { bar, metrics: metrics.clone(), clock: clock.clone(), samples: VecDeque::new() };
         progress.update();
         Some(progress)
+    }
+
+    /// Prints something worth knowing above the line.
+    pub fn note(&self, text: &str) {
+        self.bar.suspend(|| report::note(text));
     }
 
     /// Shows the newest numbers. To be called every [`REFRESH`].
@@ -98,6 +105,7 @@ fn line(metrics: &Metrics, samples: &VecDeque<Sample>) -> String {
     if let Some(behind) = behind_latest(metrics) {
         parts.push(format!("source {} behind", time(behind)));
     }
+    parts.extend(troubles(metrics, last.time).map(|(who, lasts, _)| format!("{who} stuck for {}", time(lasts))));
     if metrics.errors.get() > 0 {
         parts.push(count(metrics.errors.get(), "error"));
     }

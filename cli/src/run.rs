@@ -18,6 +18,10 @@ use crate::render::{print_rows, write};
 use crate::report::{self, Stop};
 use crate::signals::Interrupts;
 use crate::summary::summary;
+use crate::trouble::Told;
+
+/// Time between two looks at a job whose progress is not shown.
+const UNSEEN: Duration = Duration::from_secs(1);
 
 /// Runs an application to its end, or until it is interrupted.
 pub async fn run(application: &Application, args: &JobArgs, interrupts: &Interrupts) -> Result<(), Stop> {
@@ -102,6 +106,7 @@ impl JobWatch<'_> {
         let mut progress = shows_progress.then(|| Progress::start(job.metrics(), clock, self.prints_rows)).flatten();
         let mut ended = std::pin::pin!(job.wait());
         let mut stopping = false;
+        let mut told = Told::default();
         loop {
             tokio::select! {
                 result = &mut ended => {
@@ -125,7 +130,13 @@ impl JobWatch<'_> {
                     job.abort();
                     return Err(Stop::Aborted);
                 }
-                () = clock.sleep(progress::REFRESH), if progress.is_some() => {
+                () = clock.sleep(if progress.is_some() { progress::REFRESH } else { UNSEEN }), if !self.args.quiet => {
+                    for note in told.notes(job.metrics(), clock.now()) {
+                        match &progress {
+                            Some(progress) => progress.note(&note),
+                            None => report::note(&note),
+                        }
+                    }
                     if let Some(progress) = &mut progress {
                         progress.update();
                     }

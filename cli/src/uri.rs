@@ -33,7 +33,7 @@ impl Direction {
         }
     }
 
-    fn options(self, registry: &ConnectorRegistry, connector: &str) -> Option<&'static [OptionSpec]> {
+    fn options<'a>(self, registry: &'a ConnectorRegistry, connector: &str) -> Option<&'a [OptionSpec]> {
         match self {
             Direction::Source => registry.source(connector).map(|factory| factory.options()),
             Direction::Sink => registry.sink(connector).map(|factory| factory.options()),

@@ -1,8 +1,11 @@
 //! The built binary as a user runs it: files in, files and text out, exit codes, kill and resume.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A folder with files for one test.
 struct Folder(tempfile::TempDir);
@@ -133,6 +136,78 @@ fn a_sink_that_nothing_can_reach_ends_the_run() {
     let output = folder.kinesql(&["run", "app.sql"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(output.stdout.is_empty());
+}
+
+/// Answers requests of the `http` sink: 503 until `well`, then as a receiver does.
+fn receiver(well: Arc<AtomicBool>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/in", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut reader = BufReader::new(stream.expect("a connection"));
+            let (mut length, mut id) = (0, String::new());
+            for line in reader.by_ref().lines().map_while(Result::ok).take_while(|line| !line.is_empty()) {
+                match line.split_once(": ").unwrap_or_default() {
+                    (name, value) if name.eq_ignore_ascii_case("content-length") => length = value.parse().expect("a number"),
+                    (name, value) if name.eq_ignore_ascii_case("x-amz-firehose-request-id") => id = value.to_owned(),
+                    _ => {}
+                }
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).expect("a body");
+            let (status, body) = match well.load(Ordering::SeqCst) {
+                true => ("200 OK", format!("{{\"requestId\":\"{id}\",\"timestamp\":1}}")),
+                false => ("503 Service Unavailable", "{\"errorMessage\":\"under repair\"}".to_owned()),
+            };
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+            // A client that asks with HEAD reads no body.
+            let _ = reader.into_inner().write_all(answer.as_bytes());
+        }
+    });
+    url
+}
+
+#[test]
+fn what_a_job_waits_for_is_said_with_the_reason() {
+    let folder = Folder::new();
+    let well = Arc::new(AtomicBool::new(false));
+    let url = receiver(Arc::clone(&well));
+    folder.write("in.jsonl", "{\"A\":1}\n");
+    let script = format!(
+        "CREATE SOURCE \"IN\" (\"A\" INTEGER) WITH (connector = 'file', path = 'in.jsonl');
+         CREATE SINK \"OUT\" FROM \"IN\" WITH (connector = 'http', url = '{url}', linger = '0ms', retry.max_delay = '100ms');"
+    );
+    folder.write("app.sql", script);
+    let mut child = folder.command(&["run", "app.sql"]).stderr(Stdio::piped()).spawn().expect("started");
+    let lines = BufReader::new(child.stderr.take().expect("piped")).lines().map_while(Result::ok);
+    let mut seen = Vec::new();
+    for line in lines {
+        seen.push(line);
+        if seen.iter().any(|line| line.starts_with("sink OUT is stuck")) {
+            well.store(true, Ordering::SeqCst);
+        }
+    }
+    assert!(child.wait().expect("ended").success(), "{seen:#?}");
+    let stuck =
+        format!("sink OUT is stuck: POST of {url}: 503 Service Unavailable: under repair; it is tried again until it succeeds");
+    assert_eq!(seen.iter().filter(|line| **line == stuck).count(), 1, "{seen:#?}");
+}
+
+#[test]
+fn an_http_sink_to_which_nobody_listens_is_named_at_the_start() {
+    let folder = Folder::new();
+    let closed = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    folder.write("in.jsonl", "{\"A\":1}\n");
+    let script = format!(
+        "CREATE SOURCE \"IN\" (\"A\" INTEGER) WITH (connector = 'file', path = 'in.jsonl');
+         CREATE SINK \"OUT\" FROM \"IN\" WITH (connector = 'http', url = 'http://{closed}/in', retry.max_elapsed = '100ms');"
+    );
+    folder.write("app.sql", script);
+    let output = folder.kinesql(&["run", "app.sql"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.starts_with(&format!("error: POST of http://{closed}/in: ")) && said.contains("onnection refused"), "{said}");
+    assert!(said.contains("\nhint: Check option \"url\", or start the receiver first"), "{said}");
 }
 
 #[test]

@@ -9,17 +9,22 @@
 //! ```
 //!
 //! and likewise `sink`, on the page of the connector or, if it has one of its own, of its sink (`NAME-sink.md`); and `pre-processor`
-//! on that of Lambda. The test fails when a table differs from the code; with `UPDATE_DOCS=1` it writes it.
+//! on that of Lambda, to which those of the sources refer. The test fails when a table differs from the code; with
+//! `UPDATE_DOCS=1` it writes it.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
 use kinesql_engine::connector::{ConnectorRegistry, OptionKind, OptionSpec};
 
-/// The options as a Markdown table.
-fn table(options: &[OptionSpec]) -> String {
+use crate::lambda::preprocessor;
+
+/// The options of a connector as a Markdown table; those of a pre-processor are one row that refers to theirs.
+fn table(direction: &str, options: &[OptionSpec]) -> String {
     let mut table = "| Option | Value | Default | Meaning |\n| --- | --- | --- | --- |\n".to_owned();
-    for option in options {
+    let of_preprocessor = |option: &OptionSpec| preprocessor::OPTIONS.iter().any(|other| other.name == option.name);
+    let own = options.iter().filter(|option| direction != "source" || !of_preprocessor(option));
+    for option in own {
         let default = match option.default {
             Some(default) => format!("`{default}`"),
             None if option.required => "required".to_owned(),
@@ -28,6 +33,11 @@ fn table(options: &[OptionSpec]) -> String {
         let (name, help) = (option.name, option.help.replace('|', "\\|"));
         // Writing to a string cannot fail.
         let _ = writeln!(table, "| `{name}` | {} | {default} | {help} |", value(option.kind));
+    }
+    if direction == "source" && options.iter().any(of_preprocessor) {
+        let what = "A Lambda function that the records go through before they are decoded; its own options are";
+        let link = "[those of the pre-processor](lambda.md#pre-processor-of-a-source).";
+        let _ = writeln!(table, "| `preprocessor`, `preprocessor.*` | text |  | {what} {link} |");
     }
     table
 }
@@ -49,7 +59,7 @@ fn with_table(page: &str, direction: &str, options: &[OptionSpec]) -> String {
     let start = format!("<!-- options of the {direction} -->\n");
     let Some((before, rest)) = page.split_once(&start) else { return page.to_owned() };
     let (_, after) = rest.split_once("<!-- end of options -->").expect("a table of options has an end");
-    format!("{before}{start}{}<!-- end of options -->{after}", table(options))
+    format!("{before}{start}{}<!-- end of options -->{after}", table(direction, options))
 }
 
 #[test]
@@ -58,7 +68,7 @@ fn tables_of_options_are_those_of_the_code() {
     crate::register_all(&mut registry);
     let sources = registry.sources().map(|source| (source.name(), "source", source.options()));
     let sinks = registry.sinks().map(|sink| (sink.name(), "sink", sink.options()));
-    let preprocessor = [("lambda", "pre-processor", crate::lambda::preprocessor::OPTIONS)];
+    let preprocessor = [("lambda", "pre-processor", preprocessor::OPTIONS)];
     for (name, direction, options) in sources.chain(sinks).chain(preprocessor) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/connectors");
         let own_page = folder.join(format!("{name}-{direction}.md"));

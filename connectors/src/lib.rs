@@ -12,9 +12,9 @@
 //! | `stdin` | [`stdin::StdinSourceFactory`] | |
 //! | `stdout` | | [`stdout::StdoutSinkFactory`] |
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use kinesql_engine::connector::{ConnectorRegistry, OptionSpec};
+use kinesql_engine::connector::ConnectorRegistry;
 
 pub mod application;
 pub mod aws;
@@ -31,26 +31,25 @@ pub mod http;
 pub mod kinesis;
 pub mod lambda;
 mod parquet;
+#[cfg(test)]
+mod rules;
 pub mod stdin;
 pub mod stdout;
 pub mod storage;
 #[cfg(test)]
 mod stub;
 
-use self::lambda::preprocessor::{Preprocessed, with_preprocessor};
-
-static FILE_SOURCE_OPTIONS: LazyLock<Vec<OptionSpec>> = LazyLock::new(|| with_preprocessor(&file::FileSourceFactory));
-static KINESIS_SOURCE_OPTIONS: LazyLock<Vec<OptionSpec>> = LazyLock::new(|| with_preprocessor(&kinesis::KinesisSourceFactory));
+use self::lambda::preprocessor::Preprocessed;
 
 /// Registers every connector of this crate: the only list of them.
 pub fn register_all(registry: &mut ConnectorRegistry) {
-    registry.register_source(Arc::new(Preprocessed::new(file::FileSourceFactory, &FILE_SOURCE_OPTIONS)));
-    registry.register_source(Arc::new(firehose::FirehoseSourceFactory));
+    registry.register_source(Arc::new(Preprocessed::new(file::FileSourceFactory)));
+    registry.register_source(Arc::new(Preprocessed::new(firehose::FirehoseSourceFactory)));
     registry.register_source(Arc::new(generator::GeneratorSourceFactory));
-    registry.register_source(Arc::new(Preprocessed::new(kinesis::KinesisSourceFactory, &KINESIS_SOURCE_OPTIONS)));
-    registry.register_source(Arc::new(stdin::StdinSourceFactory));
+    registry.register_source(Arc::new(Preprocessed::new(kinesis::KinesisSourceFactory)));
+    registry.register_source(Arc::new(Preprocessed::new(stdin::StdinSourceFactory)));
     for service in [storage::Service::S3, storage::Service::Gcs, storage::Service::Azure] {
-        registry.register_source(Arc::new(storage::StorageSourceFactory(service)));
+        registry.register_source(Arc::new(Preprocessed::new(storage::StorageSourceFactory(service))));
         registry.register_sink(Arc::new(storage::StorageSinkFactory(service)));
     }
     registry.register_sink(Arc::new(file::FileSinkFactory));

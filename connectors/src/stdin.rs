@@ -249,6 +249,12 @@ impl SplitReader for StdinReader {
     }
 }
 
+/// A source of JSON that reads something else than standard input.
+#[cfg(test)]
+pub(crate) fn reading(input: impl io::Read + Send + 'static) -> Arc<dyn Source> {
+    Arc::new(StdinSource::try_new(&FormatSpec::Json, &Options::default(), Box::new(input)).expect("a source"))
+}
+
 #[cfg(test)]
 mod tests {
     use kinesql_engine::ErrorKind;
@@ -313,6 +319,38 @@ mod tests {
         drop(keyboard);
         assert_eq!(source.sample(1000, &source_context()).await.expect("again"), b"{\"a\": 1}\n");
         assert_eq!(all(&source).await, ["{\"a\": 1}", "{\"a\": 2}"]);
+    }
+
+    /// Gives zeros for ever, and counts them.
+    struct Zeros(Arc<std::sync::atomic::AtomicUsize>);
+
+    impl io::Read for Zeros {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            buffer.fill(b'0');
+            if let Some(last) = buffer.last_mut() {
+                *last = b'\n';
+            }
+            self.0.fetch_add(buffer.len(), std::sync::atomic::Ordering::SeqCst);
+            Ok(buffer.len())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_nobody_asks_for_is_not_read() {
+        let count = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let read = || count.load(std::sync::atomic::Ordering::SeqCst);
+        let source = source(Zeros(Arc::clone(&count)));
+        let mut reader = source.open("stdin", None, &source_context()).await.expect("open");
+        let Read::Records(first) = reader.next().await.expect("read") else { panic!("records") };
+        // What waits, what is being sent, and what was handed over.
+        let most = first.bytes.len() + PIECE_BYTES + (WAITING_PORTIONS + 2) * PORTION_BYTES;
+        while read() < first.bytes.len() + WAITING_PORTIONS * PORTION_BYTES {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+        assert!(read() <= most, "{} bytes were read, {} handed over", read(), first.bytes.len());
     }
 
     #[tokio::test]

@@ -87,7 +87,7 @@ impl Faults {
 }
 
 /// Options as a user writes them, checked.
-pub(crate) fn checked(options: &'static [OptionSpec], entries: &[(&str, &str)]) -> Options {
+pub(crate) fn checked(options: &[OptionSpec], entries: &[(&str, &str)]) -> Options {
     let specs: Vec<_> = options.iter().collect();
     let entries: Vec<_> = entries.iter().map(|(key, value)| OptionEntry::new(*key, *value)).collect();
     Options::check("connector", &specs, &entries, None).expect("valid options")

@@ -278,10 +278,10 @@ impl Round {
         metrics.requests.add(1);
         if !matches!(outcome, Outcome::Retry { .. } | Outcome::Fatal(_)) {
             self.failed_in_a_row = 0;
-            metrics.works();
         }
         match outcome {
             Outcome::Accepted => {
+                metrics.works();
                 for record in parcel.records {
                     metrics.records.add(1);
                     metrics.bytes.add(record.bytes as u64);
@@ -291,7 +291,10 @@ impl Round {
             Outcome::Partly { failed, throttled, reason } => {
                 metrics.records_resent.add(failed.len() as u64);
                 metrics.throttled.add(if throttled { failed.len() as u64 } else { 0 });
-                if failed.len() == parcel.records.len() {
+                if failed.len() < parcel.records.len() {
+                    metrics.works();
+                } else {
+                    metrics.failing(now, &reason);
                     // More would fare no better.
                     let wait = self.backoff.after(parcel.records.iter().map(|record| record.failures + 1).min().unwrap_or(1));
                     self.paused_until = self.paused_until.max(later(now, wait));
@@ -314,7 +317,7 @@ impl Round {
                 metrics.requests_failed.add(1);
                 metrics.throttled.add(u64::from(throttled));
                 metrics.records_resent.add(parcel.records.len() as u64);
-                metrics.failing(now);
+                metrics.failing(now, error.message());
                 parcel.attempts += 1;
                 for record in &mut parcel.records {
                     record.fail(now);
@@ -327,6 +330,7 @@ impl Round {
                 state.resend.insert(place, parcel);
             }
             Outcome::TooLarge(error) => {
+                metrics.works();
                 if parcel.records.len() == 1 {
                     let error = Error::data(error.message()).named(RECORD_TOO_LARGE);
                     for record in parcel.records {

@@ -4,11 +4,13 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use kinesql_engine::Result;
-use kinesql_engine::format::{self, Encoder, FormatSpec};
+use kinesql_engine::format::{self, Encoder, FormatSpec, raw_records};
 
 /// Encodes batches.
 pub(super) struct RecordEncoder {
     encoder: Box<dyn Encoder>,
+    /// Records may hold line breaks and end with one.
+    raw: bool,
     newline: bool,
 }
 
@@ -16,22 +18,37 @@ pub(super) struct RecordEncoder {
 #[derive(Debug)]
 pub(crate) struct Encoded {
     bytes: Bytes,
-    /// Where each record ends, its line break included.
+    /// Where each record ends, the line break included that is written behind it.
     ends: Vec<usize>,
-    /// True if the line breaks are part of the records.
-    newline: bool,
+    /// Bytes of that line break, if it is no part of the record.
+    line_break: usize,
 }
 
 impl RecordEncoder {
     pub(super) fn try_new(format: &FormatSpec, schema: &SchemaRef, newline: bool) -> Result<Self> {
-        Ok(Self { encoder: format::encoder(format, schema)?, newline })
+        Ok(Self { encoder: format::encoder(format, schema)?, raw: *format == FormatSpec::Raw, newline })
     }
 
     pub(super) fn encode(&mut self, batch: &RecordBatch) -> Result<Encoded> {
+        if self.raw {
+            return self.encode_raw(batch);
+        }
         let mut bytes = Vec::new();
         self.encoder.encode(batch, &mut bytes)?;
         let ends = record_ends(&bytes, batch.num_rows());
-        Ok(Encoded { bytes: Bytes::from(bytes), ends, newline: self.newline })
+        Ok(Encoded { bytes: Bytes::from(bytes), ends, line_break: usize::from(!self.newline) })
+    }
+
+    fn encode_raw(&self, batch: &RecordBatch) -> Result<Encoded> {
+        let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(batch.num_rows()));
+        for record in raw_records(batch)? {
+            bytes.extend_from_slice(record);
+            if self.newline && !record.ends_with(b"\n") {
+                bytes.push(b'\n');
+            }
+            ends.push(bytes.len());
+        }
+        Ok(Encoded { bytes: Bytes::from(bytes), ends, line_break: 0 })
     }
 }
 
@@ -44,7 +61,7 @@ impl Encoded {
     /// The record of a row; it shares the bytes of its batch.
     pub(crate) fn record(&self, row: usize) -> Bytes {
         let start = if row == 0 { 0 } else { self.ends[row - 1] };
-        let end = self.ends[row] - usize::from(!self.newline);
+        let end = self.ends[row] - self.line_break;
         self.bytes.slice(start..end)
     }
 }
@@ -95,6 +112,13 @@ mod tests {
         let values = ["x", "two\nlines"];
         assert_eq!(records(&FormatSpec::Json, false, &values), [r#"{"A":"x"}"#, r#"{"A":"two\nlines"}"#]);
         assert_eq!(records(&FormatSpec::Json, true, &values), ["{\"A\":\"x\"}\n", "{\"A\":\"two\\nlines\"}\n"]);
+    }
+
+    #[test]
+    fn raw_records_are_what_they_were() {
+        let values = ["two\nlines\n", "", "{\"a\":1}", "\n"];
+        assert_eq!(records(&FormatSpec::Raw, false, &values), values);
+        assert_eq!(records(&FormatSpec::Raw, true, &values), ["two\nlines\n", "\n", "{\"a\":1}\n", "\n"]);
     }
 
     #[test]

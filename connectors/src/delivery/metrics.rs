@@ -1,10 +1,10 @@
 //! What a delivering sink shows of itself.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kinesql_engine::connector::ConnectorMetric;
-use kinesql_engine::runtime::clock::Clock;
+use kinesql_engine::connector::{ConnectorMetric, Trouble};
+use kinesql_engine::runtime::clock::{Clock, EventTime};
 
 /// Counters that a sink and its courier share.
 #[derive(Debug, Default)]
@@ -27,8 +27,8 @@ pub(crate) struct DeliveryMetrics {
     pub waiting_bytes: Gauge,
     /// Requests that wait for an answer.
     pub requests_in_flight: Gauge,
-    /// Since when every request has failed; [`i64::MAX`] if the last one did not.
-    failing_since: FailingSince,
+    /// Since when every request has failed, and why the last one did.
+    trouble: Mutex<Option<Trouble>>,
     clock: std::sync::OnceLock<Arc<dyn Clock>>,
 }
 
@@ -60,35 +60,37 @@ impl Gauge {
     }
 }
 
-#[derive(Debug)]
-struct FailingSince(AtomicI64);
-
-impl Default for FailingSince {
-    fn default() -> Self {
-        Self(AtomicI64::new(i64::MAX))
-    }
-}
-
 impl DeliveryMetrics {
     /// The clock that `failing_ms` is measured with.
     pub(crate) fn set_clock(&self, clock: &Arc<dyn Clock>) {
         self.clock.get_or_init(|| Arc::clone(clock));
     }
 
-    /// A request failed as a whole at `now`.
-    pub(crate) fn failing(&self, now: i64) {
-        self.failing_since.0.fetch_min(now, Ordering::Relaxed);
+    /// Of a request nothing was taken at `now`.
+    pub(crate) fn failing(&self, now: EventTime, reason: &str) {
+        let mut trouble = self.current();
+        let since = trouble.take().map_or(now, |trouble| trouble.since);
+        *trouble = Some(Trouble { since, reason: reason.to_owned() });
     }
 
     /// The service took something.
     pub(crate) fn works(&self) {
-        self.failing_since.0.store(i64::MAX, Ordering::Relaxed);
+        *self.current() = None;
+    }
+
+    /// For [`kinesql_engine::connector::Sink::trouble`].
+    pub(crate) fn trouble(&self) -> Option<Trouble> {
+        self.current().clone()
+    }
+
+    fn current(&self) -> MutexGuard<'_, Option<Trouble>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All of them, for [`kinesql_engine::connector::Sink::metrics`].
     pub(crate) fn list(&self) -> Vec<ConnectorMetric> {
-        let since = self.failing_since.0.load(Ordering::Relaxed);
-        let failing = self.clock.get().map_or(0, |clock| clock.now().saturating_sub(since).max(0));
+        let since = self.trouble().map(|trouble| trouble.since);
+        let failing = since.zip(self.clock.get()).map_or(0, |(since, clock)| clock.now().saturating_sub(since).max(0));
         [
             ("records", self.records.get()),
             ("bytes", self.bytes.get()),

@@ -346,4 +346,6 @@ async fn what_fails_is_shown_in_the_metrics() {
     clock.set(3_000);
     let value = |name: &str| setup.metrics.list().iter().find(|metric| metric.name == name).map(|metric| metric.value);
     assert_eq!((value("failing_ms"), value("waiting_bytes"), value("records")), (Some(3_000.0), Some(3.0), Some(0.0)));
+    let trouble = setup.metrics.trouble().expect("it fails");
+    assert_eq!((trouble.since, trouble.reason.as_str()), (0, "service: Down: try later"));
 }

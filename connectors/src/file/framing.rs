@@ -49,6 +49,20 @@ impl Framing {
         }
     }
 
+    /// Where each record of `bytes`, which are whole records, ends; blank space behind the last one belongs to it.
+    pub(crate) fn ends(self, bytes: &[u8]) -> Vec<u32> {
+        let (mut ends, mut end) = (Vec::new(), 0);
+        while !bytes[end..].trim_ascii().is_empty() {
+            end = self.first_record(&bytes[end..]).map_or(bytes.len(), |length| end + length);
+            // A piece is far from 4 GiB.
+            ends.push(end as u32);
+        }
+        if let Some(last) = ends.last_mut() {
+            *last = bytes.len() as u32;
+        }
+        ends
+    }
+
     fn cut(self, bytes: &[u8], max_record_bytes: usize) -> Cut {
         match self {
             Framing::Lines => cut_lines(bytes, max_record_bytes),

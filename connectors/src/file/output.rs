@@ -32,7 +32,7 @@ const ROW_GROUP_ROWS: usize = 1_000_000;
 /// What is written.
 #[derive(Debug, Clone)]
 pub(super) struct OutputFormat {
-    /// JSON, CSV or Parquet.
+    /// JSON, CSV, raw or Parquet.
     pub(super) spec: FormatSpec,
     /// None for Parquet, which compresses inside.
     pub(super) compression: Compression,
@@ -46,6 +46,8 @@ impl OutputFormat {
         let name = match &self.spec {
             FormatSpec::Csv(_) => ".csv",
             FormatSpec::Parquet => ".parquet",
+            // What is in the records is not known.
+            FormatSpec::Raw => "",
             _ => ".jsonl",
         };
         format!("{name}{}", self.compression.suffix())

@@ -1,7 +1,7 @@
 //! The `file` sink: writes one file, or a folder with a file per checkpoint.
 //!
 //! Options:   `path`, `mode`, `compression`; see docs/connectors/file.md.
-//! Formats:   `json`, `csv`, `parquet`; by the path's extension unless `format` is given.
+//! Formats:   `json`, `csv`, `raw`, `parquet`; by the path's extension unless `format` is given.
 //! Order:     that of the stream.
 //! Delivery:  exactly-once with checkpoints. One text file is cut back to its length at the checkpoint (`single`); in a
 //!            folder a file becomes visible with its checkpoint and never changes again (`parts`).
@@ -56,7 +56,7 @@ impl SinkFactory for FileSinkFactory {
     }
 
     fn formats(&self) -> &'static [&'static str] {
-        &["json", "csv", "parquet"]
+        &["json", "csv", "raw", "parquet"]
     }
 
     fn create(&self, definition: &SinkDefinition, options: &Options) -> Result<Arc<dyn Sink>> {

@@ -16,6 +16,7 @@ use aws_sdk_firehose::types::Record;
 use aws_smithy_types::Blob;
 use kinesql_engine::connector::{
     ConnectorMetric, OptionKind, OptionSpec, Options, Sink, SinkContext, SinkDefinition, SinkFactory, SinkState, SinkWriter,
+    Trouble,
 };
 use kinesql_engine::runtime::clock::Clock;
 use kinesql_engine::{Error, Result};
@@ -71,7 +72,7 @@ impl SinkFactory for FirehoseSinkFactory {
     }
 
     fn formats(&self) -> &'static [&'static str] {
-        &["json", "csv"]
+        &["json", "csv", "raw"]
     }
 
     fn create(&self, definition: &SinkDefinition, options: &Options) -> Result<Arc<dyn Sink>> {
@@ -116,6 +117,10 @@ impl Sink for FirehoseSink {
 
     fn metrics(&self) -> Vec<ConnectorMetric> {
         self.metrics.list()
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        self.metrics.trouble()
     }
 }
 

@@ -7,7 +7,10 @@
 //! Delivery:  at least once; a request is taken as a whole or not at all.
 //! Retries:   everything but an answer 200 that names the request, for ever unless `retry.max_elapsed` is given. `Retry-After` is
 //!            kept to. A request that is too large (413) is halved; a single row that is goes to `error_stream`.
-//! Errors:    `Config` for answers that say that the key is wrong (401, 403) or that there is no endpoint (3xx, 404, 405, 410).
+//! Start:     a job that does not go on from a checkpoint asks with `HEAD` whether anybody is there, whatever is answered. A
+//!            receiver that comes up within ten seconds is waited for; one that goes away later is waited for as for any answer.
+//! Errors:    `Config` for answers that say that the key is wrong (401, 403) or that there is no endpoint (3xx, 404, 405, 410),
+//!            and at the start for a certificate that is not trusted; `Unavailable` at the start if nobody is there.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -16,6 +19,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use kinesql_engine::connector::{
     ConnectorMetric, OptionKind, OptionSpec, Options, Sink, SinkContext, SinkDefinition, SinkFactory, SinkState, SinkWriter,
+    Trouble,
 };
 use kinesql_engine::runtime::clock::Clock;
 use kinesql_engine::{Error, Result};
@@ -24,7 +28,7 @@ use reqwest::{Client, StatusCode, Url, redirect};
 
 use super::protocol::{self, Answer};
 use crate::delivery::{
-    Delivery, DeliveryMetrics, DeliveryOptions, DeliveryWriter, Ids, Outcome, Parcel, Rows, Transport, options,
+    Backoff, Delivery, DeliveryMetrics, DeliveryOptions, DeliveryWriter, Ids, Outcome, Parcel, Rows, Transport, options,
 };
 
 /// Bytes of a body around its records.
@@ -35,6 +39,18 @@ const RECORD_ENVELOPE_BYTES: usize = 12;
 
 /// Bytes of an answer that are read.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
+
+/// A connection that is not there after this long is no connection; [`Outcome::Retry`] tries another one.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a job that starts waits for somebody to be there.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits between two looks.
+const START_DELAYS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
+
+/// Who is there, but does not answer `HEAD` for this long, is there.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(3);
 
 const OPTIONS: &[OptionSpec] = &[
     OptionSpec { name: "url", kind: OptionKind::Text, required: true, default: None, help: "The endpoint, https:// or http://." },
@@ -99,16 +115,15 @@ impl SinkFactory for HttpSinkFactory {
     }
 
     fn formats(&self) -> &'static [&'static str] {
-        &["json", "csv"]
+        &["json", "csv", "raw"]
     }
 
     fn create(&self, definition: &SinkDefinition, options: &Options) -> Result<Arc<dyn Sink>> {
-        let text = options.text("url").unwrap_or_default();
-        let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-        let url = url.ok_or_else(|| {
-            Error::config(format!("option \"url\" cannot be '{text}'"))
-                .with_hint("Give an address such as https://example.com/x.")
-        })?;
+        let url = address(options.text("url").unwrap_or_default())?;
+        if url.scheme() == "http" && options.text("ca_file").is_some() {
+            return Err(Error::config("option \"ca_file\" has no meaning for an address of http://")
+                .with_hint("Write https:// in option \"url\", or leave the certificates out."));
+        }
         let mut delivery = DeliveryOptions::try_new(options, protocol::BODY_BYTES_MAX)?;
         if delivery.batch_bytes < 1_024 {
             return Err(Error::config(format!("option \"batch.bytes\" cannot be {} bytes", delivery.batch_bytes))
@@ -125,6 +140,25 @@ impl SinkFactory for HttpSinkFactory {
             metrics: Arc::default(),
         }))
     }
+}
+
+/// Reads option `url`.
+fn address(text: &str) -> Result<Url> {
+    let wrong = |hint| Error::config(format!("option \"url\" cannot be '{text}'")).with_hint(hint);
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let url = url.ok_or_else(|| wrong("Give an address such as https://example.com/x."))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        // Not repeated in the message.
+        return Err(Error::config("option \"url\" cannot hold a name or a password")
+            .with_hint("Receivers of this protocol know senders by option \"access_key\"."));
+    }
+    if url.fragment().is_some() {
+        return Err(wrong("What stands behind a '#' is never sent: leave it out, or write %23."));
+    }
+    if url.port() == Some(0) {
+        return Err(wrong("There is no port 0."));
+    }
+    Ok(url)
 }
 
 /// The headers that all requests of a sink have.
@@ -178,7 +212,7 @@ struct HttpSink {
 
 #[async_trait]
 impl Sink for HttpSink {
-    async fn open(&self, _state: Option<&SinkState>, context: &SinkContext) -> Result<Box<dyn SinkWriter>> {
+    async fn open(&self, state: Option<&SinkState>, context: &SinkContext) -> Result<Box<dyn SinkWriter>> {
         let options = self.delivery.clone();
         let mut shown = self.url.clone();
         // A key may stand in the query.
@@ -192,6 +226,10 @@ impl Sink for HttpSink {
             clock: Arc::clone(&context.clock),
             ids: Ids::new(&self.rows.sink, context.clock.now()),
         };
+        if state.is_none() {
+            let patience = options.retry_max_elapsed.unwrap_or(START_PATIENCE).min(START_PATIENCE);
+            transport.look(patience).await?;
+        }
         let record_bytes = (options.batch_bytes - RECORD_ENVELOPE_BYTES) / 4 * 3;
         let cost = |_: &str, data: usize| data.div_ceil(3) * 4 + RECORD_ENVELOPE_BYTES;
         let delivery = Delivery::plain(options, record_bytes, cost, transport, &self.metrics);
@@ -200,6 +238,10 @@ impl Sink for HttpSink {
 
     fn metrics(&self) -> Vec<ConnectorMetric> {
         self.metrics.list()
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        self.metrics.trouble()
     }
 }
 
@@ -210,8 +252,10 @@ fn client(ca_file: Option<&PathBuf>) -> Result<Client> {
         // It fails if the program has chosen a provider already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
-    let mut builder =
-        Client::builder().redirect(redirect::Policy::none()).user_agent(concat!("kinesql/", env!("CARGO_PKG_VERSION")));
+    let mut builder = Client::builder()
+        .redirect(redirect::Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .user_agent(concat!("kinesql/", env!("CARGO_PKG_VERSION")));
     if let Some(path) = ca_file {
         let unusable = || format!("option \"ca_file\": the certificates '{}' cannot be used", path.display());
         let pem = std::fs::read(path).map_err(|error| Error::config(unusable()).with_cause(error))?;
@@ -244,10 +288,52 @@ impl Post {
         Ok(if self.gzip { request.header(CONTENT_ENCODING, "gzip").body(protocol::gzip(&body)?) } else { request.body(body) })
     }
 
+    /// Whether anybody is there, and trusted. Nothing is sent but the address, and any answer will do.
+    async fn look(&self, patience: Duration) -> Result<()> {
+        let give_up_at = self.clock.now().saturating_add(patience.as_millis() as i64);
+        let mut backoff = Backoff::new(START_DELAYS.0, START_DELAYS.1, self.ids.seed());
+        for attempt in 1.. {
+            let error = tokio::select! {
+                answer = self.client.head(self.url.clone()).send() => match answer {
+                    // What breaks off later is somebody who is there.
+                    Err(error) if error.is_connect() => error.without_url(),
+                    _ => return Ok(()),
+                },
+                () = self.clock.sleep(CONNECT_TIMEOUT + HEAD_TIMEOUT) => return Ok(()),
+            };
+            if is_about_certificate(&error) {
+                return Err(Error::config(self.unavailable(&causes(&error)).message()).with_hint(
+                    "Give the certificates of its authority as option \"ca_file\", or the name that its certificate has in \"url\".",
+                ));
+            }
+            if self.clock.now() >= give_up_at {
+                return Err(self.unavailable(&causes(&error)).with_hint(
+                    "Check option \"url\", or start the receiver first; later the job waits for a receiver that goes away.",
+                ));
+            }
+            self.clock.sleep(backoff.after(attempt)).await;
+        }
+        Ok(())
+    }
+
     fn unavailable(&self, what: &str) -> Error {
         let what: Vec<_> = what.split_whitespace().collect();
         Error::unavailable(format!("{}: {}", self.subject, what.join(" ")))
     }
+}
+
+/// True if a connection failed because the other side's certificate is not good: it will not be better the next time.
+fn is_about_certificate(error: &reqwest::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
+            return true;
+        }
+        // The source of such an error is that of the one within it.
+        let within = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        cause = within.map(|error| error as _).or_else(|| error.source());
+    }
+    false
 }
 
 #[async_trait]

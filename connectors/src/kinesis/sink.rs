@@ -16,6 +16,7 @@ use aws_sdk_kinesis::types::PutRecordsRequestEntry;
 use aws_smithy_types::Blob;
 use kinesql_engine::connector::{
     ConnectorMetric, OptionKind, OptionSpec, Options, Sink, SinkContext, SinkDefinition, SinkFactory, SinkState, SinkWriter,
+    Trouble,
 };
 use kinesql_engine::runtime::clock::Clock;
 use kinesql_engine::{Error, Result};
@@ -110,7 +111,7 @@ impl SinkFactory for KinesisSinkFactory {
     }
 
     fn formats(&self) -> &'static [&'static str] {
-        &["json", "csv"]
+        &["json", "csv", "raw"]
     }
 
     fn create(&self, definition: &SinkDefinition, options: &Options) -> Result<Arc<dyn Sink>> {
@@ -183,6 +184,10 @@ impl Sink for KinesisSink {
 
     fn metrics(&self) -> Vec<ConnectorMetric> {
         self.metrics.list()
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        self.metrics.trouble()
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Service:   AWS Lambda; `Invoke` (action `lambda:InvokeFunction`), and `GetFunctionConfiguration` once if that is allowed.
 //! Request:   `invocationId`, `applicationArn`, `streamArn`, and of each record `recordId`, `data` in base64 and what the
-//!            service says of it. Answer: of each record `recordId`, `result` and `data`.
+//!            service says of it: the data stream, or when the delivery stream delivered it. Answer: of each record `recordId`,
+//!            `result` and `data`.
 //! Results:   `Ok` replaces the record by `data`, which may hold several documents or rows; `Dropped` leaves it out;
 //!            `ProcessingFailed` makes a row of error_stream of it.
 //! Order:     that of the source, although several invocations are under way.
@@ -15,14 +16,14 @@ mod batch;
 mod reader;
 
 use std::path::Path;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use kinesql_engine::connector::{
     ConnectorMetric, Offset, OptionKind, OptionSpec, Options, Payload, Records, Source, SourceContext, SourceDefinition,
-    SourceFactory, SplitReader,
+    SourceFactory, SplitReader, Trouble,
 };
 use kinesql_engine::{Error, Result};
 use tokio::sync::{OnceCell, Semaphore};
@@ -74,6 +75,11 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
         OptionKind::Text,
         "The applicationArn of requests; a made-up one that ends in application/kinesql unless given.",
     ),
+    option(
+        "preprocessor.stream_arn",
+        OptionKind::Text,
+        "The streamArn of requests; the ARN of the source's stream, else where the records come from, unless given.",
+    ),
     option("preprocessor.region", OptionKind::Text, "AWS region of the function; that of its ARN or of the source unless given."),
     option("preprocessor.endpoint", OptionKind::Text, "URL of Lambda, for VPC endpoints and local servers."),
     option("preprocessor.profile", OptionKind::Text, "Profile of ~/.aws for Lambda; that of the source unless given."),
@@ -82,19 +88,16 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
 ];
 
 /// A source factory whose sources can have a pre-processor.
-pub struct Preprocessed<F: 'static> {
+pub struct Preprocessed<F> {
     factory: F,
-    options: &'static LazyLock<Vec<OptionSpec>>,
-}
-
-/// The options of `factory` and those of a pre-processor.
-pub fn with_preprocessor(factory: &dyn SourceFactory) -> Vec<OptionSpec> {
-    factory.options().iter().chain(OPTIONS).copied().collect()
+    /// Those of the factory, then those of a pre-processor.
+    options: Vec<OptionSpec>,
 }
 
 impl<F: SourceFactory> Preprocessed<F> {
-    /// `options` are those that [`with_preprocessor`] makes for `factory`.
-    pub fn new(factory: F, options: &'static LazyLock<Vec<OptionSpec>>) -> Self {
+    /// Sources of `factory`, with the options of a pre-processor beside their own.
+    pub fn new(factory: F) -> Self {
+        let options = factory.options().iter().chain(OPTIONS).copied().collect();
         Self { factory, options }
     }
 }
@@ -104,8 +107,8 @@ impl<F: SourceFactory> SourceFactory for Preprocessed<F> {
         self.factory.name()
     }
 
-    fn options(&self) -> &'static [OptionSpec] {
-        self.options
+    fn options(&self) -> &[OptionSpec] {
+        &self.options
     }
 
     fn formats(&self) -> &'static [&'static str] {
@@ -117,8 +120,9 @@ impl<F: SourceFactory> SourceFactory for Preprocessed<F> {
         let settings = Settings::try_new(options)?;
         let Some(settings) = settings else { return Ok(source) };
         if matches!(source.payload(), Payload::Batches(_)) {
-            return Err(Error::config(format!("connector '{}' has no use for a pre-processor: it delivers rows", self.name()))
-                .with_hint("Leave out option \"preprocessor\"."));
+            let format = definition.format.name();
+            return Err(Error::config(format!("a pre-processor cannot take format '{format}': it holds rows, not records"))
+                .with_hint("Leave out option \"preprocessor\"; a pump can do its work in SQL."));
         }
         let framing = Framing::of(&definition.format)?;
         let processor = Arc::new(OnceCell::new());
@@ -169,7 +173,10 @@ impl Settings {
             concurrency: integer("preprocessor.concurrency", CONCURRENCY),
             timeout: options.duration("preprocessor.timeout").filter(|timeout| !timeout.is_zero()),
             application_arn: options.text("preprocessor.application_arn").map(str::to_owned),
-            stream_arn: options.text("stream").filter(|stream| stream.starts_with("arn:")).map(str::to_owned),
+            stream_arn: options
+                .text("preprocessor.stream_arn")
+                .or_else(|| options.text("stream").filter(|stream| stream.starts_with("arn:")))
+                .map(str::to_owned),
         }))
     }
 }
@@ -241,7 +248,8 @@ impl Source for PreprocessedSource {
     }
 
     async fn sample(&self, max_bytes: usize, context: &SourceContext) -> Result<Vec<u8>> {
-        let sample = self.source.sample(max_bytes, context).await?;
+        let raw = SourceContext { raw: true, ..context.clone() };
+        let sample = self.source.sample(max_bytes, &raw).await?;
         let processor = self.processor(context).await?;
         let records = Records {
             bytes: sample.into(),
@@ -264,10 +272,18 @@ impl Source for PreprocessedSource {
         self.source.checkpointed(split, offset);
     }
 
+    fn taken(&self, split: &str, offset: &Offset) {
+        self.source.taken(split, offset);
+    }
+
     fn metrics(&self) -> Vec<ConnectorMetric> {
         let mut metrics = self.source.metrics();
         metrics.extend(self.processor.get().into_iter().flat_map(|processor| processor.work.metrics()));
         metrics
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        self.processor.get().and_then(|processor| processor.work.trouble()).or_else(|| self.source.trouble())
     }
 
     fn reads_path(&self, path: &Path) -> bool {

@@ -20,6 +20,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kinesql_engine::connector::{
     ConnectorMetric, OptionKind, OptionSpec, Options, Sink, SinkContext, SinkDefinition, SinkFactory, SinkState, SinkWriter,
+    Trouble,
 };
 use kinesql_engine::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -88,7 +89,7 @@ impl SinkFactory for LambdaSinkFactory {
     }
 
     fn formats(&self) -> &'static [&'static str] {
-        &["json", "csv"]
+        &["json", "csv", "raw"]
     }
 
     fn create(&self, definition: &SinkDefinition, options: &Options) -> Result<Arc<dyn Sink>> {
@@ -150,6 +151,10 @@ impl Sink for LambdaSink {
 
     fn metrics(&self) -> Vec<ConnectorMetric> {
         self.metrics.list()
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        self.metrics.trouble()
     }
 }
 
@@ -229,8 +234,11 @@ impl Transport for Invoke {
                 return Outcome::again(error);
             }
         };
-        let results: HashMap<_, _> =
-            answer.records.iter().map(|record| (record.record_id.as_str(), record.result.as_str())).collect();
+        let mut results: HashMap<&str, &str> = HashMap::with_capacity(answer.records.len());
+        for AnswerRecord { record_id, result } in &answer.records {
+            // Of several answers to a record all must acknowledge it.
+            results.entry(record_id).and_modify(|one| *one = if *one == "Ok" { result } else { one }).or_insert(result);
+        }
         // A record without an answer has failed as well, and answers to others count for nothing.
         let failed: Vec<_> = (0..ids.len()).filter(|place| results.get(ids[*place].as_str()) != Some(&"Ok")).collect();
         let Some(last) = failed.last() else { return Outcome::Accepted };

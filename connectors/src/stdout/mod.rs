@@ -47,7 +47,7 @@ impl SinkFactory for StdoutSinkFactory {
     }
 
     fn formats(&self) -> &'static [&'static str] {
-        &["table", "json", "csv"]
+        &["table", "json", "csv", "raw"]
     }
 
     fn create(&self, definition: &SinkDefinition, _options: &Options) -> Result<Arc<dyn Sink>> {

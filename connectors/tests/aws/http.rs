@@ -67,9 +67,10 @@ async fn certificates_are_checked() {
     let server = tokio::spawn(async move { axum::serve(tls, app).await.expect("served") });
 
     let file = rows(1_000, 10);
-    let sink = format!("connector = 'http', url = 'https://localhost:{port}/in', retry.max_elapsed = '200ms'");
+    let sink = format!("connector = 'http', url = 'https://localhost:{port}/in', linger = '0ms'");
     let error = run(&script(&file, &sink)).await.expect_err("an unknown authority");
-    assert!(error.message().contains("certificate"), "{error}");
+    assert!(error.kind() == kinesql_engine::ErrorKind::Config && error.message().contains("certificate"), "{error}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("ca_file")), "{error}");
     assert_eq!(*records.lock().expect("not poisoned"), 0);
 
     run(&script(&file, &format!("{sink}, ca_file = '{}'", ca.display()))).await.expect("the job ends");

@@ -23,7 +23,7 @@ pub async fn stream(client: &Client, name: &str, shards: i32) {
 }
 
 /// Everything in a stream, by shard.
-async fn read(client: &Client, name: &str) -> BTreeMap<String, Vec<Record>> {
+pub async fn read(client: &Client, name: &str) -> BTreeMap<String, Vec<Record>> {
     let mut all = BTreeMap::new();
     let shards = client.list_shards().stream_name(name).send().await.expect("shards");
     for shard in shards.shards() {

@@ -6,12 +6,14 @@ use std::path::Path;
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::types::{FunctionCode, Runtime};
 use aws_smithy_types::Blob;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use super::job::{config, rows, run, script};
 use super::servers;
 
 /// Creates a function from the text of its module.
-async fn function(endpoint: &str, name: &str, code: &str) {
+pub async fn function(endpoint: &str, name: &str, code: &str) {
     let code = FunctionCode::builder().zip_file(Blob::new(zip("main.py", code.as_bytes()))).build();
     let create = Client::new(&config(endpoint)).create_function().function_name(name).runtime(Runtime::Python311);
     let create = create.role("arn:aws:iam::000000000000:role/lambda").handler("main.handler").timeout(20).code(code);
@@ -177,4 +179,114 @@ def handler(event, context):
     let expected: String =
         (0..20).map(|number| format!("\"line {number}\nnot JSON\",key {number},shardId-000000000000\n")).collect();
     assert_eq!(read(), expected);
+}
+
+/// CloudWatch Logs delivers so: a record is compressed and holds the events of many rows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_function_of_a_delivery_stream_makes_rows_of_compressed_records() {
+    let Some(server) = servers::ministack() else { return };
+    let code = r#"
+import base64, gzip, json
+
+def handler(event, context):
+    answers = []
+    for record in event["records"]:
+        answer = {"recordId": record["recordId"], "result": "Ok"}
+        data = base64.b64decode(record["data"])
+        known = record["kinesisFirehoseRecordMetadata"]["approximateArrivalTimestamp"]
+        if data[:2] != b"\x1f\x8b":
+            answer["result"] = "ProcessingFailed"
+        else:
+            logs = json.loads(gzip.decompress(data))
+            if logs["messageType"] == "CONTROL_MESSAGE":
+                answer["result"] = "Dropped"
+            rows = [{"GROUP": logs["logGroup"], "TEXT": one["message"], "KNOWN": known > 0,
+                     "FROM": event["streamArn"]} for one in logs["logEvents"]]
+            answer["data"] = base64.b64encode("".join(map(json.dumps, rows)).encode()).decode()
+        answers.append(answer)
+    return {"records": answers}
+"#;
+    function(&server.endpoint, "logs", code).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (out, errors) = (folder.path().join("out.csv"), folder.path().join("errors.jsonl"));
+    let port = servers::free_port();
+    let sql = format!(
+        "CREATE SOURCE \"IN\" (\"GROUP\" VARCHAR(16), \"TEXT\" VARCHAR(64), \"KNOWN\" BOOLEAN, \"FROM\" VARCHAR(64))
+             WITH (connector = 'firehose', listen = '127.0.0.1:{port}', path = '/logs', preprocessor = 'logs',
+                   preprocessor.region = 'us-east-1', preprocessor.endpoint = '{}', preprocessor.stream_arn = 'arn:stream');
+         CREATE SINK \"S\" FROM \"IN\" WITH (connector = 'file', path = '{}');
+         CREATE SINK \"E\" FROM error_stream WITH (connector = 'file', path = '{}');",
+        server.endpoint,
+        out.display(),
+        errors.display()
+    );
+    let job = super::job::start(&sql).await.expect("listening");
+    let record = |kind: &str, number: usize| {
+        let events = [0, 1].map(|event| serde_json::json!({ "message": format!("event {number}.{event}") }));
+        let logs = serde_json::json!({ "messageType": kind, "logGroup": "g", "logEvents": events });
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        write!(gzip, "{logs}").expect("in memory");
+        gzip.finish().expect("in memory")
+    };
+    let records = (0..20).flat_map(|number| {
+        [record("DATA_MESSAGE", number), record("CONTROL_MESSAGE", number), format!("not compressed {number}").into_bytes()]
+    });
+    // moto's Firehose takes text only.
+    let records: Vec<_> = records.map(|record| serde_json::json!({ "data": STANDARD.encode(record) })).collect();
+    let body = serde_json::json!({ "requestId": "one", "timestamp": 1_700_000_000_000_i64, "records": records });
+    let delivery = reqwest::Client::new().post(format!("http://127.0.0.1:{port}/logs")).body(body.to_string()).send();
+    assert_eq!(delivery.await.expect("answered").status(), 200);
+    let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
+    while read(&out).lines().count() < 40 || read(&errors).lines().count() < 20 {
+        job.sync().await.expect("running");
+        tokio::task::yield_now().await;
+    }
+    job.stop();
+    job.wait().await.expect("stopped");
+    let expected: String =
+        (0..20).flat_map(|number| [0, 1].map(|event| format!("g,event {number}.{event},true,arn:stream\n"))).collect();
+    assert_eq!(read(&out), expected, "in the order of the delivery");
+    assert!(read(&errors).lines().all(|line| line.contains("\"ERROR_NAME\":\"PROCESSING_FAILED\"")), "{:.300}", read(&errors));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_function_of_objects_gets_documents_and_lines() {
+    let Some(server) = servers::ministack() else { return };
+    let code = r#"
+import base64, json
+
+def handler(event, context):
+    answers = []
+    for record in event["records"]:
+        text = base64.b64decode(record["data"]).decode()
+        row = {"TEXT": text.strip(), "KNOWN": record["kinesisFirehoseRecordMetadata"]["approximateArrivalTimestamp"] > 0,
+               "FROM": event["streamArn"].rpartition("/")[2]}
+        answers.append({"recordId": record["recordId"], "result": "Ok", "data": base64.b64encode(json.dumps(row).encode()).decode()})
+    return {"records": answers}
+"#;
+    function(&server.endpoint, "objects", code).await;
+    let bucket = super::s3::Bucket::new(server, "preprocessed").await;
+    // As a delivery stream writes what producers sent: with or without line breaks, perhaps no JSON at all, perhaps compressed.
+    let documents: String = (0..300).map(|n| format!("{{\"n\":{n}}}")).collect();
+    let lines: String = (0..300).map(|n| format!("GET /{n} {{x}}\n")).collect();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    write!(gzip, "{lines}").expect("in memory");
+    bucket.put("in/a", documents).await;
+    bucket.put("in/b.gz", gzip.finish().expect("in memory")).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("out.csv");
+    let sql = format!(
+        "CREATE SOURCE \"IN\" (\"TEXT\" VARCHAR(64), \"KNOWN\" BOOLEAN, \"FROM\" VARCHAR(8)) WITH ({},
+             preprocessor = 'objects', preprocessor.endpoint = '{}');
+         CREATE SINK \"S\" FROM \"IN\" WITH (connector = 'file', path = '{}');",
+        bucket.options("in/"),
+        server.endpoint,
+        out.display()
+    );
+    run(&sql).await.expect("the job ends");
+    let expected: String = (0..300)
+        .map(|n| format!("\"{{\"\"n\"\":{n}}}\",true,a\n"))
+        .chain((0..300).map(|n| format!("GET /{n} {{x}},true,b.gz\n")))
+        .collect();
+    assert_eq!(std::fs::read_to_string(&out).expect("written"), expected);
 }

@@ -3,9 +3,11 @@
 //! The first test installs the servers (`scripts/test-servers`, needs Node and Python). Where these tools are missing the
 //! tests say so and do nothing, except in CI, where that is a failure.
 
+mod conformance;
 mod firehose;
 mod firehose_source;
 mod http;
+mod http_to_firehose;
 mod job;
 mod kinesis_sink;
 mod kinesis_source;
@@ -13,6 +15,7 @@ mod lambda;
 mod leases;
 mod s3;
 mod servers;
+mod switch;
 
 /// The servers start and answer: what every other test relies on.
 #[tokio::test]

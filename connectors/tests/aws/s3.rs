@@ -9,6 +9,7 @@ use futures::TryStreamExt as _;
 use kinesql_engine::connector::memory::MemoryConnector;
 use kinesql_engine::diagnostic::Script;
 use kinesql_engine::runtime::clock::ManualClock;
+use kinesql_engine::runtime::metrics::SourceMetrics;
 use kinesql_engine::table::Refreshed;
 use kinesql_engine::types::SqlType;
 use kinesql_engine::{Engine, Job};
@@ -147,6 +148,58 @@ async fn a_parquet_table_and_a_truncated_one() {
     }
 }
 
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, bytes).expect("in memory");
+    encoder.finish().expect("in memory")
+}
+
+/// A new version that is cut off is reported, and joins go on with the one before.
+#[tokio::test]
+async fn a_truncated_version_of_a_table_is_reported_and_the_old_one_kept() {
+    for (name, server) in all() {
+        let bucket = Bucket::new(server, "truncated").await;
+        let prices = |price: i32| {
+            let schema = Arc::new(Schema::new(vec![SqlType::Integer.field("ID", true), SqlType::Integer.field("PRICE", true)]));
+            let column = |values: Vec<i32>| -> ArrayRef { Arc::new(Int32Array::from(values)) };
+            let columns = vec![column((0..1_000).collect()), column(vec![price; 1_000])];
+            let batch = RecordBatch::try_new(Arc::clone(&schema), columns).expect("a batch");
+            let mut writer = ArrowWriter::try_new(Vec::new(), schema, None).expect("in memory");
+            writer.write(&batch).expect("in memory");
+            let text: String = (0..1_000).map(|id| format!("{id},{price}\n")).collect();
+            [("csv.gz", gzip(text.as_bytes())), ("parquet", writer.into_inner().expect("in memory"))]
+        };
+        for (place, (kind, whole)) in prices(10).into_iter().enumerate() {
+            let key = format!("prices.{kind}");
+            bucket.put(&key, whole).await;
+            let memory = MemoryConnector::default();
+            let engine = engine(&memory);
+            let sql = format!(
+                "CREATE TABLE PRICES (ID INTEGER, PRICE INTEGER) WITH ({}, format = '{}');
+                CREATE SOURCE ORDERS (ID INTEGER) WITH (connector = 'memory');
+                CREATE STREAM PRICED (ID INTEGER, PRICE INTEGER);
+                CREATE PUMP P AS INSERT INTO PRICED SELECT STREAM O.ID, PRICE FROM ORDERS AS O LEFT JOIN PRICES ON O.ID = PRICES.ID;
+                CREATE SINK PRICED FROM PRICED WITH (connector = 'memory');",
+                bucket.options(&key),
+                kind.trim_end_matches(".gz")
+            );
+            execute(&engine, sql).await.expect(name);
+            let job = engine.start().await.expect("started");
+            assert_eq!(price(&memory, &job, 999).await, Some(10), "{name}: {kind}");
+            let (_, newer) = prices(11).into_iter().nth(place).expect("of the same kind");
+            bucket.put(&key, newer[..newer.len() / 2].to_vec()).await;
+            let said = engine.refresh_table("PRICES").await.expect_err("cut off").to_string();
+            let expected = format!("keeps the version it has: cannot read 's3://truncated/{key}'");
+            assert!(said.contains(&expected), "{name}: {kind}: {said}");
+            assert_eq!(price(&memory, &job, 999).await, Some(10), "{name}: {kind}: the old version");
+            bucket.put(&key, newer).await;
+            let refreshed = engine.refresh_table("PRICES").await.expect("whole");
+            assert!(matches!(refreshed, Refreshed::Replaced { rows: 1_000, .. }), "{name}: {kind}: {refreshed:?}");
+            assert_eq!(price(&memory, &job, 999).await, Some(11), "{name}: {kind}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_is_missing_is_named_with_the_call() {
     for (name, server) in all() {
@@ -186,14 +239,12 @@ async fn objects_of_a_delivery_stream_are_a_source() {
 }
 
 /// What a reader of the bucket sees below a prefix of its own; the run is left out of names.
-#[cfg(feature = "testing")]
 struct Folder<'a> {
     bucket: &'a Bucket,
     prefix: String,
     options: &'static [(&'static str, &'static str)],
 }
 
-#[cfg(feature = "testing")]
 impl kinesql_connectors::conformance::SinkHarness for Folder<'_> {
     fn sink(&self) -> Arc<dyn kinesql_engine::connector::Sink> {
         use kinesql_engine::connector::{OptionEntry, Options, SinkDefinition, SinkFactory as _};
@@ -230,7 +281,6 @@ impl kinesql_connectors::conformance::SinkHarness for Folder<'_> {
     }
 }
 
-#[cfg(feature = "testing")]
 fn numbers(range: std::ops::Range<i64>) -> RecordBatch {
     let fields = vec![SqlType::BigInt.field("n", true), SqlType::BigInt.field("even", true)];
     let column = |values: Vec<i64>| Arc::new(Int64Array::from(values)) as ArrayRef;
@@ -239,7 +289,6 @@ fn numbers(range: std::ops::Range<i64>) -> RecordBatch {
 }
 
 /// Crashes after every call of a checkpoint, with real multipart uploads.
-#[cfg(feature = "testing")]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sink_conforms() {
     for (name, server) in all() {
@@ -283,4 +332,83 @@ async fn a_stream_becomes_objects_and_is_read_again() {
         execute(&engine, sql.replace("TABLE T (N INTEGER)", "TABLE B (TICKER_SYMBOL VARCHAR(10))")).await.expect(name);
         assert!(engine.objects().iter().any(|object| object.detail == "s3, 200000 rows"), "{name}: {:?}", engine.objects());
     }
+}
+
+/// The backup of a delivery stream, made of a second source: every record as it was, through a restart.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_are_copied_as_they_were_before_anything_else_saw_them() {
+    use aws_sdk_kinesis::primitives::Blob;
+    let (Some(server), Some(kinesis)) = (servers::moto(), servers::kinesis()) else { return };
+    let client = aws_sdk_kinesis::Client::new(&super::job::config(&kinesis.endpoint));
+    super::kinesis_sink::stream(&client, "copied", 1).await;
+    let bucket = Bucket::new(server, "copied").await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("out.csv");
+    let stream = format!(
+        "connector = 'kinesis', stream = 'copied', region = 'us-east-1', endpoint = '{}', scan.start = 'trim_horizon'",
+        kinesis.endpoint
+    );
+    let sql = format!(
+        "CREATE SOURCE ROWS_IN (N INTEGER) WITH ({stream});
+        CREATE SOURCE RECORDS_IN (RECORD VARBINARY) WITH ({stream}, format = 'raw');
+        CREATE SINK O FROM ROWS_IN WITH (connector = 'file', path = '{}');
+        CREATE SINK COPY FROM RECORDS_IN WITH ({}, prefix = '', format = 'raw', compression = 'gzip', buffer_interval = '0s');",
+        out.display(),
+        bucket.options("backup/")
+    );
+    // Rows, what is none, any bytes, what has its line break, and more than any VARCHAR holds.
+    let record = |n: usize| match n % 5 {
+        0 => format!("{{\"N\":{n}}}").into_bytes(),
+        1 => format!("no JSON {n}").into_bytes(),
+        2 => vec![0xFF, 0, b'x', n as u8],
+        3 => format!("{{\"N\":{n}}}\n").into_bytes(),
+        _ => format!("{{\"N\":{n},\"TEXT\":\"{}\"}}", "x".repeat(80_000)).into_bytes(),
+    };
+    let mut expected = Vec::new();
+    let put = async |expected: &mut Vec<u8>, n: usize| {
+        let put = client.put_record().stream_name("copied").partition_key("k").data(Blob::new(record(n)));
+        put.send().await.expect("put");
+        expected.extend(record(n));
+        if expected.last() != Some(&b'\n') {
+            expected.push(b'\n');
+        }
+    };
+    for run in 0..3 {
+        let checkpoints = kinesql_engine::CheckpointOptions::new(folder.path().join("checkpoints"));
+        let builder = Engine::builder().checkpoints(checkpoints).connectors(kinesql_connectors::register_all);
+        super::job::use_test_credentials();
+        let job = builder.build().expect("an engine").run_script(&sql).await.expect("started");
+        for n in run * 10..run * 10 + 10 {
+            put(&mut expected, n).await;
+        }
+        let read_all = async |records: u64| {
+            let read = |metrics: &SourceMetrics| metrics.rows.get() + metrics.rejected.get();
+            while job.metrics().sources.iter().any(|source| read(source) < records) {
+                job.sync().await.expect("running");
+                tokio::task::yield_now().await;
+            }
+            assert!(job.metrics().sources.iter().all(|source| read(source) == records), "run {run}: nothing is read twice");
+        };
+        // The third run begins behind the checkpoint of the second.
+        read_all(if run == 2 { 11 } else { 10 }).await;
+        if run == 1 {
+            job.checkpoint().await.expect("taken");
+            put(&mut expected, 100).await;
+            read_all(11).await;
+            job.abort();
+        } else {
+            job.stop();
+            job.wait().await.expect("stopped");
+        }
+    }
+    let mut copy = Vec::new();
+    for (key, bytes) in bucket.objects().await {
+        let is_copy = key.starts_with("backup/COPY-") && key.ends_with(".gz");
+        assert!(is_copy || key.starts_with("backup/_kinesql/"), "{key}");
+        if is_copy {
+            std::io::Read::read_to_end(&mut flate2::read::MultiGzDecoder::new(&bytes[..]), &mut copy).expect("gzip");
+        }
+    }
+    assert!(copy == expected, "{} bytes, expected {}", copy.len(), expected.len());
+    assert_eq!(std::fs::read_to_string(&out).expect("written").lines().count(), 19, "rows of JSON, each once");
 }

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::options::{OptionSpec, Options};
-use super::source::ConnectorMetric;
+use super::source::{ConnectorMetric, Trouble};
 use crate::checkpoint::Epoch;
 use crate::error::{Error, Result};
 use crate::format::FormatSpec;
@@ -76,6 +76,11 @@ pub trait Sink: Send + Sync + fmt::Debug {
     /// What the sink shows of itself while a job runs.
     fn metrics(&self) -> Vec<ConnectorMetric> {
         Vec::new()
+    }
+
+    /// What keeps it from getting on now; None while all is well.
+    fn trouble(&self) -> Option<Trouble> {
+        None
     }
 
     /// The local file or folder that it owns, absolute and without links, if it writes to one. The engine starts no job in

@@ -131,6 +131,15 @@ impl ConnectorMetric {
     }
 }
 
+/// What keeps a connector from getting on: something that fails and is tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// When it began.
+    pub since: EventTime,
+    /// What failed last, in one line.
+    pub reason: String,
+}
+
 /// Whether a source delivers bytes to decode or rows.
 #[derive(Debug, Clone)]
 pub enum Payload {
@@ -187,9 +196,18 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// every checkpoint, whether the split has been read on or not. Must not block.
     fn checkpointed(&self, _split: &str, _offset: &Offset) {}
 
+    /// In a job without checkpoints: the rows up to `offset` of `split` are on their way to the sinks, and a graceful stop lets
+    /// them arrive. Called after each piece with records or rows. Must not block.
+    fn taken(&self, _split: &str, _offset: &Offset) {}
+
     /// What the source shows of itself while a job runs.
     fn metrics(&self) -> Vec<ConnectorMetric> {
         Vec::new()
+    }
+
+    /// What keeps it from getting on now; None while all is well.
+    fn trouble(&self) -> Option<Trouble> {
+        None
     }
 
     /// True if it reads this local file, or files in this folder. The path is absolute and without links.
@@ -251,7 +269,7 @@ pub trait SourceFactory: Send + Sync {
     fn name(&self) -> &'static str;
 
     /// Its options besides the common ones (`connector`, `format`, `rowtime`, …), for checks, errors and docs.
-    fn options(&self) -> &'static [OptionSpec];
+    fn options(&self) -> &[OptionSpec];
 
     /// Values of `format` that it takes. One that reads rows from a format, as from Parquet, has [`Payload::Batches`] then.
     fn formats(&self) -> &'static [&'static str] {

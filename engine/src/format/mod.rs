@@ -25,6 +25,7 @@ use crate::error::{Error, Result};
 
 pub use discover::{DiscoveredColumn, discover_columns};
 pub use infer::infer_schema;
+pub use raw::raw_records;
 
 /// A format with its options.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +34,7 @@ pub enum FormatSpec {
     Json,
     /// Delimited text.
     Csv(CsvOptions),
-    /// The whole record in one column of text or bytes: only sources.
+    /// The whole record in one column of text or bytes.
     Raw,
     /// Apache Parquet: files only, and only sinks.
     Parquet,
@@ -174,7 +175,7 @@ pub fn encoder(spec: &FormatSpec, schema: &SchemaRef) -> Result<Box<dyn Encoder>
     match spec {
         FormatSpec::Json => Ok(Box::new(json::JsonEncoder::try_new(schema)?)),
         FormatSpec::Csv(options) => Ok(Box::new(csv::CsvEncoder::try_new(schema, options.clone())?)),
-        FormatSpec::Raw => Err(Error::config("raw is not written: it is a format of sources")),
+        FormatSpec::Raw => Ok(Box::new(raw::RawEncoder::try_new(schema)?)),
         FormatSpec::Parquet | FormatSpec::Table => {
             Err(Error::config(format!("{} is not written record by record: not every sink takes it", spec.name())))
         }

@@ -1,21 +1,23 @@
-//! Raw records: the whole record as the value of one column.
+//! Raw records: the whole record as the value of one column, read and written.
 //!
 //! Input:  records as the service keeps them apart, else lines; the line break, with a CR before it, is not part of the record.
-//! Output: one row per record, also of an empty one.
+//! Output: one row per record, also of an empty one. Written: the value as it is, NULL as an empty record; where records are
+//!         lines, one that ends with a line break gets no second one.
+//! Length: a column of the greatest length, which is that of VARCHAR and VARBINARY without one, takes a record of any length.
 //! Errors: none for bad records. `Parse`: a record that is not UTF-8 for a column of text. `Coercion`: a record longer than a
 //!         column of bytes; text is cut to its column's length, as that of other formats is (kda-sql-reference.md §6.7).
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::RecordBatchOptions;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::array::{Array, AsArray, RecordBatchOptions};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
 use super::column::ColumnBuilder;
-use super::{DecodeColumn, Decoder, RejectReason, Rejected, framed};
+use super::{DecodeColumn, Decoder, Encoder, RejectReason, Rejected, framed};
 use crate::error::{Error, Result};
-use crate::types::SqlType;
+use crate::types::{CHARACTER_LENGTH_MAX, SqlType};
 
 /// Fills one column with whole records.
 pub(super) struct RawDecoder {
@@ -33,7 +35,7 @@ impl RawDecoder {
             return Err(Error::config(format!("format 'raw' fills one column, not {}", columns.len())).with_hint(ONE));
         }
         let fields: Vec<_> = columns.iter().map(|column| Arc::clone(&column.field)).collect();
-        let column = fields.first().map(ColumnBuilder::try_new).transpose()?;
+        let column = fields.first().map(|field| ColumnBuilder::try_new(&unlimited(field))).transpose()?;
         if let Some(column) = &column
             && !is_text(column.sql_type)
             && !is_bytes(column.sql_type)
@@ -64,6 +66,15 @@ impl RawDecoder {
         let options = RecordBatchOptions::new().with_row_count(Some(std::mem::take(&mut self.rows)));
         let columns = self.column.iter_mut().map(ColumnBuilder::finish).collect::<Result<Vec<_>>>()?;
         Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
+    }
+}
+
+/// `field`, of any length if it has the greatest that can be declared: a record may be longer.
+fn unlimited(field: &Arc<Field>) -> Arc<Field> {
+    match SqlType::of_field(field) {
+        Some(SqlType::Varchar(CHARACTER_LENGTH_MAX)) => SqlType::Varchar(u32::MAX).field(field.name(), field.is_nullable()),
+        Some(SqlType::Varbinary(CHARACTER_LENGTH_MAX)) => SqlType::Varbinary(u32::MAX).field(field.name(), field.is_nullable()),
+        _ => Arc::clone(field),
     }
 }
 
@@ -110,8 +121,58 @@ impl Decoder for RawDecoder {
     }
 }
 
+/// Writes the value of the one column as the record.
+pub(super) struct RawEncoder;
+
+impl RawEncoder {
+    /// Fails with `Config` unless the rows have one column, of text or bytes.
+    pub(super) fn try_new(schema: &SchemaRef) -> Result<Self> {
+        const ONE: &str = "Give the sink a stream of one VARCHAR or VARBINARY column, or write format 'json' or 'csv'.";
+        let [field] = &schema.fields()[..] else {
+            let count = schema.fields().len();
+            return Err(Error::config(format!("format 'raw' writes one column, not {count}")).with_hint(ONE));
+        };
+        match SqlType::of_field(field) {
+            Some(sql_type) if is_text(sql_type) || is_bytes(sql_type) => Ok(Self),
+            Some(sql_type) => {
+                let what = format!("format 'raw' cannot write column \"{}\", which is {sql_type}", field.name());
+                Err(Error::config(what).with_hint(ONE))
+            }
+            None => Err(Error::config(format!("format 'raw' cannot write the type {}", field.data_type())).with_hint(ONE)),
+        }
+    }
+}
+
+impl Encoder for RawEncoder {
+    fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
+        for record in raw_records(batch)? {
+            out.extend_from_slice(record);
+            if !record.ends_with(b"\n") {
+                out.push(b'\n');
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The values of the one column of `batch`, text or bytes, as they are; NULL is an empty record.
+pub fn raw_records(batch: &RecordBatch) -> Result<impl Iterator<Item = &[u8]>> {
+    let column = batch.columns().first().ok_or_else(|| Error::internal("a batch without columns reached format 'raw'"))?;
+    let (offsets, data) = match column.data_type() {
+        DataType::Utf8 => (column.as_string::<i32>().value_offsets(), column.as_string::<i32>().value_data()),
+        DataType::Binary => (column.as_binary::<i32>().value_offsets(), column.as_binary::<i32>().value_data()),
+        other => return Err(Error::internal(format!("a column reached format 'raw' as {other}"))),
+    };
+    Ok(offsets.windows(2).enumerate().map(move |(row, ends)| match column.is_valid(row) {
+        true => &data[ends[0] as usize..ends[1] as usize],
+        false => &[],
+    }))
+}
+
 #[cfg(test)]
 mod tests {
+    use arrow::array::{ArrayRef, BinaryArray, StringArray};
+
     use super::super::testing::{columns, decoded, framed_rows};
     use super::*;
 
@@ -139,6 +200,46 @@ mod tests {
         assert_eq!(decoded(&mut decoder(SqlType::Varchar(2)), b"abc"), ["'ab'"]);
         let refused = ["Coercion@0: column \"A\": 3 bytes do not fit in VARBINARY(2)"];
         assert_eq!(decoded(&mut decoder(SqlType::Varbinary(2)), b"abc"), refused);
+    }
+
+    #[test]
+    fn a_column_of_the_greatest_length_takes_any_record() {
+        let long = "x".repeat(CHARACTER_LENGTH_MAX as usize + 1);
+        for sql_type in [SqlType::Varchar(CHARACTER_LENGTH_MAX), SqlType::Varbinary(CHARACTER_LENGTH_MAX)] {
+            let mut rejected = Vec::new();
+            let batch = decoder(sql_type).decode(long.as_bytes(), &mut rejected).expect("decoded");
+            assert_eq!(rejected, []);
+            assert_eq!(batch.schema().field(0), &*sql_type.field("A", true), "it is declared as it was");
+            let records: Vec<_> = raw_records(&batch).expect("one column").collect();
+            assert_eq!(records, [long.as_bytes()]);
+        }
+    }
+
+    #[test]
+    fn records_are_written_as_they_are() {
+        let encoded = |column: ArrayRef, sql_type: SqlType| {
+            let schema = Arc::new(Schema::new(vec![sql_type.field("A", true)]));
+            let batch = RecordBatch::try_new(schema.clone(), vec![column]).expect("a batch");
+            let mut out = Vec::new();
+            let mut encoder = RawEncoder::try_new(&schema).expect("one column");
+            encoder.encode(&batch.slice(1, batch.num_rows() - 1), &mut out).expect("encoded");
+            out
+        };
+        let text = StringArray::from(vec![Some("not this"), Some("{\"a\":1}"), None, Some("two\nlines\n"), Some("")]);
+        assert_eq!(encoded(Arc::new(text), SqlType::Varchar(20)), b"{\"a\":1}\n\ntwo\nlines\n\n");
+        let bytes = BinaryArray::from(vec![Some(&b"not this"[..]), Some(&[0xFF, 0][..])]);
+        assert_eq!(encoded(Arc::new(bytes), SqlType::Varbinary(20)), [0xFF, 0, b'\n']);
+    }
+
+    #[test]
+    fn what_is_written_is_one_column_of_text_or_bytes() {
+        let error = |types: &[SqlType]| {
+            let fields = types.iter().map(|sql_type| sql_type.field("A", true)).collect::<Vec<_>>();
+            RawEncoder::try_new(&Arc::new(Schema::new(fields))).err().expect("refused").message().to_owned()
+        };
+        assert_eq!(error(&[SqlType::Varchar(1), SqlType::Varchar(1)]), "format 'raw' writes one column, not 2");
+        assert_eq!(error(&[]), "format 'raw' writes one column, not 0");
+        assert_eq!(error(&[SqlType::Integer]), "format 'raw' cannot write column \"A\", which is INTEGER");
     }
 
     #[test]

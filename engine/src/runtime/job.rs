@@ -364,6 +364,7 @@ impl Launch {
             source: name.clone(),
             split: split.to_owned(),
             offset,
+            told: self.options.checkpoints.is_none().then(|| Arc::clone(&entry.source)),
             decoder,
             metadata: RowMetadata::new(&source.metadata, entry.rowtime == Rowtime::Arrival),
             rowtime,

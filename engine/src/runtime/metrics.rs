@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use super::clock::EventTime;
 use super::error_rows::{ErrorRow, Place};
-use crate::connector::{ConnectorMetric, Sink, Source};
+use crate::connector::{ConnectorMetric, Sink, Source, Trouble};
 
 /// A counter that only grows.
 #[derive(Debug, Default)]
@@ -200,6 +200,11 @@ impl SourceMetrics {
     pub fn of_connector(&self) -> Vec<ConnectorMetric> {
         self.connector.as_ref().map(|connector| connector.metrics()).unwrap_or_default()
     }
+
+    /// What keeps the connector from getting on now.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.connector.as_ref()?.trouble()
+    }
 }
 
 /// Counters of one sink.
@@ -221,6 +226,11 @@ impl SinkMetrics {
     /// What the connector shows of itself now.
     pub fn of_connector(&self) -> Vec<ConnectorMetric> {
         self.connector.as_ref().map(|connector| connector.metrics()).unwrap_or_default()
+    }
+
+    /// What keeps the connector from getting on now.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.connector.as_ref()?.trouble()
     }
 }
 

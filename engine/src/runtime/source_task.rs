@@ -18,7 +18,7 @@ use super::row_metadata::RowMetadata;
 use super::rowtime::{Arrival, RowtimeAssigner};
 use super::stage::Stage;
 use crate::checkpoint::coordinator::{SourceCommand, TaskState};
-use crate::connector::{Offset, Read, SplitReader};
+use crate::connector::{Offset, Read, Source, SplitReader};
 use crate::error::{Error, Result};
 use crate::format::{Decoder, RejectReason, Rejected};
 
@@ -44,6 +44,8 @@ pub struct SourceTask {
     pub split: String,
     /// Where it was read to in an earlier run.
     pub offset: Option<Offset>,
+    /// Who is told what is on its way to the sinks: the source, in a job without checkpoints.
+    pub told: Option<Arc<dyn Source>>,
     /// Decodes the pieces.
     pub decoder: RowDecoder,
     /// Brings what the source says of records to their rows.
@@ -219,13 +221,16 @@ impl SourceTask {
         }
         self.metrics.late.add(errors[records_refused..].iter().filter(|row| row.name == "LATE_ROW").count() as u64);
         self.metrics.rows.add(batch.num_rows() as u64);
-        self.offset = Some(offset);
         self.stage.report_errors(&errors).await?;
         let late = self.rowtime.take_late();
         self.stage.send_late(late).await?;
         if batch.num_rows() > 0 {
             self.stage.process(0, Event::Batch(batch)).await?;
         }
+        if let Some(source) = &self.told {
+            source.taken(&self.split, &offset);
+        }
+        self.offset = Some(offset);
         self.publish_watermark().await?;
         self.metrics.reads.add(1);
         Ok(false)

@@ -33,7 +33,7 @@ pub(super) enum Acknowledge {
     Checkpointed,
     /// When it is on disk.
     Spooled,
-    /// When the engine has taken it.
+    /// When its rows are on their way to the sinks.
     Taken,
 }
 
@@ -57,7 +57,7 @@ pub(super) struct Delivery {
     pub(super) id: String,
     /// When Firehose sent it.
     pub(super) arrival: EventTime,
-    /// Records, each with a line break.
+    /// Records, one behind the other.
     pub(super) bytes: Bytes,
     /// Where each of them ends.
     pub(super) ends: Vec<u32>,
@@ -72,8 +72,6 @@ pub(super) type Outcome = watch::Receiver<bool>;
 pub(super) struct Deliveries {
     acknowledge: Acknowledge,
     remember: usize,
-    /// A spool is cleaned by checkpoints if there are any.
-    checkpointed: bool,
     spool: Option<Spool>,
     state: Mutex<State>,
     /// Without a spool: deliveries that wait for the engine.
@@ -117,13 +115,7 @@ pub(super) enum Found {
 }
 
 impl Deliveries {
-    pub(super) fn new(
-        resume: Resume,
-        acknowledge: Acknowledge,
-        remember: usize,
-        checkpointed: bool,
-        spool: Option<Spool>,
-    ) -> (Arc<Self>, Waiting) {
+    pub(super) fn new(resume: Resume, acknowledge: Acknowledge, remember: usize, spool: Option<Spool>) -> (Arc<Self>, Waiting) {
         let (queue, queued) = mpsc::channel(WAITING);
         let (spooled, left) = mpsc::unbounded_channel();
         let mut state = State { newest: resume.sequence, tickets: 0, known: VecDeque::new() };
@@ -140,8 +132,7 @@ impl Deliveries {
         let counter = AtomicU64::default;
         let (received, repeated, refused) = (counter(), counter(), counter());
         let spooling = tokio::sync::Mutex::new(());
-        let deliveries =
-            Self { acknowledge, remember, checkpointed, spool, state, queue, spooling, spooled, received, repeated, refused };
+        let deliveries = Self { acknowledge, remember, spool, state, queue, spooling, spooled, received, repeated, refused };
         (Arc::new(deliveries), Waiting { queued, left })
     }
 
@@ -209,12 +200,12 @@ impl Deliveries {
         }
     }
 
-    /// The engine has taken every delivery up to `sequence`.
-    fn taken(&self, sequence: u64) {
+    /// The rows of every delivery up to `sequence` are on their way to the sinks, in a job without checkpoints.
+    pub(super) fn taken(&self, sequence: u64) {
         if self.acknowledge == Acknowledge::Taken {
             self.done(|known| known.sequence.is_some_and(|known| known <= sequence));
         }
-        if let (Some(spool), false) = (&self.spool, self.checkpointed) {
+        if let Some(spool) = &self.spool {
             spool.forget(sequence);
         }
     }
@@ -265,24 +256,18 @@ pub(super) struct Waiting {
 pub(super) struct DeliveryReader {
     deliveries: Arc<Deliveries>,
     waiting: Waiting,
-    /// The last that was handed over.
-    handed: Option<u64>,
     server: Server,
 }
 
 impl DeliveryReader {
     pub(super) fn new(deliveries: Arc<Deliveries>, waiting: Waiting, server: Server) -> Self {
-        Self { deliveries, waiting, handed: None, server }
+        Self { deliveries, waiting, server }
     }
 }
 
 #[async_trait]
 impl SplitReader for DeliveryReader {
     async fn next(&mut self) -> Result<Read> {
-        if let Some(sequence) = self.handed.take() {
-            // It asks for more: what it got before is its own.
-            self.deliveries.taken(sequence);
-        }
         let ended = || Error::unavailable("the endpoint has ended");
         let (sequence, delivery) = match &self.deliveries.spool {
             Some(spool) => {
@@ -294,7 +279,6 @@ impl SplitReader for DeliveryReader {
                 (self.deliveries.number(ticket), delivery)
             }
         };
-        self.handed = Some(sequence);
         let Delivery { id, arrival, bytes, ends, rejected } = delivery;
         let rows = RecordBatchOptions::new().with_row_count(Some(ends.len()));
         let columns = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &rows)?;
@@ -306,9 +290,6 @@ impl SplitReader for DeliveryReader {
     }
 
     async fn close(&mut self) -> Result<()> {
-        if let Some(sequence) = self.handed.take() {
-            self.deliveries.taken(sequence);
-        }
         self.server.stop().await;
         Ok(())
     }

@@ -2,7 +2,7 @@
 //!
 //! | Answer | When | What Firehose does |
 //! | --- | --- | --- |
-//! | 200 | the records are safe | goes on |
+//! | 200 | the records are safe; and to `HEAD`, by which others ask whether somebody is there | goes on |
 //! | 400, 401, 404, 405 | wrong body, access key, path or method | repeats the delivery, then backs it up to S3 |
 //! | 413 | the request is too large | gives it up at once, and backs it up to S3 |
 //! | 503 | not safe in time, or the job stops | repeats the delivery |
@@ -29,7 +29,7 @@ use kinesql_engine::{Error, Result};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use super::deliveries::{Deliveries, Delivery, Found, Outcome};
@@ -48,7 +48,12 @@ pub(super) struct Endpoint {
     pub(super) ack_timeout: Duration,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) deliveries: Arc<Deliveries>,
+    /// One for each body that may be in memory before it is taken.
+    pub(super) bodies: Arc<Semaphore>,
 }
+
+/// Bodies that may be in memory before the engine takes them: further requests wait before theirs is read.
+pub(super) const BODIES: usize = 8;
 
 /// The running endpoint; dropped, it ends at once.
 pub(super) struct Server {
@@ -132,6 +137,9 @@ type Shared = Arc<(Endpoint, watch::Receiver<bool>)>;
 
 async fn answer(State(shared): State<Shared>, request: Request) -> Response {
     let (endpoint, _) = &*shared;
+    if request.method() == axum::http::Method::HEAD {
+        return StatusCode::OK.into_response();
+    }
     let id = text_of(request.headers(), REQUEST_ID).unwrap_or_default().to_owned();
     match take(&shared, request).await {
         Ok(id) => respond(&endpoint.clock, StatusCode::OK, &id, None),
@@ -174,24 +182,34 @@ async fn take(shared: &Shared, request: Request) -> Result<String, Refusal> {
     if text_of(&head.headers, PROTOCOL_VERSION).is_some_and(|version| version != "1.0") {
         return Err(refuse(StatusCode::BAD_REQUEST, "the only protocol version here is 1.0"));
     }
-    let body = read_body(endpoint, &head.headers, body).await?;
     let now = endpoint.clock.now();
-    let delivery = parse(&body, text_of(&head.headers, REQUEST_ID), endpoint.max_record_bytes, now)?;
-    let id = delivery.id.clone();
     let deadline = now.saturating_add(endpoint.ack_timeout.as_millis() as i64);
     let unsafe_yet = || refuse(StatusCode::SERVICE_UNAVAILABLE, "the records could not be made safe in time: send them again");
+    let mut stopped = stopped.clone();
+    let read = async {
+        let permit = Arc::clone(&endpoint.bodies).acquire_owned().await.map_err(|_| unsafe_yet())?;
+        let body = read_body(endpoint, &head.headers, body).await?;
+        Ok((permit, parse(&body, text_of(&head.headers, REQUEST_ID), endpoint.max_record_bytes, now)?))
+    };
+    let (permit, delivery) = tokio::select! {
+        biased;
+        read = read => read?,
+        () = endpoint.clock.sleep_until(deadline) => return Err(unsafe_yet()),
+        _ = stopped.wait_for(|stopped| *stopped) => return Err(stopping()),
+    };
+    let id = delivery.id.clone();
     let (taken, outcome) = match endpoint.deliveries.look_up(&id) {
         Found::Done => return Ok(id),
         Found::Waiting(outcome) => (None, outcome),
         Found::New(ticket, outcome) => (Some(ticket), outcome),
     };
-    let mut stopped = stopped.clone();
     let safe = async {
         if let Some(ticket) = taken {
             // In a task of its own: a delivery is taken whole even if Firehose hangs up meanwhile.
             let deliveries = Arc::clone(&endpoint.deliveries);
             let taking = tokio::spawn(async move {
                 let taken = deliveries.take(ticket, delivery).await;
+                drop(permit);
                 if taken.is_err() {
                     deliveries.give_up(ticket);
                 }
@@ -202,6 +220,9 @@ async fn take(shared: &Shared, request: Request) -> Result<String, Refusal> {
                 Ok(Err(error)) => return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, error.message())),
                 Err(_) => return Err(unsafe_yet()),
             }
+        } else {
+            // The records of a repeated request are in memory once.
+            drop((permit, delivery));
         }
         acknowledged(outcome).await.then_some(()).ok_or_else(unsafe_yet)
     };
@@ -210,9 +231,13 @@ async fn take(shared: &Shared, request: Request) -> Result<String, Refusal> {
         biased;
         safe = safe => safe?,
         () = endpoint.clock.sleep_until(deadline) => return Err(unsafe_yet()),
-        _ = stopped.wait_for(|stopped| *stopped) => return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "the job stops: send it again")),
+        _ = stopped.wait_for(|stopped| *stopped) => return Err(stopping()),
     }
     Ok(id)
+}
+
+fn stopping() -> Refusal {
+    Refusal(StatusCode::SERVICE_UNAVAILABLE, "the job stops: send it again".to_owned())
 }
 
 async fn acknowledged(mut outcome: Outcome) -> bool {
@@ -279,10 +304,7 @@ fn parse(body: &[u8], header_id: Option<&str>, max_record_bytes: usize, now: Eve
             let raw = bytes[start..start + length.min(REJECTED_RAW_MAX)].to_vec();
             rejected.push(Rejected { raw, position: start as u64, reason: RejectReason::TooLarge, message });
             bytes.truncate(start);
-        } else if length > 0 {
-            if bytes.last() != Some(&b'\n') {
-                bytes.push(b'\n');
-            }
+        } else {
             ends.push(bytes.len() as u32);
         }
     }

@@ -5,8 +5,9 @@
 //!           `max_record_bytes`; see docs/connectors/firehose-source.md.
 //! Splits:   one. Order: that of the deliveries, within one that of its records.
 //! Delivery: a delivery is acknowledged when its records can no longer be lost: with checkpoints when one covers them, with a
-//!           spool when they are on disk, else when the engine has taken them. A delivery that Firehose repeats is recognised by
-//!           its request id; the last ids are part of the offset. So: exactly-once with checkpoints, also with a spool.
+//!           spool when they are on disk, else when they are on their way to the sinks. A delivery that Firehose repeats is
+//!           recognised by its request id; the last ids are part of the offset. So: exactly-once with checkpoints, also with a
+//!           spool.
 //! Retries:  Firehose repeats what was not acknowledged in time, for as long as its own retry duration.
 //! Errors:   a record that is too large or no text of the format goes to `error_stream`; a bad body is refused as a whole.
 
@@ -28,9 +29,10 @@ use kinesql_engine::connector::{
 };
 use kinesql_engine::format::FormatSpec;
 use kinesql_engine::{Error, Result};
+use tokio::sync::Semaphore;
 
 use self::deliveries::{Acknowledge, Deliveries, DeliveryReader, Resume};
-use self::endpoint::{Endpoint, serve};
+use self::endpoint::{BODIES, Endpoint, serve};
 use self::spool::Spool;
 use crate::file::framing::Framing;
 
@@ -232,7 +234,7 @@ impl Source for FirehoseSource {
             (None, true) => Acknowledge::Checkpointed,
             (None, false) => Acknowledge::Taken,
         };
-        let (deliveries, waiting) = Deliveries::new(resume, acknowledge, self.remember, context.checkpointed, spool);
+        let (deliveries, waiting) = Deliveries::new(resume, acknowledge, self.remember, spool);
         let endpoint = Endpoint {
             path: self.path.clone(),
             access_key: self.access_key.clone(),
@@ -241,6 +243,7 @@ impl Source for FirehoseSource {
             ack_timeout: self.ack_timeout,
             clock: Arc::clone(&context.clock),
             deliveries: Arc::clone(&deliveries),
+            bodies: Arc::new(Semaphore::new(BODIES)),
         };
         let (address, server) = serve(&self.listen, self.certificate.as_ref(), endpoint).await?;
         *self.open.lock().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(&deliveries), address));
@@ -255,6 +258,13 @@ impl Source for FirehoseSource {
     fn checkpointed(&self, _split: &str, offset: &Offset) {
         if let (Some((deliveries, _)), Ok(resume)) = (self.deliveries(), Resume::restore(offset)) {
             deliveries.covered(resume.sequence);
+        }
+    }
+
+    fn taken(&self, _split: &str, offset: &Offset) {
+        let sequence = offset.0.get("sequence").and_then(serde_json::Value::as_u64);
+        if let (Some((deliveries, _)), Some(sequence)) = (self.deliveries(), sequence) {
+            deliveries.taken(sequence);
         }
     }
 

@@ -58,6 +58,10 @@ impl Stream {
         })
     }
 
+    fn metric(&self, name: &str) -> f64 {
+        self.source.metrics().iter().find(|metric| metric.name == name).expect("known").value
+    }
+
     async fn next(&mut self) -> (String, Records) {
         match self.reader.next().await.expect("reading") {
             Read::Records(records) => (String::from_utf8_lossy(&records.bytes).into_owned(), records),
@@ -73,18 +77,21 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_delivery_is_acknowledged_when_the_engine_has_taken_it() {
+async fn without_checkpoints_a_delivery_is_acknowledged_when_its_rows_are_on_their_way_to_the_sinks() {
     let mut stream = Stream::open(&[], false, None).await;
     let answer = stream.send("r1", &["{\"n\":1}", "{\"n\":2}\n", ""]);
     let (text, records) = stream.next().await;
-    assert_eq!((text.as_str(), records.arrival_time), ("{\"n\":1}\n{\"n\":2}\n", Some(777)));
-    assert!(!answer.is_finished());
-    // Asking for more takes the first.
+    assert_eq!((text.as_str(), records.arrival_time), ("{\"n\":1}{\"n\":2}\n", Some(777)));
+    assert_eq!(records.envelopes.expect("kept apart").ends, [7, 15, 15]);
+    // Reading on acknowledges nothing: the engine may drop what it read ahead when it stops.
     let second = stream.send("r2", &["{\"n\":3}"]);
-    assert_eq!(stream.next().await.0, "{\"n\":3}\n");
+    assert_eq!(stream.next().await.0, "{\"n\":3}");
+    assert_eq!(stream.metric("requests_unacknowledged"), 2.0);
+    stream.source.taken(SPLIT, &records.offset);
     assert_eq!(answer.await.expect("answered"), (200, json!({ "requestId": "r1", "timestamp": 1_000 })));
     stream.reader.close().await.expect("closed");
-    assert_eq!(second.await.expect("answered").0, 200, "the job processed what it had taken");
+    let (status, body) = second.await.expect("answered");
+    assert_eq!((status, body["errorMessage"].as_str()), (503, Some("the job stops: send it again")));
 }
 
 #[tokio::test]
@@ -95,11 +102,10 @@ async fn with_checkpoints_a_delivery_is_acknowledged_when_one_covers_it() {
     let second = stream.next().await.1.offset;
     stream.source.checkpointed(SPLIT, &first);
     // Which of the two came first is the network's affair.
-    let metric = |name: &str| stream.source.metrics().iter().find(|metric| metric.name == name).expect("known").value;
-    assert_eq!(metric("requests_unacknowledged"), 1.0);
+    assert_eq!(stream.metric("requests_unacknowledged"), 1.0);
     stream.source.checkpointed(SPLIT, &second);
     assert_eq!((one.await.expect("answered").0, two.await.expect("answered").0), (200, 200));
-    assert_eq!(metric("requests_unacknowledged"), 0.0);
+    assert_eq!(stream.metric("requests_unacknowledged"), 0.0);
 }
 
 #[tokio::test]
@@ -110,7 +116,7 @@ async fn a_repeated_delivery_is_recognised_also_after_a_restart() {
     // Firehose gave up waiting; the same delivery comes again while the first is not acknowledged.
     let again = stream.send("r1", &["{\"n\":1}"]);
     let other = stream.send("r2", &["{\"n\":2}"]);
-    assert_eq!(stream.next().await.0, "{\"n\":2}\n", "its records are not read twice");
+    assert_eq!(stream.next().await.0, "{\"n\":2}", "its records are not read twice");
     stream.source.checkpointed(SPLIT, &offset);
     assert_eq!((first.await.expect("answered").0, again.await.expect("answered").0), (200, 200));
     drop(other);
@@ -120,7 +126,7 @@ async fn a_repeated_delivery_is_recognised_also_after_a_restart() {
     assert_eq!(restarted.send("r1", &["{\"n\":1}"]).await.expect("answered").0, 200, "it is known from the offset");
     let second = restarted.send("r2", &["{\"n\":2}"]);
     let (text, records) = restarted.next().await;
-    assert_eq!(text, "{\"n\":2}\n", "it was in no checkpoint");
+    assert_eq!(text, "{\"n\":2}", "it was in no checkpoint");
     restarted.source.checkpointed(SPLIT, &records.offset);
     assert_eq!(second.await.expect("answered").0, 200);
 }
@@ -136,6 +142,30 @@ async fn what_cannot_be_made_safe_in_time_is_sent_again() {
     assert!(body["errorMessage"].as_str().expect("said").contains("send them again"), "{body}");
     stream.source.checkpointed(SPLIT, &offset);
     assert_eq!(stream.send("r1", &["{\"n\":1}"]).await.expect("answered").0, 200);
+}
+
+#[tokio::test]
+async fn deliveries_that_the_engine_does_not_take_wait_before_they_are_read() {
+    let mut stream = Stream::open(&[], false, None).await;
+    let answers: Vec<_> = (0..40).map(|n| stream.send(&format!("r{n}"), &[&format!("{{\"n\":{n}}}")])).collect();
+    // Four in the queue, and the bodies that wait for it.
+    let most = 4.0 + BODIES as f64;
+    while stream.metric("requests") < most {
+        tokio::task::yield_now().await;
+    }
+    // A request that comes now is not looked at.
+    let late = stream.send("late", &["{}"]);
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(stream.metric("requests"), most);
+    for _ in 0..41 {
+        let offset = stream.next().await.1.offset;
+        stream.source.taken(SPLIT, &offset);
+    }
+    for answer in answers.into_iter().chain([late]) {
+        assert_eq!(answer.await.expect("answered").0, 200);
+    }
 }
 
 #[tokio::test]
@@ -169,6 +199,9 @@ async fn wrong_requests_are_refused_with_the_reason() {
         );
         assert!(answer["errorMessage"].as_str().expect("said").starts_with(why), "{answer}");
     }
+    let refused = stream.metric("requests_refused");
+    let answer = stream.client.head(&stream.url).send().await.expect("an answer");
+    assert_eq!((answer.status().as_u16(), stream.metric("requests_refused")), (200, refused), "a look is no delivery");
     let answer = stream.client.get(&stream.url).send().await.expect("an answer");
     assert_eq!(answer.status().as_u16(), 405);
     let answer = stream.client.post(format!("{}other", stream.url)).send().await.expect("an answer");
@@ -179,8 +212,8 @@ async fn wrong_requests_are_refused_with_the_reason() {
     let body = json!({ "requestId": "r", "timestamp": 1, "records": records }).to_string();
     let answer = stream.request("r", gzip(body.as_bytes()), &[key, ("Content-Encoding", "gzip")]);
     let (text, records) = stream.next().await;
-    assert_eq!((text.as_str(), records.rejected.len()), ("{\"n\":1}\n", 1));
-    stream.reader.close().await.expect("closed");
+    assert_eq!((text.as_str(), records.rejected.len()), ("{\"n\":1}", 1));
+    stream.source.taken(SPLIT, &records.offset);
     assert_eq!(answer.await.expect("answered").0, 200);
 }
 
@@ -199,14 +232,14 @@ async fn a_spool_acknowledges_what_is_on_disk_and_is_read_after_a_restart() {
 
     let mut restarted = Stream::open(&options, true, None).await;
     assert_eq!(restarted.send("r1", &["{}"]).await.expect("answered").0, 200, "known from the spool");
-    assert_eq!(restarted.next().await.0, "{\"id\":\"r1\"}\n");
+    assert_eq!(restarted.next().await.0, "{\"id\":\"r1\"}");
     let offset = restarted.next().await.1.offset;
     restarted.source.checkpointed(SPLIT, &offset);
     assert_eq!(restarted.send("r4", &["{\"id\":\"r4\"}"]).await.expect("answered").0, 200);
     drop(restarted);
 
     let mut again = Stream::open(&options, true, Some(&offset)).await;
-    assert_eq!((again.next().await.0, again.next().await.0), ("{\"id\":\"r3\"}\n".to_owned(), "{\"id\":\"r4\"}\n".to_owned()));
+    assert_eq!((again.next().await.0, again.next().await.0), ("{\"id\":\"r3\"}".to_owned(), "{\"id\":\"r4\"}".to_owned()));
     assert_eq!(again.send("r2", &["{}"]).await.expect("answered").0, 200, "known from the offset");
 }
 
@@ -219,9 +252,11 @@ async fn a_full_spool_refuses_until_something_is_processed() {
     assert_eq!(stream.send("r1", &[&record]).await.expect("answered").0, 200);
     let (status, body) = stream.send("r2", &[&record]).await.expect("answered");
     assert!(status == 503 && body["errorMessage"].as_str().expect("said").ends_with("is full"), "{body}");
-    stream.next().await;
-    stream.reader.close().await.expect("processed");
-    assert_eq!(stream.source.metrics().iter().find(|metric| metric.name == "spool_bytes").expect("known").value, 0.0);
+    let offset = stream.next().await.1.offset;
+    assert!(stream.metric("spool_bytes") > 0.0, "it is only read");
+    stream.source.taken(SPLIT, &offset);
+    assert_eq!(stream.metric("spool_bytes"), 0.0);
+    assert_eq!(stream.send("r2", &[&record]).await.expect("answered").0, 200);
 }
 
 #[tokio::test]
@@ -256,8 +291,9 @@ async fn https_with_a_certificate() {
     stream.client = reqwest::Client::builder().add_root_certificate(certificate).build().expect("a client");
     stream.url = stream.url.replace("http://127.0.0.1", "https://localhost");
     let answer = stream.send("r1", &["{\"n\":1}"]);
-    assert_eq!(stream.next().await.0, "{\"n\":1}\n");
-    stream.reader.close().await.expect("closed");
+    let (text, records) = stream.next().await;
+    assert_eq!(text, "{\"n\":1}");
+    stream.source.taken(SPLIT, &records.offset);
     assert_eq!(answer.await.expect("answered").0, 200);
     let wrong = source(&[("certificate", &ca_key), ("key", &leaf_key)]).expect("a source");
     let context = SourceContext::new(ManualClock::starting_at(0), FormatSpec::Json);

@@ -263,18 +263,39 @@ async fn a_wrong_key_or_address_ends_the_job() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_cannot_be_reached_is_tried_again() {
+async fn an_endpoint_that_cannot_be_reached_is_named_at_the_start_and_waited_for_later() {
     let receiver = Receiver::start(&[], |_, _| None).await;
     let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
-    for (url, cause) in
-        [(format!("http://{closed}/x"), "onnection refused"), (format!("https://{closed}/x"), "onnection refused")]
-    {
-        let mut writer = receiver.open(&[("url", &url), ("retry.max_elapsed", "10ms")]).await;
+    for url in [format!("http://{closed}/x"), format!("https://{closed}/x")] {
+        let sink = receiver.make_sink(&[("url", &url), ("retry.max_elapsed", "10ms")]).expect("valid");
+        let error = sink.open(None, &sink_context(true)).await.map(|_| ()).expect_err("nobody is there");
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        let is_named = error.message().starts_with(&format!("POST of {url}: ")) && error.message().contains("onnection refused");
+        assert!(is_named && !error.message().contains('\n'), "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("start the receiver first")), "{error}");
+        // A job that goes on from a checkpoint has been here before.
+        let state = SinkState(json!({}));
+        let mut writer = sink.open(Some(&state), &sink_context(true)).await.expect("opened");
         writer.write(&delivery_rows(0..1, 1)).await.expect("written");
         let error = writer.prepare(1).await.map(|_| ()).expect_err("given up");
-        assert_eq!(error.kind(), ErrorKind::Unavailable);
-        assert!(error.message().starts_with(&format!("POST of {url}: ")) && error.message().contains(cause), "{error}");
+        assert!(error.kind() == ErrorKind::Unavailable && error.message().contains("onnection refused"), "{error}");
+        assert!(error.message().contains("; given up after "), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_receiver_that_comes_up_while_a_job_starts_is_waited_for() {
+    let receiver = Receiver::start(&[], |_, _| None).await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    drop(listener);
+    let sink = receiver.make_sink(&[("url", &format!("http://{address}/x"))]).expect("valid");
+    let opening = tokio::spawn(async move { sink.open(None, &sink_context(true)).await.map(|_| ()) });
+    tokio::task::yield_now().await;
+    let listener = tokio::net::TcpListener::bind(address).await.expect("the same port");
+    let serving = tokio::spawn(async move { axum::serve(listener, Router::new()).await.expect("served") });
+    opening.await.expect("no panic").expect("somebody is there, whatever is answered");
+    serving.abort();
 }
 
 #[test]
@@ -289,6 +310,22 @@ fn wrong_options_are_explained() {
         (
             &[("url", "http://x"), ("access_key", "a\nb")],
             "option \"access_key\" cannot be sent in a header\nhint: Use printable ASCII characters.",
+        ),
+        (
+            &[("url", "https://user:secret@example.com/x")],
+            "option \"url\" cannot hold a name or a password\n\
+             hint: Receivers of this protocol know senders by option \"access_key\".",
+        ),
+        (
+            &[("url", "https://example.com/x#y")],
+            "option \"url\" cannot be 'https://example.com/x#y'\n\
+             hint: What stands behind a '#' is never sent: leave it out, or write %23.",
+        ),
+        (&[("url", "http://example.com:0/x")], "option \"url\" cannot be 'http://example.com:0/x'\nhint: There is no port 0."),
+        (
+            &[("url", "http://x"), ("ca_file", "ca.pem")],
+            "option \"ca_file\" has no meaning for an address of http://\n\
+             hint: Write https:// in option \"url\", or leave the certificates out.",
         ),
         (
             &[("url", "http://x"), ("batch.bytes", "100")],

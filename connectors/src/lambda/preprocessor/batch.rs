@@ -1,22 +1,22 @@
 //! Records through the function: batches out, results in, put together again in order.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arrow::array::{Array, AsArray, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::TimestampMillisecondType;
-use arrow::record_batch::RecordBatch;
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt};
-use kinesql_engine::connector::{ConnectorMetric, Envelopes, Records};
+use kinesql_engine::connector::{ARRIVAL_TIME, ConnectorMetric, Envelopes, Records, Trouble};
 use kinesql_engine::format::{RejectReason, Rejected};
-use kinesql_engine::runtime::clock::Clock;
+use kinesql_engine::runtime::clock::{Clock, EventTime};
 use kinesql_engine::{Error, Result};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -60,6 +60,8 @@ pub(super) struct Work {
     dropped: AtomicU64,
     failed: AtomicU64,
     next_id: AtomicU64,
+    /// Since when every invocation has failed, and why the last one did.
+    trouble: Mutex<Option<Trouble>>,
 }
 
 impl Work {
@@ -72,6 +74,22 @@ impl Work {
             metric("preprocessor_records_dropped", &self.dropped),
             metric("preprocessor_records_failed", &self.failed),
         ]
+    }
+
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        self.current().clone()
+    }
+
+    fn current(&self) -> MutexGuard<'_, Option<Trouble>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An invocation failed and is repeated.
+    fn failing(&self, now: EventTime, error: &Error) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        let mut trouble = self.current();
+        let since = trouble.take().map_or(now, |trouble| trouble.since);
+        *trouble = Some(Trouble { since, reason: error.message().to_owned() });
     }
 }
 
@@ -137,23 +155,25 @@ struct FirehoseMetadata {
 }
 
 impl Metadata {
-    /// From the columns of kda-sql-reference.md §3.3, as far as the source has them.
-    fn of(columns: &RecordBatch, row: usize) -> Option<Self> {
+    /// Of a data stream: from the columns of kda-sql-reference.md §3.3.
+    fn of_stream(columns: &RecordBatch, row: usize) -> Option<Self> {
         let text = |name: &str| {
             let column = columns.column_by_name(name)?.as_string_opt::<i32>()?;
             column.is_valid(row).then(|| column.value(row).to_owned())
         };
-        let arrival = columns.column_by_name("APPROXIMATE_ARRIVAL_TIME")?.as_primitive_opt::<TimestampMillisecondType>()?;
+        let arrival = columns.column_by_name(ARRIVAL_TIME)?.as_primitive_opt::<TimestampMillisecondType>()?;
         let arrival = if arrival.is_valid(row) { arrival.value(row) } else { 0 };
-        Some(match text("SHARD_ID") {
-            Some(shard_id) => Metadata::KinesisStreamRecordMetadata(KinesisMetadata {
-                shard_id,
-                partition_key: text("PARTITION_KEY").unwrap_or_default(),
-                sequence_number: text("SEQUENCE_NUMBER").unwrap_or_default(),
-                approximate_arrival_timestamp: arrival.div_euclid(1_000),
-            }),
-            None => Metadata::KinesisFirehoseRecordMetadata(FirehoseMetadata { approximate_arrival_timestamp: arrival }),
-        })
+        Some(Metadata::KinesisStreamRecordMetadata(KinesisMetadata {
+            shard_id: text("SHARD_ID")?,
+            partition_key: text("PARTITION_KEY").unwrap_or_default(),
+            sequence_number: text("SEQUENCE_NUMBER").unwrap_or_default(),
+            approximate_arrival_timestamp: arrival.div_euclid(1_000),
+        }))
+    }
+
+    /// Of a delivery stream, or the objects that it wrote.
+    fn of_delivery(arrival: EventTime) -> Self {
+        Metadata::KinesisFirehoseRecordMetadata(FirehoseMetadata { approximate_arrival_timestamp: arrival })
     }
 }
 
@@ -207,9 +227,7 @@ impl Processor {
         }
         records.bytes = Bytes::from(bytes);
         records.envelopes = match records.envelopes {
-            Some(envelopes) => {
-                Some(Envelopes { ends, columns: take_record_batch(&envelopes.columns, &UInt32Array::from(kept))? })
-            }
+            Some(envelopes) => Some(Envelopes { ends, columns: rows_of(&envelopes.columns, kept)? }),
             None => None,
         };
         Ok(records)
@@ -218,6 +236,7 @@ impl Processor {
     /// The records of a piece: as its envelopes say, else as the format frames them.
     fn inputs(&self, records: &Records) -> Vec<Input> {
         let mut inputs = Vec::new();
+        let of_delivery = || records.arrival_time.map(Metadata::of_delivery);
         let mut push = |start: usize, end: usize, metadata: Option<Metadata>| {
             let data = records.bytes.slice(start..end);
             let id = self.ids.id(self.work.next_id.fetch_add(1, Ordering::Relaxed));
@@ -227,7 +246,7 @@ impl Processor {
         match &records.envelopes {
             Some(envelopes) => {
                 for (row, end) in envelopes.ends.iter().enumerate() {
-                    push(start, *end as usize, Metadata::of(&envelopes.columns, row));
+                    push(start, *end as usize, Metadata::of_stream(&envelopes.columns, row).or_else(of_delivery));
                     start = *end as usize;
                 }
             }
@@ -238,7 +257,7 @@ impl Processor {
                     // The line break belongs to the framing, not to the record.
                     let record = rest[..length].strip_suffix(b"\n").unwrap_or(&rest[..length]);
                     if !record.trim_ascii().is_empty() {
-                        push(start, start + record.len(), None);
+                        push(start, start + record.len(), of_delivery());
                     }
                     start += length;
                 }
@@ -273,7 +292,10 @@ impl Processor {
             let mut failures = 0;
             loop {
                 match self.invoke(&batch, stream_arn).await {
-                    Ok(verdicts) => return Ok(verdicts),
+                    Ok(verdicts) => {
+                        *self.work.current() = None;
+                        return Ok(verdicts);
+                    }
                     Err(Outcome::TooLarge(error)) if batch.len() == 1 => {
                         return Ok(vec![Verdict::Failed(RejectReason::TooLarge, error.message().to_owned())]);
                     }
@@ -284,11 +306,12 @@ impl Processor {
                         return Ok(verdicts);
                     }
                     Err(Outcome::Fatal(error)) => return Err(error),
-                    Err(_) => {
+                    Err(Outcome::Retry { error, .. }) => {
                         failures += 1;
-                        self.work.failures.fetch_add(1, Ordering::Relaxed);
+                        self.work.failing(self.clock.now(), &error);
                         self.clock.sleep(backoff.after(failures)).await;
                     }
+                    Err(outcome) => return Err(Error::internal(format!("an invocation ended as {outcome:?}"))),
                 }
             }
         }
@@ -320,8 +343,12 @@ impl Processor {
         };
         let answer: Answer = serde_json::from_slice(&returned)
             .map_err(|error| again(&format!("its answer is not that of a pre-processor: {error}")))?;
-        let mut answers: HashMap<String, AnswerRecord> =
-            answer.records.into_iter().map(|record| (record.record_id.clone(), record)).collect();
+        let mut answers: HashMap<String, AnswerRecord> = HashMap::with_capacity(answer.records.len());
+        for record in answer.records {
+            if let Some(twice) = answers.insert(record.record_id.clone(), record) {
+                return Err(again(&format!("record {} is answered twice", twice.record_id)));
+            }
+        }
         let verdicts = batch.iter().map(|input| {
             let Some(AnswerRecord { result, data, .. }) = answers.remove(&input.id) else {
                 return Err(again(&format!("record {} is missing in its answer", input.id)));
@@ -339,8 +366,21 @@ impl Processor {
                 other => Err(again(&format!("the result of record {} is '{other}'", input.id))),
             }
         });
-        verdicts.collect()
+        let verdicts: Result<Vec<Verdict>, Outcome> = verdicts.collect();
+        match answers.into_keys().min() {
+            Some(unknown) if verdicts.is_ok() => Err(again(&format!("record {unknown} of its answer is none of the request"))),
+            _ => verdicts,
+        }
     }
+}
+
+/// These rows of `columns`, of which there may be none.
+fn rows_of(columns: &RecordBatch, rows: Vec<u32>) -> Result<RecordBatch> {
+    if columns.num_columns() > 0 {
+        return Ok(take_record_batch(columns, &UInt32Array::from(rows))?);
+    }
+    let count = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+    Ok(RecordBatch::try_new_with_options(columns.schema(), Vec::new(), &count)?)
 }
 
 struct AbortOnDrop<T>(tokio::task::JoinHandle<Result<T>>);

@@ -21,9 +21,8 @@ use super::*;
 use crate::conformance::{check_source, read_split};
 use crate::file::FileSourceFactory;
 use crate::lambda::stub::{Given, records, serve};
+use crate::storage::{Service, StorageSourceFactory};
 use crate::stub::{Stub, checked};
-
-static FILE_OPTIONS: LazyLock<Vec<OptionSpec>> = LazyLock::new(|| with_preprocessor(&FileSourceFactory));
 
 fn context(format: FormatSpec) -> SourceContext {
     SourceContext::new(SystemClock::shared(), format)
@@ -35,8 +34,8 @@ fn make_source(path: &Path, server: &Stub, format: FormatSpec, more: &[(&str, &s
     options.push(("preprocessor.endpoint", &server.endpoint));
     options.extend(more);
     let definition = SourceDefinition { name: "IN".to_owned(), schema: None, format };
-    let factory = Preprocessed::new(FileSourceFactory, &FILE_OPTIONS);
-    factory.create(&definition, &checked(&FILE_OPTIONS, &options))
+    let factory = Preprocessed::new(FileSourceFactory);
+    factory.create(&definition, &checked(factory.options(), &options))
 }
 
 fn file(text: &str) -> tempfile::NamedTempFile {
@@ -150,6 +149,53 @@ async fn a_batch_is_repeated_until_every_record_is_answered() {
     assert!(failed >= Some(9.0), "{failed:?}");
 }
 
+#[tokio::test]
+async fn records_that_are_unknown_or_answered_twice_are_told_and_the_batch_repeated() {
+    let well = Arc::new(Mutex::new(false));
+    let is_well = Arc::clone(&well);
+    let fault = Arc::new(Mutex::new(""));
+    let kind = Arc::clone(&fault);
+    let server = serve(move |request| {
+        if *is_well.lock().expect("not poisoned") {
+            return answer(&request, shout);
+        }
+        let mut answers: Vec<_> = records(&request)
+            .into_iter()
+            .map(|(id, text)| json!({ "recordId": id, "result": "Ok", "data": STANDARD.encode(text) }))
+            .collect();
+        match *kind.lock().expect("not poisoned") {
+            "missing" => drop(answers.pop()),
+            "unknown" => answers.push(json!({ "recordId": "other", "result": "Ok", "data": "" })),
+            _ => answers.push(json!({ "recordId": answers[0]["recordId"], "result": "Dropped" })),
+        }
+        Given::Returned(json!({ "records": answers }))
+    })
+    .await;
+    let of_function = "lambda:InvokeFunction of function \"OUT\": record ";
+    for (what, expected) in [
+        ("missing", " is missing in its answer"),
+        ("unknown", "other of its answer is none of the request"),
+        ("twice", " is answered twice"),
+    ] {
+        *fault.lock().expect("not poisoned") = what;
+        *well.lock().expect("not poisoned") = false;
+        let file = file("a\nb\n");
+        let source = make_source(file.path(), &server, FormatSpec::Json, &[]).expect("valid");
+        let reading = Arc::clone(&source);
+        let reading = tokio::spawn(async move { read_all(reading.as_ref(), FormatSpec::Json).await });
+        let trouble = loop {
+            match source.trouble() {
+                Some(trouble) => break trouble,
+                None => tokio::task::yield_now().await,
+            }
+        };
+        assert!(trouble.reason.starts_with(of_function) && trouble.reason.ends_with(expected), "{what}: {trouble:?}");
+        *well.lock().expect("not poisoned") = true;
+        assert_eq!(reading.await.expect("read"), ["A", "B"], "{what}");
+        assert_eq!(source.trouble(), None);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn invocations_overlap_and_the_order_is_kept() {
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -221,8 +267,12 @@ async fn the_request_has_ids_and_arns_and_csv_records_are_whole() {
     let csv = FormatSpec::Csv(CsvOptions::default());
     let file = file("a,\"two\nlines\"\nb,c\n");
     let options = [("preprocessor.application_arn", "arn:app")];
+    let with_stream = [options[0], ("preprocessor.stream_arn", "arn:stream")];
     let source = make_source(file.path(), &server, csv.clone(), &options).expect("valid");
-    assert_eq!(read_all(source.as_ref(), csv).await, ["A,\"TWO", "LINES\"", "B,C"]);
+    assert_eq!(read_all(source.as_ref(), csv.clone()).await, ["A,\"TWO", "LINES\"", "B,C"]);
+    let source = make_source(file.path(), &server, csv.clone(), &with_stream).expect("valid");
+    assert_eq!(read_all(source.as_ref(), csv).await.len(), 3);
+    assert_eq!(requests.lock().expect("not poisoned")[1]["streamArn"], "arn:stream");
     let request = requests.lock().expect("not poisoned")[0].clone();
     assert_eq!(request["applicationArn"], "arn:app");
     assert_eq!(request["streamArn"], file.path().to_string_lossy().as_ref());
@@ -271,23 +321,7 @@ async fn what_a_service_says_of_a_record_is_passed_on_and_kept_with_its_rows() {
         envelopes: Some(Envelopes { ends: vec![1, 4, 6], columns: columns.clone() }),
         offset: Offset(json!(7)),
     };
-    let settings = Settings::try_new(&checked(
-        &FILE_OPTIONS,
-        &[
-            ("path", "x"),
-            ("preprocessor", "OUT"),
-            ("preprocessor.region", "us-east-1"),
-            ("preprocessor.endpoint", &server.endpoint),
-        ],
-    ));
-    let source = PreprocessedSource {
-        source: Arc::clone(&source),
-        settings: settings.expect("valid").expect("given"),
-        framing: Framing::Lines,
-        name: "IN".to_owned(),
-        processor: Arc::new(OnceCell::new()),
-    };
-    let processor = source.processor(&context(FormatSpec::Json)).await.expect("a processor");
+    let processor = wrapped(source, &server).processor(&context(FormatSpec::Json)).await.expect("a processor");
     let piece = processor.process(piece).await.expect("processed");
     assert_eq!((&piece.bytes[..], piece.offset), (&b"AC\n"[..], Offset(json!(7))));
     let envelopes = piece.envelopes.expect("kept");
@@ -304,6 +338,119 @@ async fn what_a_service_says_of_a_record_is_passed_on_and_kept_with_its_rows() {
             "approximateArrivalTimestamp": 1_520_280_173,
         })
     );
+}
+
+/// `source` with the function of `server`.
+fn wrapped(source: Arc<dyn Source>, server: &Stub) -> PreprocessedSource {
+    let options = [
+        ("path", "x"),
+        ("preprocessor", "OUT"),
+        ("preprocessor.region", "us-east-1"),
+        ("preprocessor.endpoint", &server.endpoint),
+    ];
+    let settings = Settings::try_new(&checked(Preprocessed::new(FileSourceFactory).options(), &options));
+    PreprocessedSource {
+        source,
+        settings: settings.expect("valid").expect("given"),
+        framing: Framing::Lines,
+        name: "IN".to_owned(),
+        processor: Arc::new(OnceCell::new()),
+    }
+}
+
+#[tokio::test]
+async fn of_a_delivery_stream_the_function_learns_when_it_delivered() {
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&requests);
+    let server = serve(move |request| {
+        seen.lock().expect("not poisoned").push(request.clone());
+        answer(&request, |text| if text == "drop" { ("Dropped", None) } else { shout(text) })
+    })
+    .await;
+    let file = file("");
+    let source = make_source(file.path(), &server, FormatSpec::Json, &[]).expect("valid");
+    let processor = wrapped(source, &server).processor(&context(FormatSpec::Json)).await.expect("a processor");
+    let rows = arrow::record_batch::RecordBatchOptions::new().with_row_count(Some(3));
+    let piece = || Records {
+        bytes: "a\nb\ndropc\n".into(),
+        origin: "delivery 1".into(),
+        position: 0,
+        rejected: Vec::new(),
+        arrival_time: Some(1_520_280_173_999),
+        part: None,
+        envelopes: None,
+        offset: Offset(json!(1)),
+    };
+    let columns = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &rows).expect("no columns");
+    let kept_apart = Records { envelopes: Some(Envelopes { ends: vec![4, 8, 10], columns }), ..piece() };
+    let processed = processor.process(kept_apart).await.expect("processed");
+    assert_eq!(&processed.bytes[..], b"A\nB\nC\n");
+    let envelopes = processed.envelopes.expect("kept");
+    assert_eq!((envelopes.ends, envelopes.columns.num_rows()), (vec![4, 6], 2));
+    let lines = processor.process(piece()).await.expect("processed");
+    assert_eq!((&lines.bytes[..], lines.envelopes.is_none()), (&b"A\nB\nDROPC\n"[..], true));
+    for request in requests.lock().expect("not poisoned").iter() {
+        assert_eq!(
+            request["records"][1]["kinesisFirehoseRecordMetadata"],
+            json!({ "approximateArrivalTimestamp": 1_520_280_173_999_i64 })
+        );
+        assert_eq!(request["records"][1].get("kinesisStreamRecordMetadata"), None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn objects_with_a_function_pass_the_conformance_checks_of_sources() {
+    let server = serve(|request| answer(&request, shout)).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    // No JSON: only what the function makes of it is.
+    let lines: String = (0..90).map(|n| format!("[{n}] GET /{{x}}\nPOST {n}\n")).collect();
+    let documents: String = (0..90).map(|n| format!("{{\"n\":{n},\n \"t\":\"}}{{\"}}")).collect();
+    for (name, text) in [("lines/a", &lines), ("lines/b", &lines), ("documents/a", &documents)] {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("created");
+        std::fs::write(path, text).expect("written");
+    }
+    let make = |part: &str| {
+        let path = format!("file://{}/{part}/", folder.path().display());
+        let options = [
+            ("path", path.as_str()),
+            ("preprocessor", "OUT"),
+            ("preprocessor.region", "us-east-1"),
+            ("preprocessor.endpoint", &server.endpoint),
+            ("preprocessor.batch_records", "7"),
+        ];
+        let factory = Preprocessed::new(StorageSourceFactory(Service::S3));
+        let definition = SourceDefinition { name: "IN".to_owned(), schema: None, format: FormatSpec::Json };
+        factory.create(&definition, &checked(factory.options(), &options)).expect("valid")
+    };
+    let expected: Vec<_> = lines.repeat(2).to_uppercase().lines().map(str::to_owned).collect();
+    check_source(|| make("lines"), &context(FormatSpec::Json), &expected).await;
+    let source = make("documents");
+    assert_eq!(read_all(source.as_ref(), FormatSpec::Json).await.join("\n"), documents.to_uppercase());
+    let sample = source.sample(100, &context(FormatSpec::Json)).await.expect("a sample");
+    assert_eq!(crate::conformance::lines(&sample)[..2], ["{\"N\":0,  \"T\":\"}{\"}", "{\"N\":1,  \"T\":\"}{\"}"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn standard_input_can_have_a_function() {
+    let server = serve(|request| answer(&request, shout)).await;
+    let stdin = crate::stdin::reading(&b"one\ntwo\n"[..]);
+    let source = wrapped(stdin, &server);
+    assert_eq!(source.sample(100, &context(FormatSpec::Json)).await.expect("a sample"), b"ONE\nTWO\n");
+    assert_eq!(read_all(&source, FormatSpec::Json).await, ["ONE", "TWO"], "a sample takes nothing away");
+}
+
+#[test]
+fn rows_are_no_records_for_a_function() {
+    let options = [("path", "s3://b/a/"), ("preprocessor", "f"), ("preprocessor.region", "us-east-1")];
+    let create = |factory: &dyn SourceFactory| {
+        let definition = SourceDefinition { name: "IN".to_owned(), schema: None, format: FormatSpec::Parquet };
+        factory.create(&definition, &checked(factory.options(), &options)).map(|_| ()).map_err(|error| error.to_string())
+    };
+    let said = "a pre-processor cannot take format 'parquet': it holds rows, not records\n\
+                hint: Leave out option \"preprocessor\"; a pump can do its work in SQL.";
+    assert_eq!(create(&Preprocessed::new(StorageSourceFactory(Service::S3))), Err(said.to_owned()));
+    assert_eq!(create(&Preprocessed::new(FileSourceFactory)), Err(said.to_owned()));
 }
 
 #[tokio::test]
@@ -324,8 +471,8 @@ fn wrong_options_are_explained() {
         let mut all = vec![("path", "x")];
         all.extend_from_slice(options);
         let definition = SourceDefinition { name: "IN".to_owned(), schema: None, format: FormatSpec::Json };
-        let factory = Preprocessed::new(FileSourceFactory, &FILE_OPTIONS);
-        factory.create(&definition, &checked(&FILE_OPTIONS, &all)).map(|_| ()).map_err(|error| error.to_string())
+        let factory = Preprocessed::new(FileSourceFactory);
+        factory.create(&definition, &checked(factory.options(), &all)).map(|_| ()).map_err(|error| error.to_string())
     };
     assert_eq!(create(&[]), Ok(()));
     for (options, expected) in [

@@ -156,6 +156,24 @@ async fn unknown_ids_and_answers_of_another_shape_acknowledge_nothing() {
 }
 
 #[tokio::test]
+async fn of_several_answers_to_a_record_all_must_acknowledge_it() {
+    for results in [["Ok", "DeliveryFailed"], ["DeliveryFailed", "Ok"]] {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&calls);
+        let server = serve(move |request| {
+            let (id, _) = records(&request).remove(0);
+            let results = if counter.fetch_add(1, Ordering::SeqCst) == 0 { results } else { ["Ok", "Ok"] };
+            Given::Returned(json!({ "records": results.map(|result| json!({ "recordId": id, "result": result })) }))
+        })
+        .await;
+        let mut writer = open(&server, &[]).await;
+        writer.write(&delivery_rows(0..1, 1)).await.expect("written");
+        writer.prepare(1).await.expect("acknowledged at last");
+        assert_eq!(calls.load(Ordering::SeqCst), 2, "{results:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_last_failure_is_said_when_the_job_gives_up() {
     for (given, expected) in [
         (

@@ -86,6 +86,8 @@ impl ObjectFormat {
         match &self.spec {
             FormatSpec::Parquet => ".parquet".to_owned(),
             FormatSpec::Csv(_) => format!(".csv{}", self.compression.suffix()),
+            // What is in the records is not known; objects of Firehose have no extension either.
+            FormatSpec::Raw => self.compression.suffix().to_owned(),
             _ => format!(".jsonl{}", self.compression.suffix()),
         }
     }

@@ -126,7 +126,7 @@ impl SinkFactory for StorageSinkFactory {
     }
 
     fn formats(&self) -> &'static [&'static str] {
-        &["json", "csv", "parquet"]
+        &["json", "csv", "raw", "parquet"]
     }
 
     fn create(&self, definition: &SinkDefinition, options: &Options) -> Result<Arc<dyn Sink>> {

@@ -23,6 +23,7 @@ pub(super) struct Body {
     chunks: BoxStream<'static, object_store::Result<Bytes>>,
     inflate: Option<Inflate>,
     framing: Framing,
+    raw: bool,
     header: bool,
     max_record_bytes: usize,
     /// None until the framing is known.
@@ -41,6 +42,8 @@ pub(super) struct BodyOptions {
     pub(super) framing: Framing,
     /// The records may be documents without line breaks: JSON.
     pub(super) may_be_documents: bool,
+    /// Nobody knows yet what the records are, only what a pre-processor makes of them: what does not begin as JSON is lines.
+    pub(super) raw: bool,
     /// The first record holds names.
     pub(super) header: bool,
     pub(super) max_record_bytes: usize,
@@ -63,13 +66,14 @@ impl Body {
         position: u64,
         documents: Option<bool>,
     ) -> Self {
-        let BodyOptions { framing, may_be_documents, header, max_record_bytes } = options;
+        let BodyOptions { framing, may_be_documents, raw, header, max_record_bytes } = options;
         let framing = if documents == Some(true) { Framing::Documents } else { framing };
         let known = !may_be_documents || documents.is_some();
         let mut body = Self {
             chunks,
             inflate: None,
             framing,
+            raw,
             header,
             max_record_bytes,
             cutter: None,
@@ -87,6 +91,11 @@ impl Body {
     /// True if the documents are not lines.
     pub(super) fn is_documents(&self) -> bool {
         self.framing == Framing::Documents
+    }
+
+    /// True if somebody else takes the records apart.
+    pub(super) fn is_raw(&self) -> bool {
+        self.raw
     }
 
     fn begin(&mut self) {
@@ -146,6 +155,9 @@ impl Body {
     /// Whether the first document ends its line.
     fn find_framing(&mut self) {
         let text = &self.start;
+        if self.raw && text.trim_ascii_start().first().is_some_and(|byte| !matches!(byte, b'{' | b'[')) {
+            return self.begin();
+        }
         let first = document_end(text);
         let line = memchr::memchr(b'\n', text.trim_ascii_start()).map(|at| at + text.len() - text.trim_ascii_start().len());
         self.framing = match (first, line) {

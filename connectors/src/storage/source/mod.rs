@@ -186,7 +186,8 @@ impl StorageSource {
         })
     }
 
-    fn object_format(&self, format: &FormatSpec) -> Result<ObjectFormat> {
+    /// `raw`: somebody else takes the records apart.
+    fn object_format(&self, format: &FormatSpec, raw: bool) -> Result<ObjectFormat> {
         if *format == FormatSpec::Parquet {
             let schema = self.schema.get().cloned();
             return Ok(ObjectFormat::Parquet(schema.ok_or_else(|| Error::internal("Parquet was read before it was looked at"))?));
@@ -195,6 +196,7 @@ impl StorageSource {
         let may_be_documents = *format == FormatSpec::Json;
         Ok(ObjectFormat::Records(BodyOptions {
             may_be_documents,
+            raw,
             framing: Framing::of(format)?,
             header,
             max_record_bytes: self.max_record_bytes,
@@ -285,7 +287,10 @@ impl Source for StorageSource {
             None => Progress { floor: self.start_after.clone(), ..Progress::default() },
         };
         let options = ReadOptions {
-            format: self.object_format(if self.format == FormatSpec::Parquet { &self.format } else { &context.format })?,
+            format: match self.format {
+                FormatSpec::Parquet => self.object_format(&self.format, false)?,
+                _ => self.object_format(&context.format, context.raw)?,
+            },
             poll_interval: self.follow.then_some(self.poll_interval),
             late_window: self.late_window,
             start_time: self.start_time,
@@ -296,14 +301,15 @@ impl Source for StorageSource {
         Ok(Box::new(reader.reopen().await?))
     }
 
-    async fn sample(&self, max_bytes: usize, _context: &SourceContext) -> Result<Vec<u8>> {
-        let ObjectFormat::Records(options) = self.object_format(&self.format)? else { return Ok(Vec::new()) };
+    async fn sample(&self, max_bytes: usize, context: &SourceContext) -> Result<Vec<u8>> {
+        let ObjectFormat::Records(options) = self.object_format(&self.format, context.raw)? else { return Ok(Vec::new()) };
         let Some((url, answer)) = self.first().await? else { return Ok(Vec::new()) };
         let mut body = Body::new(Box::pin(answer.into_stream()), BodyOptions { header: false, ..options }, 0, None);
         let mut sample = Vec::new();
         while sample.len() < max_bytes {
             let found = body.next().await.map_err(|error| store_error(self.place.service, Call::Get, &url, error))?;
             match found {
+                Found::Piece(piece) if context.raw && body.is_documents() => append_lines(&piece.bytes, &mut sample),
                 Found::Piece(piece) => sample.extend_from_slice(&piece.bytes),
                 Found::Damaged(why) => return Err(body::damaged(&url.into(), sample.len() as u64, &why)),
                 Found::End => break,
@@ -319,6 +325,17 @@ impl Source for StorageSource {
     fn reads_path(&self, path: &FilePath) -> bool {
         let Some(own) = self.place.local_path().and_then(|own| own.canonicalize().ok()) else { return false };
         path == own || path.starts_with(&own) || own.starts_with(path)
+    }
+}
+
+/// Appends JSON documents, each as one line: a line break within one is nothing but white space.
+fn append_lines(documents: &[u8], lines: &mut Vec<u8>) {
+    let mut start = 0;
+    for end in Framing::Documents.ends(documents) {
+        let document = documents[start..end as usize].trim_ascii();
+        lines.extend(document.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }));
+        lines.push(b'\n');
+        start = end as usize;
     }
 }
 

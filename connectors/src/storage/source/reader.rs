@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::TryStreamExt as _;
-use kinesql_engine::connector::{Offset, Read, Records, SplitReader};
+use kinesql_engine::connector::{Envelopes, Offset, Read, Records, SplitReader};
 use kinesql_engine::format::{RejectReason, Rejected};
 use kinesql_engine::runtime::clock::{Clock, EventTime};
 use kinesql_engine::{Error, Result};
@@ -19,7 +20,7 @@ use super::Counters;
 use super::body::{Body, BodyOptions, Found, check_size, collect, damaged};
 use super::progress::{Current, Progress};
 use crate::blocking::{split_rows, unblock};
-use crate::file::framing::Piece;
+use crate::file::framing::{Framing, Piece};
 use crate::parquet::ParquetRows;
 use crate::storage::error::{Call, store_error};
 use crate::storage::place::Place;
@@ -129,7 +130,8 @@ impl ObjectReader {
             Content::Records(body) => {
                 let found = body.next().await;
                 let found = found.map_err(|error| store_error(self.place.service, Call::Get, url, error))?;
-                current.documents = body.is_documents();
+                let (raw, is_documents) = (body.is_raw(), body.is_documents());
+                current.documents = is_documents;
                 let (piece, arrival) = match found {
                     Found::Piece(piece) => (piece, Some(*arrival)),
                     Found::End => return Ok(None),
@@ -149,8 +151,12 @@ impl ObjectReader {
                 current.position = piece.end;
                 self.counters.bytes(piece.bytes.len());
                 let url = Arc::clone(url);
-                let records = piece.into_records(&url, self.progress.save());
-                Ok(Some(Read::Records(Records { arrival_time: arrival, ..records })))
+                let mut records = piece.into_records(&url, self.progress.save());
+                records.arrival_time = arrival;
+                if raw && is_documents {
+                    tell_ends(&mut records)?;
+                }
+                Ok(Some(Read::Records(records)))
             }
             Content::Rows(rows) => {
                 let Some(mut reader) = rows.take() else { return Err(Error::internal("a reader was used after it failed")) };
@@ -242,6 +248,17 @@ async fn open_object(place: &Place, format: &ObjectFormat, meta: &ObjectMeta, re
         }
     };
     Ok(Open { url, arrival: meta.last_modified.timestamp_millis(), content })
+}
+
+/// Says where each document ends, for whoever else takes the records apart: no line break needs to be there.
+fn tell_ends(records: &mut Records) -> Result<()> {
+    let ends = Framing::Documents.ends(&records.bytes);
+    // What is blank is no document.
+    records.bytes.truncate(ends.last().map_or(0, |end| *end as usize));
+    let rows = RecordBatchOptions::new().with_row_count(Some(ends.len()));
+    let columns = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &rows)?;
+    records.envelopes = Some(Envelopes { ends, columns });
+    Ok(())
 }
 
 fn is_about_object(error: &Error) -> bool {

@@ -79,6 +79,27 @@ async fn documents_without_line_breaks_are_records() {
 }
 
 #[tokio::test]
+async fn whoever_else_takes_the_records_apart_is_told_where_documents_end() {
+    let store = Arc::new(InMemory::new());
+    put(&store, "in/a", "{\"n\":1}\n {\"n\":2}[3]\n \n").await;
+    put(&store, "in/b", "{\"n\":4} {\"n\":5}").await;
+    // No JSON at all: only what a function makes of it is.
+    put(&store, "in/c", "GET [x] {y}\nPOST\n").await;
+    let source = source(&store, "in/", FormatSpec::Json, &[]).expect("a source");
+    let context = SourceContext { raw: true, ..source_context() };
+    let mut reader = source.open("0/1", None, &context).await.expect("open");
+    let mut seen = Vec::new();
+    while let Read::Records(records) = reader.next().await.expect("reading") {
+        let text = String::from_utf8_lossy(&records.bytes).into_owned();
+        seen.push((text, records.envelopes.map(|envelopes| envelopes.ends)));
+    }
+    // What begins with a line is lines, whatever else stands in one.
+    let expected =
+        [("{\"n\":1}\n {\"n\":2}[3]\n \n", None), ("{\"n\":4} {\"n\":5}", Some(vec![7, 15])), ("GET [x] {y}\nPOST\n", None)];
+    assert_eq!(seen, expected.map(|(text, ends)| (text.to_owned(), ends)));
+}
+
+#[tokio::test]
 async fn followed_objects_come_as_they_appear_also_late_ones() {
     let store = Arc::new(InMemory::new());
     put(&store, "in/2", "{\"n\":2}\n").await;
