@@ -19,6 +19,7 @@ use kinesql_engine::connector::ConnectorRegistry;
 pub mod application;
 pub mod aws;
 mod blocking;
+mod causes;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 mod delivery;
@@ -33,11 +34,13 @@ pub mod lambda;
 mod parquet;
 #[cfg(test)]
 mod rules;
+mod secret;
 pub mod stdin;
 pub mod stdout;
 pub mod storage;
 #[cfg(test)]
 mod stub;
+mod troubles;
 
 use self::lambda::preprocessor::Preprocessed;
 

@@ -2,7 +2,7 @@
 //!
 //! It owns everything that is not acknowledged: records that wait (`queue`), records that are to be sent again at a later
 //! time, and requests that failed as a whole, which are sent again as they were, under the same id. It ends when the writer is
-//! dropped, or when nothing can ever be delivered; the writer's next call returns the error then.
+//! dropped, or when nothing can ever be delivered; the writer's next call, or its `failure`, returns the error then.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -133,6 +133,16 @@ impl Courier {
             state.open_records == 0
         })
         .await
+    }
+
+    /// Waits until nothing can ever be delivered. Safe to cancel.
+    pub(super) async fn failure(&self) -> Error {
+        loop {
+            if let Some(error) = self.shared.state().failure.clone() {
+                return error;
+            }
+            self.shared.progress.notified().await;
+        }
     }
 
     async fn wait_until(&self, mut reached: impl FnMut(&mut State) -> bool) -> Result<()> {
@@ -279,6 +289,10 @@ impl Round {
         if !matches!(outcome, Outcome::Retry { .. } | Outcome::Fatal(_)) {
             self.failed_in_a_row = 0;
         }
+        let outcome = match outcome {
+            Outcome::Partly { failed, throttled, reason } => Outcome::Refused { refused: Vec::new(), failed, throttled, reason },
+            other => other,
+        };
         match outcome {
             Outcome::Accepted => {
                 metrics.works();
@@ -288,7 +302,8 @@ impl Round {
                     state.close(&record);
                 }
             }
-            Outcome::Partly { failed, throttled, reason } => {
+            Outcome::Partly { .. } => {}
+            Outcome::Refused { refused, failed, throttled, reason } => {
                 metrics.records_resent.add(failed.len() as u64);
                 metrics.throttled.add(if throttled { failed.len() as u64 } else { 0 });
                 if failed.len() < parcel.records.len() {
@@ -300,7 +315,12 @@ impl Round {
                     self.paused_until = self.paused_until.max(later(now, wait));
                 }
                 let mut failed = failed.into_iter().peekable();
+                let mut refused = refused.into_iter().peekable();
                 for (place, mut record) in parcel.records.into_iter().enumerate() {
+                    if let Some((_, error)) = refused.next_if(|(refused, _)| *refused == place) {
+                        terms.refuse(record, &error, &mut state);
+                        continue;
+                    }
                     if failed.next_if_eq(&place).is_none() {
                         metrics.records.add(1);
                         metrics.bytes.add(record.bytes as u64);
@@ -333,13 +353,7 @@ impl Round {
                 metrics.works();
                 if parcel.records.len() == 1 {
                     let error = Error::data(error.message()).named(RECORD_TOO_LARGE);
-                    for record in parcel.records {
-                        state.close(&record);
-                        for row in record.all_rows() {
-                            metrics.rows_refused.add(1);
-                            terms.refused.push(row.batch.slice(row.index, 1), error.clone());
-                        }
-                    }
+                    parcel.records.into_iter().for_each(|record| terms.refuse(record, &error, &mut state));
                 } else {
                     // Both halves are other requests than the whole.
                     let second = parcel.records.split_off(parcel.records.len() / 2);
@@ -377,6 +391,15 @@ impl Record {
 }
 
 impl Terms {
+    /// Gives a record up that the service never takes.
+    fn refuse(&self, record: Record, error: &Error, state: &mut State) {
+        state.close(&record);
+        for row in record.all_rows() {
+            self.metrics.rows_refused.add(1);
+            self.refused.push(row.batch.slice(row.index, 1), error.clone());
+        }
+    }
+
     fn check_elapsed(&self, record: &Record, now: EventTime, error: impl FnOnce() -> Error) -> Result<()> {
         let (Some(most), Some(since)) = (self.options.retry_max_elapsed, record.failing_since) else { return Ok(()) };
         if now.saturating_sub(since) < most.as_millis() as i64 {
