@@ -14,11 +14,11 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as DataFusionStatement;
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use object_store::ObjectStore;
 use tokio::sync::mpsc;
 
-use crate::bind::{Binder, declared_columns};
+use crate::bind::{Binder, declared_columns, from_error};
 use crate::catalog::{Catalog, Object, PumpEntry, SinkEntry, SourceBinding, SourceEntry};
 use crate::checkpoint::store::CheckpointStore;
 use crate::connector::conflicts::check_paths;
@@ -29,10 +29,12 @@ use crate::error::{Error, Result};
 use crate::plan::explain::explain;
 use crate::plan::explain_error::explain_error;
 use crate::plan::function::place_at_call;
+use crate::plan::item_names::name_columns;
 use crate::plan::names::check_tables;
 use crate::plan::row_clock::current_row_timestamp;
 use crate::plan::rules::kda_rules;
 use crate::plan::session::session_context;
+use crate::plan::unknown_columns::all_unknown_columns;
 use crate::plan::{Functions, PlanNode, StreamSchemas};
 use crate::runtime::clock::{Clock, SystemClock};
 use crate::runtime::graph;
@@ -240,7 +242,7 @@ impl Engine {
                     _ => None,
                 })
                 .collect(),
-            Err(error) if error.diagnostics().is_empty() => vec![Diagnostic::error(error.message())],
+            Err(error) if error.diagnostics().is_empty() => vec![from_error(&error)],
             Err(error) => error.diagnostics().to_vec(),
         }
     }
@@ -383,14 +385,26 @@ impl Engine {
     /// Answers one SELECT. With STREAM the rows come for ever, or until the sources end; dropping the stream stops it.
     /// Only the pumps that the query depends on run.
     pub async fn query(&self, sql: &str) -> Result<QueryStream> {
-        let mut outcomes = self.execute(&Script::new("<sql>", sql)).await?;
-        match outcomes.pop() {
-            Some(Outcome::Query(stream)) if outcomes.is_empty() => Ok(stream),
+        let (mut warnings, mut others) = (Vec::new(), Vec::new());
+        for outcome in self.execute(&Script::new("<sql>", sql)).await? {
+            match outcome {
+                Outcome::Warning(warning) => warnings.push(warning),
+                other => others.push(other),
+            }
+        }
+        match others.pop() {
+            Some(Outcome::Query(stream)) if others.is_empty() => Ok(QueryStream { warnings, ..stream }),
             _ => Err(Error::config("not a single query").with_hint("Use `execute` for other statements.")),
         }
     }
 
-    /// What every pump and sink does: operators, and what makes windows close.
+    /// Checks what [`Engine::start`] would refuse before it reads or writes anything: sinks from outside the script, and a sink that
+    /// writes what something else reads or writes.
+    pub fn check_sinks(&self) -> Result<()> {
+        self.complete().map(drop)
+    }
+
+    /// What every pump and sink does: operators, and what makes windows close. Asks the sources that they read for their splits.
     pub async fn explain(&self) -> Result<String> {
         let (catalog, sinks) = self.complete()?;
         let pumps: Vec<_> = catalog.pumps.iter().filter(|pump| pump.started).collect();
@@ -459,18 +473,13 @@ impl Engine {
     }
 
     async fn explain_graph(&self, catalog: &Catalog, pumps: &[&PumpEntry], sinks: &[SinkEntry]) -> Result<String> {
-        let mut splits = BTreeMap::new();
-        for (name, entry) in &catalog.streams {
-            if let Some(source) = &entry.source {
-                splits.insert(name.clone(), source.source.splits(self.inner.parallelism).await?);
-            }
-        }
+        let splits = graph::splits(catalog, pumps, sinks, None, self.inner.parallelism).await?;
         Ok(explain(&graph::build(catalog, pumps, sinks, &splits)?))
     }
 
     async fn bind(&self, shared: &mut Shared, statement: &Statement) -> Result<(Vec<Diagnostic>, Bound), Vec<Diagnostic>> {
         let state = self.state_with(&shared.catalog.functions, &shared.settings);
-        let state = state.map_err(|error| vec![Diagnostic::error(error.message())])?;
+        let state = state.map_err(|error| vec![from_error(&error)])?;
         let mut binder = self.binder(&mut shared.catalog, &shared.bindings, &state);
         let outcome = match &statement.kind {
             StatementKind::CreateStream(statement) => Outcome::Created(binder.create_stream(statement).await?),
@@ -480,7 +489,7 @@ impl Engine {
             StatementKind::CreateTable(statement) => {
                 let (created, table) = binder.create_table(statement).await?;
                 let registered = self.register_table(table);
-                registered.map_err(|error| vec![Diagnostic::error(error.message())])?;
+                registered.map_err(|error| vec![from_error(&error)])?;
                 Outcome::Created(created)
             }
             StatementKind::Drop(statement) => {
@@ -505,6 +514,7 @@ impl Engine {
                 if query.stream {
                     let plan = binder.plan(query).await?;
                     binder.warnings.extend(plan.warnings().iter().cloned());
+                    binder.warnings.extend(binder.catalog.without_rows(&plan.node).map(|problem| problem.at(query.span)));
                 } else {
                     check_tables(query, binder.catalog, &self.inner.session)?;
                     plan_table_query(query, &binder.catalog.functions, binder.state).await?;
@@ -546,7 +556,7 @@ impl Engine {
             }
         }
         let text = self.explain_graph(&catalog, &pumps, &sinks).await;
-        text.map_err(|error| vec![Diagnostic::error(error.message())])
+        text.map_err(|error| vec![from_error(&error)])
     }
 
     async fn start_query(&self, query: &Query, settings: &Settings) -> Result<QueryStream> {
@@ -560,14 +570,14 @@ impl Engine {
         let (sender, receiver) = mpsc::channel(QUERY_BATCHES);
         let pumps = catalog.pumps_behind(&plan);
         let job = Job::start(&catalog, &pumps, &[query_sink(plan.clone(), sender)], self.job_options(false)).await?;
-        Ok(QueryStream { schema, rows: Rows::Job { job, receiver, end: None } })
+        Ok(QueryStream { schema, rows: Rows::Job { job, receiver, end: None }, warnings: Vec::new() })
     }
 
     /// A query without STREAM: DataFusion answers it.
     async fn table_query(&self, query: &Query, functions: &Functions, state: &SessionState) -> Result<QueryStream> {
         let plan = plan_table_query(query, functions, state).await.map_err(Error::sql)?;
         let rows = self.inner.session.execute_logical_plan(plan).await?.execute_stream().await?;
-        Ok(QueryStream { schema: rows.schema(), rows: Rows::Table(rows) })
+        Ok(QueryStream { schema: rows.schema(), rows: Rows::Table(rows), warnings: Vec::new() })
     }
 
     /// The session, with the functions that the script created and its switches.
@@ -621,12 +631,23 @@ impl Engine {
 async fn plan_table_query(query: &Query, functions: &Functions, state: &SessionState) -> Result<LogicalPlan, Vec<Diagnostic>> {
     let mut ast = query.ast.clone();
     functions.rename_calls(&mut ast);
-    let statement = DataFusionStatement::Statement(Box::new(sqlparser::ast::Statement::Query(ast.clone())));
-    let plan = state.statement_to_plan(statement).await.and_then(|plan| kda_rules(plan, &Settings::of(state)));
-    plan.map_err(|error| {
-        let problem = place_at_call(explain_error(&error, &StreamSchemas::default()), &ast);
-        vec![if problem.span.is_none() { problem.at(query.span) } else { problem }]
-    })
+    let settings = Settings::of(state);
+    let plan = async |query: Box<sqlparser::ast::Query>| {
+        let statement = DataFusionStatement::Statement(Box::new(sqlparser::ast::Statement::Query(query)));
+        state.statement_to_plan(statement).await.and_then(|plan| kda_rules(plan, &settings))
+    };
+    let planned = plan(ast.clone()).await.and_then(|plan| name_columns(plan, &ast, &query.item_texts));
+    let error = match planned {
+        Ok(plan) => return Ok(plan),
+        Err(error) => error,
+    };
+    // The tables are at hand: planning does not wait.
+    let errors = all_unknown_columns(&ast, error, &mut |query| plan(Box::new(query)).now_or_never()?.err());
+    let explained = errors.iter().map(|error| {
+        let problem = place_at_call(explain_error(error, &StreamSchemas::default()), &ast);
+        if problem.span.is_none() { problem.at(query.span) } else { problem }
+    });
+    Err(explained.collect())
 }
 
 /// Shown as the connector of sources and sinks that were added by code.
@@ -674,6 +695,7 @@ fn created_name(kind: &StatementKind) -> Option<&str> {
 pub struct QueryStream {
     schema: SchemaRef,
     rows: Rows,
+    warnings: Vec<Diagnostic>,
 }
 
 enum Rows {
@@ -690,6 +712,11 @@ impl QueryStream {
     /// Columns of the rows.
     pub fn schema(&self) -> SchemaRef {
         self.schema.clone()
+    }
+
+    /// What may not be meant, if [`Engine::query`] gave the stream; [`Engine::execute`] gives warnings as outcomes.
+    pub fn warnings(&self) -> &[Diagnostic] {
+        &self.warnings
     }
 
     /// Counters of the job behind a stream query.

@@ -93,6 +93,12 @@ fn a_local_run_replaces_any_binding() {
     );
     assert!(scripts.inputs.contains("  WITH (connector = 'file', path = 'devices.csv', format = 'csv', csv.delimiter = '|');\n"));
     assert!(!scripts.outputs.contains("firehose") && scripts.outputs.contains("error_stream"), "{}", scripts.outputs);
+    assert!(scripts.inputs.contains("PATH '$.sensor'"), "{}", scripts.inputs);
+    // Records of another format have no paths.
+    let csv = [file("cars.txt"), vec![OptionEntry::new("format", "csv")]].concat();
+    let csv = BTreeMap::from([("SOURCE_SQL_STREAM_001".to_owned(), Replacement { options: csv, rowtime: None })]);
+    let scripts = definition.scripts(None, &Overrides { inputs: csv, ..Overrides::default() }).expect("complete");
+    assert!(!scripts.inputs.contains("PATH"), "{}", scripts.inputs);
 }
 
 /// `CreateApplication` of the second API version: other places, no roles, the same application.

@@ -6,6 +6,8 @@
 
 use std::collections::HashSet;
 
+use datafusion::common::Result;
+use datafusion::logical_expr::{Expr as PlanExpr, LogicalPlan, LogicalPlanBuilder};
 use sqlparser::ast::{Expr, Ident, Query, Select, SelectItem, SetExpr};
 
 use crate::types::ROWTIME;
@@ -24,6 +26,29 @@ pub fn name_by_text(query: &mut Query, texts: &[String]) {
             *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', text) };
         }
     }
+}
+
+/// Calls the columns of `plan`, which DataFusion made of `query`, as [`name_by_text`] would: `1 + 1`, not `Int64(1) + Int64(1)`.
+pub fn name_columns(plan: LogicalPlan, query: &Query, texts: &[String]) -> Result<LogicalPlan> {
+    let mut named = query.clone();
+    name_by_text(&mut named, texts);
+    let columns = plan.schema().columns();
+    let Some(select) = first_select(&mut named.body).filter(|select| select.projection.len() == columns.len()) else {
+        return Ok(plan);
+    };
+    let names = select.projection.iter().zip(&columns).map(|(item, column)| match item {
+        SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.clone()),
+        SelectItem::UnnamedExpr(_) => Some(column.name.clone()),
+        // A wildcard that happens to be one column.
+        _ => None,
+    });
+    let Some(names) = names.collect::<Option<Vec<_>>>() else { return Ok(plan) };
+    let as_they_are = names.iter().zip(&columns).all(|(name, column)| *name == column.name);
+    if as_they_are || names.iter().collect::<HashSet<_>>().len() < names.len() {
+        return Ok(plan);
+    }
+    let columns = columns.into_iter().zip(names).map(|(column, name)| PlanExpr::Column(column).alias(name));
+    LogicalPlanBuilder::from(plan).project(columns.collect::<Vec<_>>())?.build()
 }
 
 fn first_select(body: &mut SetExpr) -> Option<&mut Select> {

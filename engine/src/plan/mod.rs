@@ -12,7 +12,7 @@ mod expr_text;
 pub(crate) mod function;
 mod groups;
 mod insert;
-mod item_names;
+pub(crate) mod item_names;
 mod join;
 mod locate;
 mod metadata;
@@ -32,6 +32,7 @@ mod sort;
 mod stagger;
 mod table_function;
 mod top_n;
+pub(crate) mod unknown_columns;
 pub mod window_functions;
 mod window_table;
 
