@@ -50,7 +50,7 @@ impl Application {
         let mut rowtimes: Vec<_> = args.rowtimes.iter().map(|rowtime| (resolve(&rowtime.name, &scripts), rowtime)).collect();
         let options = |argument: &Assignment, direction: Direction| {
             let mut options = uri::options(&argument.value, direction, engine.connectors())
-                .map_err(|error| in_argument(direction, argument, error))?;
+                .map_err(|error| in_argument(&format!("--{} {argument}", direction.name()), error))?;
             let name = resolve(&argument.name, &scripts);
             let formats = formats.iter().filter(|(stream, _)| *stream == name);
             options.extend(formats.map(|(_, format)| OptionEntry::new("format", format.value.as_str())));
@@ -66,8 +66,16 @@ impl Application {
             let options = options(argument, Direction::Source)?;
             let found = rowtimes.iter().position(|(source, _)| *source == name);
             let rowtime = found.map(|index| rowtimes.remove(index).1);
-            let bound = engine.bind_source(&name, options, rowtime.map(|rowtime| rowtime.value.as_str())).await;
-            bound.map_err(|error| in_argument(Direction::Source, argument, error))?;
+            let column = rowtime.map(|rowtime| rowtime.value.as_str());
+            if let Err(error) = engine.bind_source(&name, options.clone(), column).await {
+                return Err(match rowtime {
+                    // What can be bound without it is wrong in nothing else.
+                    Some(rowtime) if engine.bind_source(&name, options, None).await.is_ok() => {
+                        in_argument(&format!("--rowtime {rowtime}"), error)
+                    }
+                    _ => in_argument(&format!("--source {argument}"), error),
+                });
+            }
         }
         let mut sinks = Vec::new();
         for argument in &args.sinks {
@@ -129,7 +137,7 @@ impl Application {
     pub fn explain_sink_error(&self, error: Error) -> Error {
         let placed = error.diagnostics().iter().any(|problem| problem.span.is_some());
         match self.sinks.as_slice() {
-            [only] if error.kind() == ErrorKind::Sql && !placed => in_argument(Direction::Sink, &only.argument, error),
+            [only] if error.kind() == ErrorKind::Sql && !placed => in_argument(&format!("--sink {}", only.argument), error),
             _ => error,
         }
     }
@@ -208,19 +216,14 @@ fn uses(stream: &str, args: &ApplicationArgs, scripts: &[Arc<Script>]) -> bool {
 }
 
 /// Says which argument an error is about.
-fn in_argument(direction: Direction, argument: &Assignment, error: Error) -> Error {
-    let prefix = format!("--{} {argument}: ", direction.name());
+fn in_argument(argument: &str, error: Error) -> Error {
     if !error.diagnostics().is_empty() {
         let problems = error.diagnostics().iter().cloned();
         return Error::sql(
-            problems.map(|problem| Diagnostic { message: format!("{prefix}{}", problem.message), ..problem }).collect(),
+            problems.map(|problem| Diagnostic { message: format!("{argument}: {}", problem.message), ..problem }).collect(),
         );
     }
-    let named = Error::new(error.kind(), format!("{prefix}{}", error.message()));
-    match error.hint() {
-        Some(hint) => named.with_hint(hint),
-        None => named,
-    }
+    error.about(argument)
 }
 
 #[cfg(test)]
@@ -278,7 +281,8 @@ mod tests {
             (args(&["t=fiel:x"], &[], &[], &[]), "--source t=fiel:x: there is no source connector 'fiel'"),
             (args(&[], &["t=AT"], &[], &[]), "--rowtime t=AT: there is no --source t"),
             (args(&[], &[], &["t=csv"], &[]), "--format t=csv: there is no --source or --sink T"),
-            (args(&["t=generator:"], &["t=AT"], &[], &[]), "error: --source t=generator:: source \"T\" has no column \"AT\""),
+            (args(&["t=generator:"], &["t=AT"], &[], &[]), "error: --rowtime t=AT: source \"T\" has no column \"AT\""),
+            (args(&["t=generator:tics"], &["t=AT"], &[], &[]), "error: --source t=generator:tics: option \"kind\""),
         ] {
             let error = prepare("", args).await.err().expect(expected);
             assert!(error.starts_with(expected), "{error}");

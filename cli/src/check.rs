@@ -1,10 +1,13 @@
 //! `kinesql check` and `kinesql explain`: what is wrong with scripts, and how they would run. Nothing is started.
+//!
+//! `check` needs no data but that of tables, and of sources whose columns are not declared. `explain` shows splits, so it looks at
+//! the sources that are read.
 
 use std::sync::Arc;
 
 use kinesql_engine::diagnostic::{Diagnostic, Position, Script, Severity, Span};
 use kinesql_engine::sql::{Statement, StatementKind, parse_script};
-use kinesql_engine::{ErrorKind, Outcome, Result};
+use kinesql_engine::{Error, Outcome, Result};
 
 use crate::application::Application;
 use crate::report::{self, Stop};
@@ -16,10 +19,7 @@ pub async fn check(application: &Application) -> Result<(), Stop> {
     check_scripts(application).await?;
     execute_without_queries(application).await?;
     application.bind_sinks()?;
-    if application.has_sinks() {
-        // Sinks of the command line are bound when a plan is made.
-        application.engine.explain().await.map_err(|error| application.explain_sink_error(error))?;
-    }
+    application.engine.check_sinks().map_err(|error| application.explain_sink_error(error))?;
     let statements: usize = application.scripts.iter().map(|script| parse_script(script).statements.len()).sum();
     print_text(&format!("ok: {}", count(statements as u64, "statement")))
 }
@@ -56,16 +56,16 @@ async fn check_scripts(application: &Application) -> Result<(), Stop> {
     // A script need not end in a semicolon, nor in a line break.
     let texts: Vec<_> = application.scripts.iter().map(|script| format!("{}\n;\n", script.text)).collect();
     let problems = application.engine.check(&Script::new("<scripts>", texts.concat())).await;
-    let mut errors = 0;
+    let mut errors = Vec::new();
     for problem in problems {
-        errors += u64::from(problem.severity == Severity::Error);
+        errors.extend(Some(&problem).filter(|problem| problem.severity == Severity::Error).cloned());
         report::warning(&in_its_script(problem, &application.scripts, &texts));
     }
-    if errors == 0 {
+    if errors.is_empty() {
         return Ok(());
     }
-    report::note(&count(errors, "error"));
-    Err(Stop::Reported(ErrorKind::Sql))
+    report::note(&count(errors.len() as u64, "error"));
+    Err(Stop::Reported(Error::sql(errors).kind()))
 }
 
 /// Moves a problem of the joined texts to the script it belongs to.
@@ -116,6 +116,8 @@ fn without_queries(script: &Arc<Script>) -> Arc<Script> {
 
 #[cfg(test)]
 mod tests {
+    use kinesql_engine::ErrorKind;
+
     use super::*;
     use crate::args::{ApplicationArgs, JobArgs};
 

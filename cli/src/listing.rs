@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use kinesql_engine::connector::{ConnectorRegistry, OptionKind, OptionSpec};
+use kinesql_engine::connector::{ConnectorRegistry, OptionKind, OptionSpec, common};
 use kinesql_engine::diagnostic::closest;
 use kinesql_engine::{Error, Result};
 
 /// The options of all connectors, or of the one called `name`.
 pub fn connectors(registry: &ConnectorRegistry, name: Option<&str>) -> Result<String> {
-    let sources = registry.sources().map(|source| (source.name(), "source", source.options(), &[][..]));
+    let sources = registry.sources().map(|source| (source.name(), "source", source.options(), source.formats()));
     let sinks = registry.sinks().map(|sink| (sink.name(), "sink", sink.options(), sink.formats()));
     let mut all: Vec<_> = sources.chain(sinks).collect();
     all.sort_by_key(|(connector, ..)| *connector);
@@ -23,21 +23,38 @@ pub fn connectors(registry: &ConnectorRegistry, name: Option<&str>) -> Result<St
         });
     }
     let mut text = String::new();
-    for (connector, kind, options, formats) in shown {
+    for (connector, kind, options, formats) in &shown {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{connector} ({kind})");
         if !formats.is_empty() {
             let _ = writeln!(text, "  formats: {}", formats.join(", "));
         }
-        write_options(options, &mut text);
+        write_options(&options.iter().collect::<Vec<_>>(), &mut text);
         text.push('\n');
+    }
+    let has = |kind: &str, with_formats: bool| {
+        shown.iter().any(|(_, of, _, formats)| *of == kind && (!with_formats || !formats.is_empty()))
+    };
+    let format = common::format_option(&[]);
+    for (title, is_shown, of_formats, options) in [
+        ("every source and table with formats", has("source", true), true, common::RECORD_OPTIONS),
+        ("every source", has("source", false), false, common::SOURCE_OPTIONS),
+        ("every table", has("source", false), false, common::TABLE_OPTIONS),
+        ("every sink with formats", has("sink", true), true, common::SINK_OPTIONS),
+    ] {
+        if is_shown {
+            let _ = writeln!(text, "{title}");
+            let first = Some(&format).filter(|_| of_formats);
+            write_options(&first.into_iter().chain(options.iter().copied()).collect::<Vec<_>>(), &mut text);
+            text.push('\n');
+        }
     }
     text.push_str("In SQL: CREATE SOURCE name (…) WITH (connector = '…', option = '…'). On the command line: --source NAME=connector:value?option=…\n");
     Ok(text)
 }
 
-fn write_options(options: &[OptionSpec], text: &mut String) {
-    let kinds: Vec<_> = options.iter().map(kind).collect();
+fn write_options(options: &[&OptionSpec], text: &mut String) {
+    let kinds: Vec<_> = options.iter().map(|option| kind(option)).collect();
     let names = options.iter().map(|option| option.name.len()).max().unwrap_or(0);
     let width = kinds.iter().map(|kind| kind.chars().count()).filter(|width| *width <= KIND_WIDTH_MAX).max().unwrap_or(0);
     for (option, kind) in options.iter().zip(kinds) {
@@ -60,6 +77,7 @@ fn kind(option: &OptionSpec) -> String {
         OptionKind::Boolean => "true or false".to_owned(),
         OptionKind::Duration => "time span".to_owned(),
         OptionKind::Bytes => "size".to_owned(),
+        OptionKind::OneOf([]) => "a format".to_owned(),
         OptionKind::OneOf(words) => words.join(" | "),
     };
     if option.required { format!("{kind}, required") } else { kind }
@@ -77,6 +95,11 @@ mod tests {
         assert!(all.contains("generator (source)\n"), "{all}");
         let file = connectors(&registry, Some("file")).expect("a list");
         assert!(file.contains("path") && file.contains("text, required") && !file.contains("generator"), "{file}");
+        // Also what the engine reads itself.
+        assert!(file.contains("file (source)\n  formats: json, csv, raw, parquet\n"), "{file}");
+        for option in ["format", "rowtime", "idle_timeout", "late", "json.row_path", "refresh", "csv.header"] {
+            assert!(file.contains(&format!("\n  {option} ")), "{option}: {file}");
+        }
         let error = connectors(&registry, Some("fiel")).expect_err("unknown");
         assert_eq!(error.to_string(), "there is no connector 'fiel'\nhint: Did you mean 'file'?");
     }

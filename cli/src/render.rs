@@ -19,11 +19,12 @@ use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use futures::StreamExt as _;
 use kinesql_engine::format::{self, CsvOptions, Encoder, FormatSpec};
-use kinesql_engine::{QueryStream, Result};
+use kinesql_engine::{Error, QueryStream, Result};
 use nu_ansi_term::Style;
 
 use crate::args::Output;
 use crate::report::{self, Stop};
+use crate::signals::Interrupts;
 
 /// KDA writes three digits of a second (kda-sql-reference.md §6.13).
 const FORMAT: FormatOptions<'_> = FormatOptions::new()
@@ -37,33 +38,34 @@ const HELD_ROWS: usize = 1_000;
 /// A value longer than this does not widen its column.
 const WIDTH_MAX: usize = 48;
 
-/// Prints the rows of `query` to standard output until it ends or `stop` is ready; returns how many. Errors of rows are
-/// summed up on standard error.
-pub async fn print_rows(mut query: QueryStream, output: Option<Output>, stop: impl Future<Output = ()>) -> Result<u64, Stop> {
+/// Prints the rows of `query` to standard output until it ends; returns how many. Errors of rows are summed up on standard
+/// error. `base` interrupts came before: the next one ends the query, the one after that also a write that nobody reads.
+pub async fn print_rows(mut query: QueryStream, output: Option<Output>, interrupts: &Interrupts, base: u64) -> Result<u64, Stop> {
     // Only stream queries run as a job.
     let live = query.metrics().is_some();
     let mut printer = Printer::try_new(&query.schema(), output, live)?;
-    let mut stop = std::pin::pin!(stop);
+    let mut stop = std::pin::pin!(interrupts.reached(base + 1));
     let mut rows = 0;
-    loop {
+    let failed = loop {
         let batch = tokio::select! {
             biased;
-            () = &mut stop => break,
+            () = &mut stop => break None,
             batch = query.next() => batch,
         };
         match batch {
-            None => break,
+            None => break None,
             Some(Ok(batch)) => {
                 rows += batch.num_rows() as u64;
-                printer.print(batch)?;
+                let text = printer.print(batch)?;
+                write_or_abort(text, interrupts, base + 2).await?;
             }
-            Some(Err(error)) => {
-                printer.finish()?;
-                return Err(error.into());
-            }
+            Some(Err(error)) => break Some(error),
         }
+    };
+    write_or_abort(printer.finish()?, interrupts, base + 2).await?;
+    if let Some(error) = failed {
+        return Err(error.into());
     }
-    printer.finish()?;
     if let Some(metrics) = query.metrics().filter(|metrics| metrics.errors.get() > 0) {
         crate::summary::print_errors(&metrics);
     }
@@ -75,7 +77,7 @@ pub fn table(rows: &RecordBatch) -> Result<String> {
     Table::new(&rows.schema(), false).render(std::slice::from_ref(rows))
 }
 
-/// Writes batches to standard output.
+/// Turns batches into what is written to standard output.
 enum Printer {
     Table { table: Table, held: Vec<RecordBatch>, live: bool },
     Encoded(Box<dyn Encoder>),
@@ -95,35 +97,34 @@ impl Printer {
         Ok(Printer::Encoded(format::encoder(&spec, schema)?))
     }
 
-    fn print(&mut self, batch: RecordBatch) -> Result<(), Stop> {
+    fn print(&mut self, batch: RecordBatch) -> Result<Vec<u8>> {
         match self {
             Printer::Encoded(encoder) => {
                 let mut out = Vec::new();
                 encoder.encode(&batch, &mut out)?;
-                write(&out)
+                Ok(out)
             }
             Printer::Table { table, held, live } => {
                 held.push(batch);
                 if !*live && held.iter().map(RecordBatch::num_rows).sum::<usize>() < HELD_ROWS {
-                    return Ok(());
+                    return Ok(Vec::new());
                 }
                 *live = true;
-                write(table.render(&std::mem::take(held))?.as_bytes())
+                Ok(table.render(&std::mem::take(held))?.into_bytes())
             }
         }
     }
 
-    fn finish(&mut self) -> Result<(), Stop> {
+    fn finish(&mut self) -> Result<Vec<u8>> {
         match self {
-            Printer::Encoded(_) => Ok(()),
             Printer::Table { table, held, live: false } => {
                 let mut text = table.render(&std::mem::take(held))?;
                 if !table.started {
                     table.header(&mut text);
                 }
-                write(text.as_bytes())
+                Ok(text.into_bytes())
             }
-            Printer::Table { .. } => Ok(()),
+            Printer::Encoded(_) | Printer::Table { .. } => Ok(Vec::new()),
         }
     }
 }
@@ -133,6 +134,20 @@ pub fn write(bytes: &[u8]) -> Result<(), Stop> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(bytes)?;
     Ok(stdout.flush()?)
+}
+
+/// [`write()`] on a thread of its own, which a reader that has stopped reading holds up; so many interrupts end the waiting.
+async fn write_or_abort(bytes: Vec<u8>, interrupts: &Interrupts, abort: u64) -> Result<(), Stop> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    tokio::select! {
+        written = tokio::task::spawn_blocking(move || write(&bytes)) => match written {
+            Ok(written) => written,
+            Err(error) => Err(Error::internal("writing to standard output failed unexpectedly").with_cause(error).into()),
+        },
+        () = interrupts.reached(abort) => Err(Stop::Aborted),
+    }
 }
 
 /// Turns batches into the lines of a table.

@@ -1,7 +1,7 @@
 //! `kinesql run`, and everything else that runs scripts without a prompt: `kinesql -c`, `kinesql < script.sql`.
 //!
 //! Scripts are executed in order. If there is a sink then all pumps and sinks run as one job; while it runs, queries in the
-//! scripts are printed, one after the other.
+//! scripts are printed, one after the other. An error of the one ends the other.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,12 +57,39 @@ pub async fn run(application: &Application, args: &JobArgs, interrupts: &Interru
     })?;
     memory::release_code();
     let watch = JobWatch { engine, args, interrupts, prints_rows, base: 0 };
-    let ended = futures::join!(watch.run(&job), print_queries(queries, args.output, interrupts));
+    let ended = both(&job, watch.run(&job), print_queries(queries, args.output, interrupts)).await;
     let elapsed = Duration::from_millis(u64::try_from(engine.clock().now() - started).unwrap_or(0));
-    if !args.quiet && !matches!(ended.0, Err(Stop::Closed | Stop::Aborted)) {
-        report::note(&summary(job.metrics(), elapsed, ended.0.is_ok()));
+    if !args.quiet && !matches!(ended, Err(Stop::Closed | Stop::Aborted)) {
+        report::note(&summary(job.metrics(), elapsed, ended.is_ok()));
     }
-    ended.0.and(ended.1)
+    ended
+}
+
+/// Waits for the sinks and the queries of a run. The first error is its result: if the sinks fail the queries end at once, if a
+/// query fails the job is stopped as Ctrl-C stops it.
+async fn both(
+    job: &Job,
+    sinks: impl Future<Output = Result<(), Stop>>,
+    queries: impl Future<Output = Result<(), Stop>>,
+) -> Result<(), Stop> {
+    let (mut sinks, mut queries) = (std::pin::pin!(sinks), std::pin::pin!(queries));
+    tokio::select! {
+        ended = &mut sinks => match ended {
+            Ok(()) => queries.await,
+            failed => failed,
+        },
+        ended = &mut queries => match ended {
+            // That nobody reads the rows of a query is no reason to write less to a sink.
+            Ok(()) | Err(Stop::Closed) => sinks.await,
+            Err(Stop::Aborted) => ended,
+            failed => {
+                job.stop();
+                // It has failed already; how the rest of it ends adds nothing.
+                let _ = sinks.await;
+                failed
+            }
+        },
+    }
 }
 
 /// Prints text of several lines to standard output.
@@ -75,7 +102,7 @@ async fn print_queries(queries: Vec<QueryStream>, output: Option<Output>, interr
         if interrupts.count() > 0 {
             break;
         }
-        print_rows(query, output, interrupts.reached(1)).await?;
+        print_rows(query, output, interrupts, 0).await?;
     }
     Ok(())
 }

@@ -9,10 +9,14 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::execution::SessionState;
 
 use crate::catalog::{Catalog, PumpEntry, Rowtime, SinkEntry, SourceBinding, SourceEntry, StreamEntry, TableEntry};
+use crate::connector::common::{
+    CONNECTOR, CSV_DELIMITER, CSV_HEADER, CSV_ROW_DELIMITER, IDLE_TIMEOUT, JSON_ROW_PATH, LATE, METADATA, RECORD_OPTIONS,
+    REFRESH, SINK_OPTIONS, SOURCE_OPTIONS, TABLE_OPTIONS, format_option,
+};
 use crate::connector::options::parse_duration;
 use crate::connector::{
-    ConnectorRegistry, OptionEntry, OptionKind, OptionSpec, Options, Payload, SinkDefinition, Source, SourceContext,
-    SourceDefinition, SourceFactory, kinesis_metadata,
+    ConnectorRegistry, OptionEntry, OptionSpec, Options, Payload, SinkDefinition, Source, SourceContext, SourceDefinition,
+    SourceFactory, kinesis_metadata,
 };
 use crate::diagnostic::{Diagnostic, Span};
 use crate::error::Error;
@@ -33,94 +37,6 @@ use crate::types::{ROWTIME, SqlType, is_declared};
 /// Problems of one statement.
 type Problems = Vec<Diagnostic>;
 
-/// Options of every source and every sink, besides the connector's own.
-const CONNECTOR: OptionSpec = OptionSpec {
-    name: "connector",
-    kind: OptionKind::Text,
-    required: true,
-    default: None,
-    help: "What to read from or write to.",
-};
-const FORMAT: OptionSpec = OptionSpec {
-    name: "format",
-    kind: OptionKind::OneOf(&["json", "csv", "raw", "parquet", "table"]),
-    required: false,
-    default: None,
-    help: "How records are encoded; by the path's extension, else json.",
-};
-const CSV_DELIMITER: OptionSpec = OptionSpec {
-    name: "csv.delimiter",
-    kind: OptionKind::Text,
-    required: false,
-    default: Some(","),
-    help: "Between two fields: one character, next to which fields may be in quotes; of a source also a text, or empty if a record is one field.",
-};
-const CSV_ROW_DELIMITER: OptionSpec = OptionSpec {
-    name: "csv.row_delimiter",
-    kind: OptionKind::Text,
-    required: false,
-    default: Some("\\n"),
-    help: "The character that ends records; \\n, the default, also reads lines that end with \\r\\n.",
-};
-const CSV_HEADER: OptionSpec = OptionSpec {
-    name: "csv.header",
-    kind: OptionKind::Boolean,
-    required: false,
-    default: Some("false"),
-    help: "Source: the first record holds names. Sink: write such a record.",
-};
-const JSON_ROW_PATH: OptionSpec = OptionSpec {
-    name: "json.row_path",
-    kind: OptionKind::Text,
-    required: false,
-    default: Some("$"),
-    help: "Path of the object that is a row, or of the array whose elements are rows ($.list[0:]); paths of columns start there. Default $, the record.",
-};
-const SOURCE_ROWTIME: OptionSpec = OptionSpec {
-    name: "rowtime",
-    kind: OptionKind::OneOf(&["processing", "arrival"]),
-    required: false,
-    default: None,
-    help: "The clock when a row is read (processing, the default) or the time at which the service received it (arrival).",
-};
-const IDLE_TIMEOUT: OptionSpec = OptionSpec {
-    name: "idle_timeout",
-    kind: OptionKind::Duration,
-    required: false,
-    default: None,
-    help: "After this long without a row a split or shard no longer holds windows open; never unless given, 1s under rowtime = 'arrival'.",
-};
-
-const LATE: OptionSpec = OptionSpec {
-    name: "late",
-    kind: OptionKind::Text,
-    required: false,
-    default: None,
-    help: "Name of a stream that gets the rows that come behind the watermark; none unless given.",
-};
-
-const METADATA: OptionSpec = OptionSpec {
-    name: "metadata",
-    kind: OptionKind::OneOf(&["kinesis"]),
-    required: false,
-    default: None,
-    help: "'kinesis': the records stand in for those of a Kinesis stream, so they have its metadata columns: APPROXIMATE_ARRIVAL_TIME is when they are read, PARTITION_KEY, SEQUENCE_NUMBER and SHARD_ID are NULL.",
-};
-
-/// Options of sources that are streams: a table has no time.
-const STREAM_OPTIONS: &[&OptionSpec] = &[&SOURCE_ROWTIME, &IDLE_TIMEOUT, &LATE, &METADATA];
-
-const REFRESH: OptionSpec = OptionSpec {
-    name: "refresh",
-    kind: OptionKind::Duration,
-    required: false,
-    default: None,
-    help: "How often to look whether the data has changed, such as 5min; only on REFRESH TABLE unless given.",
-};
-
-/// Options of tables.
-const TABLE_OPTIONS: &[&OptionSpec] = &[&REFRESH];
-
 /// What binding needs besides the catalog.
 pub(crate) struct Binder<'a> {
     pub(crate) catalog: &'a mut Catalog,
@@ -139,8 +55,11 @@ impl Binder<'_> {
         let name = &statement.name;
         self.check_new_stream(name, statement.or_replace)?;
         let plan = match &statement.query {
-            Some(query) if statement.columns.is_empty() => Some(self.plan(query).await?.without_rowtime()),
-            Some(query) => Some(self.plan(query).await?),
+            Some(query) => {
+                self.check_free_for_stream(name)?;
+                let plan = self.plan(query).await?;
+                Some(if statement.columns.is_empty() { plan.without_rowtime() } else { plan })
+            }
             None => None,
         };
         let schema = match &plan {
@@ -164,6 +83,7 @@ impl Binder<'_> {
         self.catalog.streams.insert(name.value.clone(), StreamEntry { schema: schema.clone(), source: None });
         if let Some(plan) = plan {
             let (plan, warnings) = plan.insert_into(name, &schema, None)?;
+            self.check_no_cycle(&format!("stream \"{}\"", name.value), &plan, name)?;
             self.warnings.extend(warnings);
             let (pump, target) = (name.value.clone(), name.value.clone());
             self.catalog.pumps.push(PumpEntry { name: pump, target, plan, started: true, settings: self.settings() });
@@ -194,17 +114,36 @@ impl Binder<'_> {
         let settings = self.settings();
         let pump = PumpEntry { name: name_of_pump, target: name_of_target, plan, started: *started, settings };
         self.catalog.pumps.retain(|other| other.name != name.value);
-        for input in Catalog::inputs(&pump.plan) {
-            if let Some(path) = self.catalog.path(&target.value, &input) {
-                let path =
-                    path.iter().chain([&target.value]).map(|stream| format!("\"{stream}\"")).collect::<Vec<_>>().join(" → ");
-                let problem = Diagnostic::error(format!("pump \"{}\" closes a cycle: {path}", name.value)).at(target.span);
-                return Err(vec![problem.hint("A pump may not feed a stream that it reads, directly or through other pumps.")]);
-            }
-        }
+        self.check_no_cycle(&format!("pump \"{}\"", name.value), &pump.plan, target)?;
         self.warnings.extend(warnings);
         self.catalog.pumps.push(pump);
         Ok(format!("pump {}", name.value))
+    }
+
+    /// Fails if a pump with `plan` into `target`, which `what` makes, would feed itself.
+    fn check_no_cycle(&self, what: &str, plan: &PlanNode, target: &Name) -> Result<(), Problems> {
+        for input in Catalog::inputs(plan) {
+            if let Some(path) = self.catalog.path(&target.value, &input) {
+                let streams = path.iter().chain([&target.value]).map(|stream| format!("\"{stream}\""));
+                let path = streams.collect::<Vec<_>>().join(" → ");
+                let problem = Diagnostic::error(format!("{what} closes a cycle: {path}")).at(target.span);
+                return Err(vec![problem.hint("A pump may not feed a stream that it reads, directly or through other pumps.")]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Fails if the pump that CREATE STREAM … AS SELECT makes, of the stream's name, is there already for another stream.
+    fn check_free_for_stream(&self, name: &Name) -> Result<(), Problems> {
+        match self.catalog.pumps.iter().find(|pump| pump.name == name.value && pump.target != name.value) {
+            None => Ok(()),
+            Some(pump) => {
+                let problem = Diagnostic::error(format!("pump \"{}\" exists already: it feeds \"{}\"", name.value, pump.target));
+                let hint =
+                    "The SELECT of a CREATE STREAM runs as a pump of the stream's name: choose another name for one of the two.";
+                Err(vec![problem.at(name.span).hint(hint)])
+            }
+        }
     }
 
     pub(crate) async fn create_source(&mut self, statement: &CreateSource) -> Result<String, Problems> {
@@ -221,7 +160,7 @@ impl Binder<'_> {
         let watermark = binding.is_none_or(|binding| binding.rowtime.is_none()).then_some(statement.watermark.as_ref()).flatten();
         let rowtime = binding.and_then(|binding| binding.rowtime.as_deref());
         let inherited = binding.map_or(&[][..], |_| &statement.options);
-        let entry = self.bind_source(&name.value, &columns, watermark, rowtime, options, span, inherited, STREAM_OPTIONS).await?;
+        let entry = self.bind_source(&name.value, &columns, watermark, rowtime, options, span, inherited, SOURCE_OPTIONS).await?;
         let late_span = value_span(options, LATE.name).unwrap_or(name.span);
         self.check_late_stream(&name.value, &entry).map_err(|problem| vec![problem.at(late_span)])?;
         if replace {
@@ -234,7 +173,7 @@ impl Binder<'_> {
     /// Adds a source that exists outside the script only.
     pub(crate) async fn add_bound_source(&mut self, name: &str, binding: &SourceBinding) -> Result<(), Problems> {
         let (rowtime, options) = (binding.rowtime.as_deref(), &binding.options);
-        let entry = self.bind_source(name, &[], None, rowtime, options, None, &[], STREAM_OPTIONS).await?;
+        let entry = self.bind_source(name, &[], None, rowtime, options, None, &[], SOURCE_OPTIONS).await?;
         self.check_late_stream(name, &entry).map_err(|problem| vec![problem])?;
         self.insert_source(name, entry);
         Ok(())
@@ -302,9 +241,11 @@ impl Binder<'_> {
         let Some(factory) = self.connectors.sink(&connector.value) else {
             return Err(vec![unknown_connector("sink", connector, &known)]);
         };
+        let format_of_sink = format_option(factory.formats());
         let mut specs = vec![&CONNECTOR];
         if !factory.formats().is_empty() {
-            specs.extend([&FORMAT, &CSV_DELIMITER, &CSV_HEADER]);
+            specs.push(&format_of_sink);
+            specs.extend(SINK_OPTIONS);
         }
         specs.extend(factory.options());
         let checked = Options::check(&format!("connector '{}'", factory.name()), &specs, options, span)?;
@@ -314,12 +255,6 @@ impl Binder<'_> {
                 check_csv_options(&format, options)?;
                 check_written_csv(&format, options)?;
                 None
-            }
-            Some(word) if !factory.formats().contains(&word) => {
-                let problem = Diagnostic::error(format!("connector '{}' does not write format '{word}'", factory.name()));
-                return Err(vec![
-                    place(problem, value_span(options, "format")).label(format!("formats are {}", factory.formats().join(", "))),
-                ]);
             }
             Some(word) => {
                 let format = format_spec(word, &checked, options)?;
@@ -500,7 +435,7 @@ impl Binder<'_> {
         self.catalog.sinks.retain(|sink| sink.stream != name);
     }
 
-    /// `inherited`: the options of a statement whose source is replaced from outside the script. `more_options`: those of the
+    /// `inherited`: the options of a statement whose source is replaced from outside the script. `engine_options`: those of the
     /// engine, besides the connector's own, that make sense here.
     #[allow(clippy::too_many_arguments, reason = "each is one part of the statement")]
     pub(crate) async fn bind_source(
@@ -512,7 +447,7 @@ impl Binder<'_> {
         options: &[OptionEntry],
         span: Option<Span>,
         inherited: &[OptionEntry],
-        more_options: &[&OptionSpec],
+        engine_options: &[&OptionSpec],
     ) -> Result<SourceEntry, Problems> {
         let known: Vec<_> = self.connectors.sources().map(|factory| factory.name()).collect();
         let connector = connector_name("source", options, span, &known)?;
@@ -527,16 +462,16 @@ impl Binder<'_> {
                 &with_more
             }
         };
-        let mut specs = vec![&CONNECTOR, &FORMAT, &CSV_DELIMITER, &CSV_ROW_DELIMITER, &CSV_HEADER, &JSON_ROW_PATH];
-        specs.extend(more_options);
+        let format_of_source = format_option(factory.formats());
+        let mut specs = vec![&CONNECTOR];
+        if !factory.formats().is_empty() {
+            specs.push(&format_of_source);
+            specs.extend(RECORD_OPTIONS);
+        }
+        specs.extend(engine_options);
         specs.extend(factory.options());
         let checked = Options::check(&format!("connector '{}'", factory.name()), &specs, options, span)?;
         let format = match checked.text("format") {
-            Some(word) if !factory.formats().contains(&word) => {
-                let problem = Diagnostic::error(format!("connector '{}' does not read format '{word}'", factory.name()));
-                let formats = format!("formats are {}", factory.formats().join(", "));
-                return Err(vec![place(problem, value_span(options, "format")).label(formats)]);
-            }
             Some(word) => format_spec(word, &checked, options)?,
             None if factory.formats().contains(&"parquet") && names_parquet(&checked) => FormatSpec::Parquet,
             None => format_spec(format_of_path(&checked), &checked, options)?,
@@ -544,6 +479,7 @@ impl Binder<'_> {
         check_csv_options(&format, options)?;
         let row_path = checked.text(JSON_ROW_PATH.name).filter(|path| *path != "$");
         check_row_path(&format, declared, options)?;
+        check_paths_allowed(&format, declared)?;
         let mut columns: Vec<DecodeColumn> = declared
             .iter()
             .enumerate()
@@ -567,9 +503,11 @@ impl Binder<'_> {
                     columns = self.infer_columns(source.as_ref(), &format).await.map_err(failed)?;
                 }
                 // Paths and types that the format cannot take are wrong now, not when a job starts.
+                check_column_paths(&format, declared, &columns)?;
                 format::decoder(&format, columns.clone()).map_err(failed)?;
             }
             Payload::Batches(schema) => {
+                refuse_paths(declared, "the source delivers rows: a column of it is found by its name")?;
                 if format != FormatSpec::Parquet && options.iter().any(|option| option.key == "format") {
                     let problem = Diagnostic::error(format!("connector '{}' delivers rows: it takes no format", factory.name()));
                     return Err(vec![place(problem, value_span(options, "format"))]);
@@ -651,12 +589,12 @@ impl Binder<'_> {
     ) -> Result<Vec<OptionEntry>, Problems> {
         let given = |key: &str| options.iter().find(|option| option.key == key);
         let mut more = Vec::new();
-        if !inherited.is_empty() && !factory.delivers_rows() && given(FORMAT.name).is_none() {
+        if !inherited.is_empty() && !factory.delivers_rows() && given("format").is_none() {
             let of_statement = |key: &str| inherited.iter().find(|option| option.key == key).map(|option| option.value.as_str());
             let of_path = |path: Option<&str>| path.and_then(format_of_extension);
-            let format = of_statement(FORMAT.name).or_else(|| of_path(of_statement("path"))).unwrap_or("json");
+            let format = of_statement("format").or_else(|| of_path(of_statement("path"))).unwrap_or("json");
             if of_path(given("path").map(|path| path.value.as_str())).is_none_or(|own| own == format) {
-                more.push(OptionEntry::new(FORMAT.name, format));
+                more.push(OptionEntry::new("format", format));
                 let encoding = [&CSV_DELIMITER, &CSV_ROW_DELIMITER, &CSV_HEADER, &JSON_ROW_PATH];
                 let open = encoding.iter().filter(|spec| given(spec.name).is_none());
                 more.extend(open.filter_map(|spec| Some(OptionEntry::new(spec.name, of_statement(spec.name)?))));
@@ -815,6 +753,39 @@ fn check_row_path(format: &FormatSpec, declared: &[&SourceColumn], options: &[Op
     Err(vec![place(problem, option.key_span).hint(hint)])
 }
 
+/// Refuses PATH in a format whose records have no paths.
+fn check_paths_allowed(format: &FormatSpec, declared: &[&SourceColumn]) -> Result<(), Problems> {
+    match format {
+        FormatSpec::Json => Ok(()),
+        FormatSpec::Csv(_) => refuse_paths(declared, "format 'csv' has none: the fields go to the columns in their order"),
+        FormatSpec::Raw => refuse_paths(declared, "format 'raw' has none: the column gets the whole record"),
+        FormatSpec::Parquet | FormatSpec::Table => {
+            refuse_paths(declared, &format!("format '{}' has none: a column is found by its name", format.name()))
+        }
+    }
+}
+
+/// Refuses every PATH; `why` they have no meaning.
+fn refuse_paths(declared: &[&SourceColumn], why: &str) -> Result<(), Problems> {
+    let with_path = declared.iter().filter_map(|column| Some((column, column.path.as_ref()?)));
+    let problems: Problems = with_path
+        .map(|(column, (_, span))| {
+            let problem = Diagnostic::error(format!("column \"{}\" cannot have a PATH", column.name.value)).at(*span);
+            problem.label(why).hint("Leave PATH out: only format 'json' has paths.")
+        })
+        .collect();
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+/// Every PATH that cannot be read, each where it stands.
+fn check_column_paths(format: &FormatSpec, declared: &[&SourceColumn], columns: &[DecodeColumn]) -> Result<(), Problems> {
+    let with_path = declared.iter().zip(columns).filter_map(|(column, decoded)| Some((column.path.as_ref()?.1, decoded)));
+    let problems: Problems = with_path
+        .filter_map(|(span, decoded)| Some(from_error(&format::decoder(format, vec![decoded.clone()]).err()?).at(span)))
+        .collect();
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
 /// Where a column stands in the record: its path is that of the record if it begins with the row path, else it starts at the
 /// row (kda-sql-reference.md §8.8).
 fn path_in_record(row_path: Option<&str>, column: &SourceColumn) -> Option<String> {
@@ -893,8 +864,9 @@ fn value_span(options: &[OptionEntry], key: &str) -> Option<Span> {
     options.iter().find(|option| option.key == key).and_then(|option| option.value_span)
 }
 
-fn from_error(error: &Error) -> Diagnostic {
-    let diagnostic = Diagnostic::error(error.message());
+/// The problem that an error is, with its hint.
+pub(crate) fn from_error(error: &Error) -> Diagnostic {
+    let diagnostic = Diagnostic { kind: error.kind(), ..Diagnostic::error(error.message()) };
     match error.hint() {
         Some(hint) => diagnostic.hint(hint),
         None => diagnostic,

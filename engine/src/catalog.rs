@@ -7,6 +7,7 @@ use std::time::Duration;
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 
 use crate::connector::{OptionEntry, Sink, Source};
+use crate::diagnostic::Diagnostic;
 use crate::format::{DecodeColumn, FormatSpec};
 use crate::plan::{Functions, PlanNode, StreamSchemas};
 use crate::runtime::error_rows::{ERROR_STREAM, ERROR_STREAM_SCHEMA};
@@ -186,6 +187,26 @@ impl Catalog {
             }
         }
         self.pumps.iter().zip(found).filter_map(|(pump, found)| found.then_some(pump)).collect()
+    }
+
+    /// A warning if no source is behind a query, so that it ends at once.
+    pub fn without_rows(&self, query: &PlanNode) -> Option<Diagnostic> {
+        let inputs = Self::inputs(query);
+        let pumps = self.pumps_behind(query);
+        let mut all = inputs.iter().cloned().chain(pumps.iter().flat_map(|pump| Self::inputs(&pump.plan)));
+        let is_fed = |name: &str| {
+            self.source_of_late(name).is_some() || self.streams.get(name).is_some_and(|entry| entry.source.is_some())
+        };
+        if all.any(|name| is_fed(&name)) {
+            return None;
+        }
+        Some(match inputs.first()?.as_str() {
+            ERROR_STREAM => {
+                Diagnostic::warning("error_stream has no rows in a query that reads nothing else: a query runs by itself")
+                    .hint("Let a sink read it beside the others: CREATE SINK … FROM error_stream, or --sink error_stream=-.")
+            }
+            name => Diagnostic::warning(format!("stream \"{name}\" has no rows: no running pump brings it any from a source")),
+        })
     }
 
     /// A way from `from` to `to` along pumps, as names of streams; None if there is none.

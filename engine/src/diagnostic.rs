@@ -12,6 +12,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::error::ErrorKind;
+
 /// A script as the user wrote it: the name to show and the whole text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Script {
@@ -92,12 +94,15 @@ pub struct Diagnostic {
     pub label: Option<String>,
     /// What to do: a full sentence.
     pub hint: Option<String>,
+    /// What the caller can do about it: Sql, unless binding a statement met with data or a service that cannot be used.
+    pub kind: ErrorKind,
 }
 
 impl Diagnostic {
     /// An error without a place.
     pub fn error(message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, message: message.into(), script: None, span: None, label: None, hint: None }
+        let (severity, kind) = (Severity::Error, ErrorKind::Sql);
+        Self { severity, message: message.into(), script: None, span: None, label: None, hint: None, kind }
     }
 
     /// A warning without a place.

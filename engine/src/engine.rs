@@ -14,11 +14,11 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as DataFusionStatement;
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use object_store::ObjectStore;
 use tokio::sync::mpsc;
 
-use crate::bind::{Binder, declared_columns};
+use crate::bind::{Binder, declared_columns, from_error};
 use crate::catalog::{Catalog, Object, PumpEntry, SinkEntry, SourceBinding, SourceEntry};
 use crate::checkpoint::store::CheckpointStore;
 use crate::connector::conflicts::check_paths;
@@ -35,6 +35,7 @@ use crate::plan::names::check_tables;
 use crate::plan::row_clock::current_row_timestamp;
 use crate::plan::rules::kda_rules;
 use crate::plan::session::session_context;
+use crate::plan::unknown_columns::all_unknown_columns;
 use crate::plan::{Functions, PlanNode, StreamSchemas};
 use crate::runtime::clock::{Clock, SystemClock};
 use crate::runtime::graph;
@@ -252,7 +253,7 @@ impl Engine {
                     _ => None,
                 })
                 .collect(),
-            Err(error) if error.diagnostics().is_empty() => vec![Diagnostic::error(error.message())],
+            Err(error) if error.diagnostics().is_empty() => vec![from_error(&error)],
             Err(error) => error.diagnostics().to_vec(),
         }
     }
@@ -397,14 +398,26 @@ impl Engine {
     /// Answers one SELECT. With STREAM the rows come for ever, or until the sources end; dropping the stream stops it.
     /// Only the pumps that the query depends on run.
     pub async fn query(&self, sql: &str) -> Result<QueryStream> {
-        let mut outcomes = self.execute(&Script::new("<sql>", sql)).await?;
-        match outcomes.pop() {
-            Some(Outcome::Query(stream)) if outcomes.is_empty() => Ok(stream),
+        let (mut warnings, mut others) = (Vec::new(), Vec::new());
+        for outcome in self.execute(&Script::new("<sql>", sql)).await? {
+            match outcome {
+                Outcome::Warning(warning) => warnings.push(warning),
+                other => others.push(other),
+            }
+        }
+        match others.pop() {
+            Some(Outcome::Query(stream)) if others.is_empty() => Ok(QueryStream { warnings, ..stream }),
             _ => Err(Error::config("not a single query").with_hint("Use `execute` for other statements.")),
         }
     }
 
-    /// What every pump and sink does: operators, and what makes windows close.
+    /// Checks what [`Engine::start`] would refuse before it reads or writes anything: sinks from outside the script, and a sink that
+    /// writes what something else reads or writes.
+    pub fn check_sinks(&self) -> Result<()> {
+        self.complete().map(drop)
+    }
+
+    /// What every pump and sink does: operators, and what makes windows close. Asks the sources that they read for their splits.
     pub async fn explain(&self) -> Result<String> {
         let (catalog, sinks) = self.complete()?;
         let pumps: Vec<_> = catalog.pumps.iter().filter(|pump| pump.started).collect();
@@ -474,18 +487,13 @@ impl Engine {
     }
 
     async fn explain_graph(&self, catalog: &Catalog, pumps: &[&PumpEntry], sinks: &[SinkEntry]) -> Result<String> {
-        let mut splits = BTreeMap::new();
-        for (name, entry) in &catalog.streams {
-            if let Some(source) = &entry.source {
-                splits.insert(name.clone(), source.source.splits(self.inner.parallelism).await?);
-            }
-        }
+        let splits = graph::splits(catalog, pumps, sinks, None, self.inner.parallelism).await?;
         Ok(explain(&graph::build(catalog, pumps, sinks, &splits)?))
     }
 
     async fn bind(&self, shared: &mut Shared, statement: &Statement) -> Result<(Vec<Diagnostic>, Bound), Vec<Diagnostic>> {
         let state = self.state_with(&shared.catalog.functions, &shared.settings);
-        let state = state.map_err(|error| vec![Diagnostic::error(error.message())])?;
+        let state = state.map_err(|error| vec![from_error(&error)])?;
         let mut binder = self.binder(&mut shared.catalog, &shared.bindings, &state);
         let outcome = match &statement.kind {
             StatementKind::CreateStream(statement) => Outcome::Created(binder.create_stream(statement).await?),
@@ -495,7 +503,7 @@ impl Engine {
             StatementKind::CreateTable(statement) => {
                 let (created, table) = binder.create_table(statement).await?;
                 let registered = self.register_table(table);
-                registered.map_err(|error| vec![Diagnostic::error(error.message())])?;
+                registered.map_err(|error| vec![from_error(&error)])?;
                 Outcome::Created(created)
             }
             StatementKind::Drop(statement) => {
@@ -520,6 +528,7 @@ impl Engine {
                 if query.stream {
                     let plan = binder.plan(query).await?;
                     binder.warnings.extend(plan.warnings().iter().cloned());
+                    binder.warnings.extend(binder.catalog.without_rows(&plan.node).map(|problem| problem.at(query.span)));
                 } else {
                     check_tables(query, binder.catalog, &self.inner.session)?;
                     let plan = plan_table_query(query, &binder.catalog.functions, binder.state).await?;
@@ -562,7 +571,7 @@ impl Engine {
             }
         }
         let text = self.explain_graph(&catalog, &pumps, &sinks).await;
-        text.map_err(|error| vec![Diagnostic::error(error.message())])
+        text.map_err(|error| vec![from_error(&error)])
     }
 
     async fn start_query(&self, query: &Query, settings: &Settings) -> Result<QueryStream> {
@@ -576,14 +585,14 @@ impl Engine {
         let (sender, receiver) = mpsc::channel(QUERY_BATCHES);
         let pumps = catalog.pumps_behind(&plan);
         let job = Job::start(&catalog, &pumps, &[query_sink(plan.clone(), sender)], self.job_options(false)).await?;
-        Ok(QueryStream { schema, rows: Rows::Job { job, receiver, end: None } })
+        Ok(QueryStream { schema, rows: Rows::Job { job, receiver, end: None }, warnings: Vec::new() })
     }
 
     /// A query without STREAM: DataFusion answers it.
     async fn table_query(&self, query: &Query, functions: &Functions, state: &SessionState) -> Result<QueryStream> {
         let plan = plan_table_query(query, functions, state).await.map_err(Error::sql)?;
         let rows = self.inner.session.execute_logical_plan(plan).await?.execute_stream().await?;
-        Ok(QueryStream { schema: rows.schema(), rows: Rows::Table(rows) })
+        Ok(QueryStream { schema: rows.schema(), rows: Rows::Table(rows), warnings: Vec::new() })
     }
 
     /// The session, with the functions that the script created and its switches.
@@ -639,9 +648,18 @@ async fn plan_table_query(query: &Query, functions: &Functions, state: &SessionS
     let mut ast = query.ast.clone();
     functions.rename_calls(&mut ast);
     name_by_text(&mut ast, &query.item_texts);
-    let statement = DataFusionStatement::Statement(Box::new(sqlparser::ast::Statement::Query(ast.clone())));
-    let plan = state.statement_to_plan(statement).await.and_then(|plan| kda_rules(plan, &Settings::of(state)));
-    plan.map_err(|error| vec![table_problem(&error, query, &ast)])
+    let settings = Settings::of(state);
+    let plan = async |query: Box<sqlparser::ast::Query>| {
+        let statement = DataFusionStatement::Statement(Box::new(sqlparser::ast::Statement::Query(query)));
+        state.statement_to_plan(statement).await.and_then(|plan| kda_rules(plan, &settings))
+    };
+    let error = match plan(ast.clone()).await {
+        Ok(plan) => return Ok(plan),
+        Err(error) => error,
+    };
+    // The tables are at hand: planning does not wait.
+    let errors = all_unknown_columns(&ast, error, &mut |query| plan(Box::new(query)).now_or_never()?.err());
+    Err(errors.iter().map(|error| table_problem(error, query, &ast)).collect())
 }
 
 /// What is found only when operators are made of a plan: arguments of a function that must be constants, or are out of range.
@@ -707,6 +725,7 @@ fn created_name(kind: &StatementKind) -> Option<&str> {
 pub struct QueryStream {
     schema: SchemaRef,
     rows: Rows,
+    warnings: Vec<Diagnostic>,
 }
 
 enum Rows {
@@ -723,6 +742,11 @@ impl QueryStream {
     /// Columns of the rows.
     pub fn schema(&self) -> SchemaRef {
         self.schema.clone()
+    }
+
+    /// What may not be meant, if [`Engine::query`] gave the stream; [`Engine::execute`] gives warnings as outcomes.
+    pub fn warnings(&self) -> &[Diagnostic] {
+        &self.warnings
     }
 
     /// Counters of the job behind a stream query.

@@ -69,10 +69,14 @@ impl Error {
         Self::new(ErrorKind::Internal, message)
     }
 
-    /// [`ErrorKind::Sql`] from the problems found in a script, in the order of the text. Never empty.
+    /// The problems found in a script, in the order of the text; never empty. [`ErrorKind::Sql`], unless every one of them is about
+    /// data or a service that a statement needs: then the kind of the first.
     pub fn sql(diagnostics: Vec<Diagnostic>) -> Self {
+        let in_text = |problem: &Diagnostic| matches!(problem.kind, ErrorKind::Sql | ErrorKind::Config);
+        let first = diagnostics.first().filter(|_| !diagnostics.iter().any(in_text));
+        let kind = first.map_or(ErrorKind::Sql, |first| first.kind);
         let message = diagnostics.first().map_or_else(String::new, |first| first.message.clone());
-        Self { diagnostics, ..Self::new(ErrorKind::Sql, message) }
+        Self { diagnostics, ..Self::new(kind, message) }
     }
 
     /// Sets the code that `error_stream` shows as `ERROR_NAME` (kda-sql-reference.md §8.7).
@@ -98,6 +102,12 @@ impl Error {
         self
     }
 
+    /// Says what it is about in front of the message, such as `source "TICKS"`; kind, hint and cause stay.
+    pub fn about(mut self, what: &str) -> Self {
+        self.message = format!("{what}: {}", self.message);
+        self
+    }
+
     /// What the caller can do about it.
     pub fn kind(&self) -> ErrorKind {
         self.kind
@@ -113,7 +123,7 @@ impl Error {
         self.hint.as_deref()
     }
 
-    /// Every problem of the script, with its place; empty unless the kind is [`ErrorKind::Sql`].
+    /// Every problem of the script, with its place; empty if the error is not about a script.
     pub fn diagnostics(&self) -> &[Diagnostic] {
         &self.diagnostics
     }

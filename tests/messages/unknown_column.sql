@@ -2,3 +2,7 @@ CREATE PUMP "P" AS INSERT INTO "OUT"
   SELECT STREAM "ticker", "prise" FROM "S";
 CREATE PUMP "Q" AS INSERT INTO "OUT" SELECT STREAM ticker, 1 FROM "S";
 CREATE PUMP "R" AS INSERT INTO "OUT" ("tickr", "n") SELECT STREAM "ticker", 1 FROM "S";
+CREATE PUMP "T" AS INSERT INTO "OUT"
+  SELECT STREAM x."tickr", COUNT("pricce") FROM (SELECT STREAM "tickr", "price" FROM "S" WHERE "prise" > 0) AS x
+  GROUP BY x."tickr", STEP(x.ROWTIME BY INTERVAL '1' MINUTE) HAVING MAX("prize") > 1;
+SELECT "one" + "two" AS "n";

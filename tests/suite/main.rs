@@ -5,6 +5,7 @@ mod arrival;
 mod bad_input;
 mod batch_sql;
 mod conformance;
+mod embedding;
 mod errors;
 mod faults;
 mod join_property;

@@ -112,7 +112,7 @@ impl Session<'_> {
                         if query.metrics().is_some() {
                             report::note("rows as they arrive, until Ctrl-C:");
                         }
-                        let rows = print_rows(query, job.output, interrupts.reached(interrupts.count() + 1)).await?;
+                        let rows = print_rows(query, job.output, interrupts, interrupts.count()).await?;
                         report::note(&format!("({})", count(rows, "row")));
                     }
                 }

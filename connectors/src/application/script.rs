@@ -309,7 +309,9 @@ fn write_create(
     if schema.record_columns.is_empty() {
         return Err(Error::config(format!("\"{name}\" has no RecordColumns")));
     }
-    let is_json = schema.record_format.record_format_type == "JSON";
+    // A replacement may have another format, which has no paths.
+    let has_paths = options.iter().any(|(key, value)| *key == "format" && value.eq_ignore_ascii_case("json"));
+    let is_json = schema.record_format.record_format_type == "JSON" && has_paths;
     let columns = schema.record_columns.iter().map(|column| column_definition(column, is_json));
     let watermark = rowtime.map(|column| format!("WATERMARK FOR {0} AS {0}", quoted(column)));
     let columns: Vec<_> = columns.chain(watermark).collect();

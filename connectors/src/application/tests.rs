@@ -102,6 +102,12 @@ fn a_local_run_replaces_any_binding() {
         ["warning: records of --source SOURCE_SQL_STREAM_001 do not pass the function clean as those of the input did\n\
           hint: Give records as it returns them, or add preprocessor=arn:aws:lambda:eu-west-1:1:function:clean behind the '?' of the URI."]
     );
+    assert!(scripts.inputs.contains("PATH '$.sensor'"), "{}", scripts.inputs);
+    // Records of another format have no paths.
+    let csv = [file("cars.txt"), vec![OptionEntry::new("format", "csv")]].concat();
+    let csv = BTreeMap::from([("SOURCE_SQL_STREAM_001".to_owned(), Replacement { options: csv, rowtime: None })]);
+    let scripts = definition.scripts(None, &Overrides { inputs: csv, ..Overrides::default() }).expect("complete");
+    assert!(!scripts.inputs.contains("PATH"), "{}", scripts.inputs);
 }
 
 /// `CreateApplication` of the second API version: other places, no roles, the same application.

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `source` | options, splits, where to start |
 //! | `reader` | reads one file from front to back, follows a growing one |
+//! | `several` | reads the files of a folder one after the other |
 //! | `ranges` | reads every n-th range of a file, so that several readers share it |
 //! | `framing` | bytes to whole records |
 //! | `parquet` | reads Parquet files |
@@ -22,6 +23,7 @@ mod parquet;
 mod parts;
 mod ranges;
 mod reader;
+mod several;
 mod single;
 mod sink;
 mod source;

@@ -1,6 +1,6 @@
 //! The `file` source for Parquet: rows instead of records.
 //!
-//! Splits:   one per file. Order: that of the file.
+//! Splits:   as of text: a folder or pattern is one, with parallelism every file. Order: that of the file, or of the files.
 //! Delivery: exactly-once with checkpoints: an offset is a number of rows, and the file is recognised as for text.
 
 use std::fs::File;
@@ -15,6 +15,7 @@ use kinesql_engine::{Error, Result};
 use super::file_error;
 use super::fingerprint::{FileOffset, Fingerprint};
 use super::reader::{open_file, read_head};
+use super::several::{self, Several};
 use super::source::{FileSource, POLL_INTERVAL, WHOLE};
 use crate::blocking::{BlockingReader, ReadAhead, Step, unblock};
 use crate::parquet::{ParquetRows, schema_of};
@@ -68,14 +69,22 @@ impl Source for ParquetSource {
     }
 
     async fn open(&self, split: &str, offset: Option<&Offset>, context: &SourceContext) -> Result<Box<dyn SplitReader>> {
+        let clock = Arc::clone(&context.clock);
         let path = match split.strip_prefix("file:") {
             Some(path) => PathBuf::from(path),
             None => self.files.path.clone(),
         };
         let (offset, schema) = (offset.cloned(), self.schema.get().cloned());
         let schema = schema.ok_or_else(|| Error::internal("a Parquet file was opened before it was looked at"))?;
+        if split == several::SPLIT {
+            let reader = unblock(move || {
+                let open = move |file: &Path, at: Option<&Offset>| Reader::open(file, at, &schema);
+                Several::start(&path, FileSource::files(&path)?, offset.as_ref(), Box::new(open))
+            });
+            return Ok(Box::new(ReadAhead::new(reader.await?, clock, POLL_INTERVAL)));
+        }
         let reader = unblock(move || Reader::open(&path, offset.as_ref(), &schema)).await?;
-        Ok(Box::new(ReadAhead::new(reader, Arc::clone(&context.clock), POLL_INTERVAL)))
+        Ok(Box::new(ReadAhead::new(reader, clock, POLL_INTERVAL)))
     }
 
     async fn sample(&self, _max_bytes: usize, _context: &SourceContext) -> Result<Vec<u8>> {

@@ -2,8 +2,8 @@
 //!
 //! Options:   `path`, `follow`, `compression`, `max_record_bytes`, `chunk_bytes`; see docs/connectors/file.md.
 //! Splits:    a plain JSON file is shared by several readers, range by range; any other file is read by one reader.
-//!            Of a folder or pattern every file is a split, in name order.
-//! Order:     that of the file within a split.
+//!            A folder or pattern is one split, its files one after the other in name order; with parallelism every file is one.
+//! Order:     that of the file, or of the files, within a split.
 //! Delivery:  exactly-once with checkpoints: an offset is a position in the (decompressed) file, and the file is
 //!            recognised by its first bytes and its length before a reader resumes.
 //! Limits:    a record over `max_record_bytes` is refused without being held in memory.
@@ -26,6 +26,7 @@ use super::framing::Framing;
 use super::parquet::ParquetSource;
 use super::ranges::{RangeReader, Ranges};
 use super::reader::{FileReader, ReadOptions, open_file};
+use super::several::{self, Several};
 use super::{Compression, file_error, resolved};
 use crate::blocking::{BlockingReader, ReadAhead, Step, unblock};
 
@@ -41,7 +42,7 @@ const OPTIONS: &[OptionSpec] = &[
         kind: OptionKind::Text,
         required: true,
         default: None,
-        help: "File to read; a folder ('logs/') or a pattern in the file name ('logs/*.jsonl') reads several.",
+        help: "File to read; a folder ('logs/') or a pattern in the file name ('logs/*.jsonl') reads several, in the order of their names.",
     },
     OptionSpec {
         name: "follow",
@@ -94,7 +95,7 @@ impl SourceFactory for FileSourceFactory {
 }
 
 /// A bound `file` source.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct FileSource {
     pub(super) path: PathBuf,
     format: FormatSpec,
@@ -124,6 +125,9 @@ impl FileSource {
             chunk_bytes: size("chunk_bytes")?,
             length: OnceLock::new(),
         };
+        if source.path.as_os_str().is_empty() {
+            return Err(Error::config("option \"path\" of connector 'file' cannot be empty"));
+        }
         if source.follow && source.is_several() {
             return Err(Error::config("option \"follow\" of connector 'file' needs the path of one file")
                 .with_hint("Create one source per file to follow."));
@@ -257,6 +261,9 @@ impl Source for FileSource {
         let path = self.path.clone();
         if self.is_several() {
             let files = unblock(move || Self::files(&path)).await?;
+            if parallelism < 2 {
+                return Ok(vec![several::SPLIT.to_owned()]);
+            }
             return Ok(files.iter().map(|file| format!("file:{}", file.display())).collect());
         }
         let read = self.read_options(&self.path, &self.format)?;
@@ -273,6 +280,16 @@ impl Source for FileSource {
     }
 
     async fn open(&self, split: &str, offset: Option<&Offset>, context: &SourceContext) -> Result<Box<dyn SplitReader>> {
+        if split == several::SPLIT {
+            let (source, format, offset) = (self.clone(), context.format.clone(), offset.cloned());
+            let reader = unblock(move || {
+                let (path, files) = (source.path.clone(), Self::files(&source.path)?);
+                let open =
+                    move |file: &Path, at: Option<&Offset>| FileReader::open(file, at, source.read_options(file, &format)?);
+                Several::start(&path, files, offset.as_ref(), Box::new(open))
+            });
+            return Ok(Box::new(ReadAhead::new(reader.await?, Arc::clone(&context.clock), POLL_INTERVAL)));
+        }
         let path = match Split::parse(split) {
             Some(Split::File(path)) => PathBuf::from(path),
             Some(_) => self.path.clone(),

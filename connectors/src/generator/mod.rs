@@ -113,6 +113,10 @@ impl SourceFactory for GeneratorSourceFactory {
         OPTIONS
     }
 
+    fn formats(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     fn create(&self, _definition: &SourceDefinition, options: &Options) -> Result<Arc<dyn Source>> {
         Ok(Arc::new(GeneratorSource::try_new(options)?))
     }

@@ -312,6 +312,10 @@ impl SourceFactory for MemoryConnector {
         &[]
     }
 
+    fn formats(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     fn create(&self, definition: &SourceDefinition, _options: &Options) -> Result<Arc<dyn Source>> {
         let Some(schema) = &definition.schema else {
             return Err(Error::config(format!("memory source \"{}\" needs its columns declared", definition.name)));

@@ -3,6 +3,7 @@
 //! The engine knows no concrete connector but `memory`; `kinesql-connectors` and embedders register theirs in a
 //! [`ConnectorRegistry`].
 
+pub mod common;
 pub(crate) mod conflicts;
 pub mod memory;
 pub mod options;

@@ -284,7 +284,7 @@ pub trait SourceFactory: Send + Sync {
     /// Its options besides the common ones (`connector`, `format`, `rowtime`, …), for checks, errors and docs.
     fn options(&self) -> &[OptionSpec];
 
-    /// Values of `format` that it takes. One that reads rows from a format, as from Parquet, has [`Payload::Batches`] then.
+    /// Values of `format` that it takes; empty if its records have none. One that reads rows from a format, as from Parquet, has [`Payload::Batches`] then.
     fn formats(&self) -> &'static [&'static str] {
         &["json", "csv", "raw"]
     }

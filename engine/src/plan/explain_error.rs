@@ -45,6 +45,10 @@ pub(crate) fn explain_error(error: &DataFusionError, streams: &StreamSchemas) ->
                 .hint("Write it with the alias of its stream: alias.column."),
             other => Diagnostic::error(lower_first(&other.to_string())),
         },
+        DataFusionError::Plan(message) if message.starts_with("UNION queries have different number of columns") => {
+            Diagnostic::error("the sides of UNION give different numbers of columns")
+                .hint("Columns go together by their place: write NULL where one is missing.")
+        }
         DataFusionError::Plan(message) if message.contains("must appear in the GROUP BY clause") => {
             let column = message.split('"').nth(1).and_then(|name| name.rsplit('.').next()).unwrap_or_default();
             Diagnostic::error(format!("column \"{column}\" is neither in GROUP BY nor inside an aggregate"))
@@ -70,6 +74,9 @@ pub(crate) fn explain_error(error: &DataFusionError, streams: &StreamSchemas) ->
     }
 }
 
+/// How the message about a condition that is no BOOLEAN begins.
+pub(super) const NO_CONDITION: &str = "the condition ";
+
 /// DataFusion's messages about types that do not go together, in the words of SQL.
 fn about_types(message: &str) -> Option<Diagnostic> {
     let between = |start: &str, end: &str| Some(message.split_once(start)?.1.split_once(end)?.0);
@@ -82,6 +89,14 @@ fn about_types(message: &str) -> Option<Diagnostic> {
         }
         let problem = Diagnostic::error(format!("{name} cannot take {types}"));
         return Some(problem.hint("Convert the argument with CAST."));
+    }
+    if let Some((condition, data_type)) =
+        message.strip_prefix("Cannot create filter with non-boolean predicate '").and_then(|rest| rest.split_once("' returning "))
+    {
+        let data_type = with_sql_types(data_type);
+        let is_name = condition.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '"'));
+        let name = condition.rsplit('.').next().filter(|_| is_name).map(|name| format!("\"{}\" ", name.trim_matches('"')));
+        return Some(Diagnostic::error(format!("{NO_CONDITION}{}is {data_type}, not BOOLEAN", name.unwrap_or_default())));
     }
     let computed = between("Cannot coerce arithmetic expression ", " to valid types");
     if let Some(computed) = computed {

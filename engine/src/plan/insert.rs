@@ -1,6 +1,7 @@
 //! The end of a pump: the columns of its query into those of its stream.
 
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Field, SchemaRef};
+use kinesql_udfs::scalar::kda_cast::can_cast;
 
 use super::names::unknown_column;
 use super::physical::{OperatorSpec, PlanNode};
@@ -8,7 +9,7 @@ use super::query::QueryPlan;
 use super::rowtime::Carrier;
 use crate::diagnostic::Diagnostic;
 use crate::sql::Name;
-use crate::types::{ROWTIME, sql_type_name};
+use crate::types::{ROWTIME, SqlType, sql_type_name};
 
 impl QueryPlan {
     /// Adds the operator that makes the rows fit `target` (ROWTIME last), named by `list` or in declared order.
@@ -70,15 +71,15 @@ impl QueryPlan {
                     sql_type_name(to),
                     to.name()
                 )))),
-                Assignable::No => problems.push(
-                    at(Diagnostic::error(format!(
-                        "{} cannot be assigned to column \"{}\" of type {}",
-                        sql_type_name(from),
-                        to.name(),
-                        sql_type_name(to)
-                    )))
-                    .hint(format!("Convert it: CAST(… AS {}).", sql_type_name(to))),
-                ),
+                Assignable::No => {
+                    let (is, needs) = (sql_type_name(from), sql_type_name(to));
+                    let what = format!("{is} cannot be assigned to column \"{}\" of type {needs}", to.name());
+                    let problem = at(Diagnostic::error(what));
+                    problems.push(match conversion(from, to) {
+                        Some(conversion) => problem.hint(format!("Convert it: {conversion}.")),
+                        None => problem,
+                    });
+                }
             }
             if sources[*place].replace(*column).is_some() {
                 problems.push(Diagnostic::error(format!("column \"{}\" is listed twice", to.name())).at(self.span));
@@ -104,6 +105,15 @@ impl QueryPlan {
 
 fn count(n: usize, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
+/// What makes a value of the one type one of the other, if anything does.
+fn conversion(from: &Field, to: &Field) -> Option<String> {
+    match (from.data_type(), SqlType::of_field(to)?) {
+        (DataType::Timestamp(..), SqlType::BigInt) => Some("UNIX_TIMESTAMP(…) gives milliseconds since 1970".to_owned()),
+        (from, to) if can_cast(from, to) => Some(format!("CAST(… AS {to})")),
+        _ => None,
+    }
 }
 
 pub(super) enum Assignable {

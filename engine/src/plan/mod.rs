@@ -34,6 +34,7 @@ mod sort;
 mod stagger;
 mod table_function;
 mod top_n;
+pub(crate) mod unknown_columns;
 pub mod window_functions;
 mod window_table;
 

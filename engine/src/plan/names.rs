@@ -218,6 +218,9 @@ pub fn unknown_stream<'a>(name: &str, existing: impl Iterator<Item = &'a str>) -
 
 pub(super) fn unknown_column<'a>(name: &str, owner: &str, existing: impl Iterator<Item = &'a str>) -> Diagnostic {
     let existing: Vec<_> = existing.filter(|name| *name != ROWTIME).collect();
+    if existing.is_empty() {
+        return Diagnostic::error(format!("column \"{name}\" does not exist: there is nothing in FROM that it could be of"));
+    }
     let diagnostic = Diagnostic::error(format!("column \"{name}\" does not exist in {owner}"))
         .label(format!("columns are {}", existing.join(", ")));
     match existing.iter().find(|other| other.eq_ignore_ascii_case(name)) {

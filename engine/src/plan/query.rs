@@ -17,9 +17,11 @@ use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::optimizer::{Optimizer, OptimizerContext};
 use datafusion::sql::parser::Statement as DataFusionStatement;
 use futures::FutureExt;
-use sqlparser::ast::{self, GroupByExpr, OrderByKind, SelectItem, SetExpr, Spanned, Visit, Visitor};
+use sqlparser::ast::{
+    self, BinaryOperator, GroupByExpr, OrderByKind, SelectItem, SetExpr, Spanned, UnaryOperator, Visit, Visitor,
+};
 
-use super::explain_error::explain_error;
+use super::explain_error::{NO_CONDITION, explain_error};
 use super::function::{Functions, place_at_call};
 use super::item_names::name_by_text;
 use super::join::{JoinPlanner, StreamJoins, check_joins, find_keys, prepare_joins, read_tables};
@@ -31,6 +33,7 @@ use super::physical::{NO_ROWTIME, OperatorSpec, PlanNode, plan_operators};
 use super::rowtime::{Carrier, make_explicit};
 use super::rules::{kda_rules, literals, steps, subqueries};
 use super::table_function::{TableFunctionPlanner, TableFunctions, prepare_table_functions};
+use super::unknown_columns::all_unknown_columns;
 use super::window_table::{WindowCalls, WindowTablePlanner, prepare_windows};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::runtime::clock::EventTime;
@@ -102,14 +105,19 @@ pub async fn plan_stream_query(
     let logical = match plan(explicit.clone()).await {
         Ok(logical) => logical,
         Err(error) => {
-            let problem = place_at_call(explain_error(&error, streams), &written);
             // Everything that is named is at hand: planning a part of the query again does not wait.
-            let mut problem_of = |part| {
-                let planned = plan(Box::new(part)).now_or_never()?;
-                planned.err().map(|error| explain_error(&error, streams).message)
-            };
-            let known = problem.span.is_some();
+            let mut error_of = |part| plan(Box::new(part)).now_or_never()?.err();
+            let errors = all_unknown_columns(&explicit, error, &mut error_of);
+            let mut problems: Vec<_> =
+                errors.iter().map(|error| place_at_call(explain_error(error, streams), &written)).collect();
+            if problems.len() > 1 {
+                return Err(problems);
+            }
+            let problem = problems.remove(0);
+            let mut problem_of = |part| error_of(part).map(|error| explain_error(&error, streams).message);
+            let known = problem.span.is_some() || problem.message.starts_with(NO_CONDITION);
             let place = if known { None } else { locate(&explicit, &problem.message, &mut problem_of) };
+            let place = place.or_else(|| clause_span(&query.ast, &problem.message).filter(|_| problem.span.is_none()));
             return Err(fail(match place {
                 Some(place) => problem.at(place),
                 None => problem,
@@ -294,6 +302,11 @@ fn clause_span(query: &ast::Query, message: &str) -> Option<Span> {
             {
                 self.found(exprs.iter().map(|expr| expr.span()));
             }
+            if self.message.starts_with(NO_CONDITION) {
+                // Each is a clause of its own: with two of them the place is not known.
+                let conditions = select.selection.iter().chain(&select.having).filter(|condition| !is_condition(condition));
+                conditions.for_each(|condition| self.found(std::iter::once(condition.span())));
+            }
             if select.distinct.is_some() && self.message.starts_with("SELECT STREAM DISTINCT") {
                 self.found(select.projection.iter().map(|item| item.span()));
             }
@@ -306,6 +319,31 @@ fn clause_span(query: &ast::Query, message: &str) -> Option<Span> {
     match clauses.found.as_slice() {
         [only] => Some(*only),
         _ => None,
+    }
+}
+
+/// True for what is BOOLEAN whatever it is made of.
+fn is_condition(expr: &ast::Expr) -> bool {
+    match expr {
+        ast::Expr::BinaryOp { op, .. } => !matches!(
+            op,
+            BinaryOperator::Plus
+                | BinaryOperator::Minus
+                | BinaryOperator::Multiply
+                | BinaryOperator::Divide
+                | BinaryOperator::Modulo
+                | BinaryOperator::StringConcat
+        ),
+        ast::Expr::Nested(inner) => is_condition(inner),
+        ast::Expr::UnaryOp { op, .. } => matches!(op, UnaryOperator::Not),
+        ast::Expr::Identifier(_)
+        | ast::Expr::CompoundIdentifier(_)
+        | ast::Expr::Value(_)
+        | ast::Expr::Function(_)
+        | ast::Expr::Case { .. }
+        | ast::Expr::Cast { .. }
+        | ast::Expr::Subquery(_) => false,
+        _ => true,
     }
 }
 

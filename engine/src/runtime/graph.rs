@@ -11,6 +11,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 
 use super::error_rows::ERROR_STREAM;
 use crate::catalog::{Catalog, PumpEntry, Rowtime, SinkEntry, SourceEntry};
+use crate::checkpoint::manifest::Manifest;
 use crate::connector::ARRIVAL_TIME;
 use crate::error::{Error, Result};
 use crate::format::DecodeColumn;
@@ -93,7 +94,7 @@ struct Builder<'a> {
     splits: &'a BTreeMap<String, Vec<String>>,
 }
 
-/// Builds the graph of `pumps` and `sinks`; `splits` are those of every source.
+/// Builds the graph of `pumps` and `sinks`; `splits` are those of every source that they read.
 pub fn build(
     catalog: &Catalog,
     pumps: &[&PumpEntry],
@@ -147,7 +148,29 @@ pub fn build(
     Ok(Graph { stages: builder.stages, sinks: sinks.to_vec(), late: builder.late, definitions })
 }
 
-/// Columns that pumps and sinks read, per source, also of its late rows: the others are not decoded.
+/// The splits of every source that pumps or sinks read: those of the checkpoint, or the source's own choice. A source that
+/// nobody reads is not asked, so it need not be there. By name in both cases: operators keep their states under a split's place.
+pub async fn splits(
+    catalog: &Catalog,
+    pumps: &[&PumpEntry],
+    sinks: &[SinkEntry],
+    manifest: Option<&Manifest>,
+    parallelism: usize,
+) -> Result<BTreeMap<String, Vec<String>>> {
+    let mut splits = BTreeMap::new();
+    for name in needed_columns(catalog, pumps, sinks).into_keys() {
+        let Some(source) = catalog.streams.get(&name).and_then(|entry| entry.source.as_ref()) else { continue };
+        let mut names = match manifest.and_then(|manifest| manifest.sources.get(&name)) {
+            Some(saved) => saved.keys().cloned().collect(),
+            None => source.source.splits(parallelism).await.map_err(|error| error.about(&format!("source \"{name}\"")))?,
+        };
+        names.sort_unstable();
+        splits.insert(name, names);
+    }
+    Ok(splits)
+}
+
+/// Columns that pumps and sinks read, per stream, also of a source's late rows: the others are not decoded.
 fn needed_columns(catalog: &Catalog, pumps: &[&PumpEntry], sinks: &[SinkEntry]) -> BTreeMap<String, Vec<String>> {
     let mut needed: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut add = |stream: &str, schema: &SchemaRef| {

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use super::channel::{EventReceiver, EventSender, channel};
 use super::clock::{Clock, EventTime};
 use super::error_rows::ErrorReporter;
-use super::graph::{Graph, StageSpec, Target, build};
+use super::graph::{Graph, StageSpec, Target, build, splits};
 use super::metrics::{Metrics, SinkMetrics, SourceMetrics};
 use super::row_metadata::RowMetadata;
 use super::rowtime::RowtimeAssigner;
@@ -114,7 +114,7 @@ impl Job {
             Some((store, ..)) => store.newest().await?,
             None => None,
         };
-        let splits = splits(catalog, manifest.as_ref(), options.parallelism).await?;
+        let splits = splits(catalog, pumps, sinks, manifest.as_ref(), options.parallelism).await?;
         let graph = build(catalog, pumps, sinks, &splits)?;
         let mut states = BTreeMap::new();
         if let (Some(manifest), Some((store, ..))) = (&manifest, &options.checkpoints) {
@@ -132,23 +132,6 @@ impl Drop for Job {
     fn drop(&mut self) {
         self.supervisor.abort();
     }
-}
-
-/// The splits of every source: those of the checkpoint, or the source's own choice. By name in both cases: operators keep
-/// their states under a split's place.
-async fn splits(catalog: &Catalog, manifest: Option<&Manifest>, parallelism: usize) -> Result<BTreeMap<String, Vec<String>>> {
-    let mut splits = BTreeMap::new();
-    for (name, entry) in &catalog.streams {
-        if let Some(source) = &entry.source {
-            let mut names = match manifest.and_then(|manifest| manifest.sources.get(name)) {
-                Some(saved) => saved.keys().cloned().collect(),
-                None => source.source.splits(parallelism).await?,
-            };
-            names.sort_unstable();
-            splits.insert(name.clone(), names);
-        }
-    }
-    Ok(splits)
 }
 
 /// The tasks of a job while they are put together.
@@ -337,7 +320,8 @@ impl Launch {
             metadata: source.metadata_to_read(),
             raw: false,
         };
-        let reader = entry.source.open(split, offset.as_ref(), &context).await?;
+        let opened = entry.source.open(split, offset.as_ref(), &context).await;
+        let reader = opened.map_err(|error| error.about(&format!("source \"{name}\"")))?;
         let schema = SourceEntry::stream_schema(&source.columns, &source.metadata);
         let decoder = match entry.source.payload() {
             Payload::Bytes => RowDecoder::Bytes(format::decoder(&entry.format, source.columns.clone())?),

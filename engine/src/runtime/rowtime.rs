@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 
 /// `idle_timeout` under `rowtime = 'arrival'` unless it is given: records that a service has got are read within a second
 /// (kda-sql-reference.md §3.5).
-const ARRIVAL_IDLE_TIMEOUT: Duration = Duration::from_secs(1);
+pub(crate) const ARRIVAL_IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Where ROWTIME comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,5 +1,8 @@
 //! The task of a sink: writes batches, prepares at barriers, commits when the epoch is complete.
 //!
+//! Whenever no event is waiting, what was written is flushed: a reader of the sink sees a row as soon as there is nothing else
+//! to do, and a busy sink is not asked after each batch.
+//!
 //! Rows that the sink refuses become rows of `error_stream`, ahead of the barrier that covers them. Those of the last commit
 //! come after the end of that stream: they are only counted.
 
@@ -61,6 +64,8 @@ pub async fn run(mut task: SinkTask, mut writer: Box<dyn SinkWriter>) -> Result<
     let (mut prepared, mut uncommitted) = (task.last_epoch, false);
     let bytes_before = writer.bytes_written();
     let mut counted_bytes = 0;
+    // True if rows were written that nobody may see yet.
+    let mut dirty = false;
     // To open a sink may be to deliver what an earlier run has left.
     task.report_refused().await?;
     let end = loop {
@@ -75,9 +80,7 @@ pub async fn run(mut task: SinkTask, mut writer: Box<dyn SinkWriter>) -> Result<
                 Event::Batch(batch) => {
                     writer.write(&batch).await?;
                     task.metrics.rows.add(batch.num_rows() as u64);
-                    if task.input.is_empty() {
-                        writer.flush().await?;
-                    }
+                    dirty = true;
                     task.report_refused().await?;
                 }
                 Event::Watermark(watermark) => task.refusals.advance(watermark).await?,
@@ -91,6 +94,7 @@ pub async fn run(mut task: SinkTask, mut writer: Box<dyn SinkWriter>) -> Result<
                     } else {
                         writer.flush().await?;
                     }
+                    dirty = false;
                     task.report_refused().await?;
                     task.refusals.send(Event::Barrier(barrier)).await?;
                     let _ = task.reports.send(Report::Passed(task.task, barrier.epoch, state));
@@ -99,6 +103,12 @@ pub async fn run(mut task: SinkTask, mut writer: Box<dyn SinkWriter>) -> Result<
             },
             // No row may come for long.
             error = writer.failure() => return Err(error),
+        }
+        // A watermark comes right behind most batches, so this is asked after every event and not after batches only.
+        if dirty && task.input.is_empty() {
+            writer.flush().await?;
+            dirty = false;
+            task.report_refused().await?;
         }
         let bytes = writer.bytes_written() - bytes_before;
         task.metrics.bytes.add(bytes - counted_bytes);
@@ -169,4 +179,106 @@ impl Refusals {
 
 fn coordinator_gone() -> Error {
     Error::internal(super::stage::NEIGHBOUR_GONE)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use arrow::array::{ArrayRef, Int64Array};
+    use arrow::record_batch::RecordBatch;
+    use async_trait::async_trait;
+
+    use super::super::channel::{Barrier, channel};
+    use super::super::clock::ManualClock;
+    use super::*;
+
+    /// What a writer was asked to do.
+    #[derive(Debug, Clone, Default)]
+    struct Calls(Arc<Mutex<Vec<&'static str>>>);
+
+    impl Calls {
+        fn add(&self, call: &'static str) {
+            self.0.lock().expect("no panic").push(call);
+        }
+
+        fn take(&self) -> Vec<&'static str> {
+            std::mem::take(&mut *self.0.lock().expect("no panic"))
+        }
+    }
+
+    #[async_trait]
+    impl SinkWriter for Calls {
+        async fn write(&mut self, _batch: &RecordBatch) -> Result<()> {
+            self.add("write");
+            Ok(())
+        }
+
+        async fn flush(&mut self) -> Result<()> {
+            self.add("flush");
+            Ok(())
+        }
+
+        async fn prepare(&mut self, _epoch: Epoch) -> Result<SinkState> {
+            self.add("prepare");
+            Ok(SinkState(serde_json::Value::Null))
+        }
+
+        async fn commit(&mut self, _epoch: Epoch) -> Result<()> {
+            self.add("commit");
+            Ok(())
+        }
+
+        async fn close(&mut self) -> Result<()> {
+            self.add("close");
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn rows_are_flushed_when_nothing_is_waiting_whatever_came_last() {
+        let (sender, input) = channel(1 << 20);
+        let (_commit, commits) = mpsc::unbounded_channel();
+        let (reports, _reported) = mpsc::unbounded_channel();
+        let refusals = Refusals {
+            rows: RefusedRows::default(),
+            reporter: ErrorReporter::of_sink("k", ManualClock::starting_at(0)),
+            edge: None,
+            watermark: EventTime::MIN,
+            metrics: Arc::default(),
+        };
+        let (sink, metrics) = ("k".to_owned(), Arc::default());
+        let task = SinkTask {
+            task: 0,
+            sink,
+            state: None,
+            last_epoch: 0,
+            checkpointed: true,
+            input,
+            commits,
+            reports,
+            metrics,
+            refusals,
+        };
+        let calls = Calls::default();
+        let mut running = std::pin::pin!(run(task, Box::new(calls.clone())));
+        let column: ArrayRef = Arc::new(Int64Array::from_iter_values(0..3));
+        let batch = || Event::Batch(RecordBatch::try_from_iter([("n", column.clone())]).expect("one column"));
+        let barrier = |epoch, save| Event::Barrier(Barrier { epoch, save });
+        for (events, expected) in [
+            // As a source sends them: the watermark right behind its rows.
+            (vec![batch(), Event::Watermark(1)], vec!["write", "flush"]),
+            (vec![batch(), batch(), Event::Watermark(2), Event::Idle], vec!["write", "write", "flush"]),
+            (vec![Event::Watermark(3)], vec![]),
+            (vec![batch(), barrier(1, true), Event::Watermark(4)], vec!["write", "prepare"]),
+            (vec![batch(), barrier(2, true), batch()], vec!["write", "prepare", "write", "flush"]),
+        ] {
+            for event in events {
+                sender.send(event).await.expect("open");
+            }
+            // The writer never waits, so one turn does everything that can be done.
+            assert!(futures::poll!(&mut running).is_pending());
+            assert_eq!(calls.take(), expected);
+        }
+    }
 }

@@ -113,6 +113,9 @@ async fn process_reads(task: &mut SourceTask, reads: &mut mpsc::Receiver<Result<
                 if task.take(read).await? {
                     return task.finish();
                 }
+                // Pieces are always there in a replay, and Tokio's budget is more than a hundred of them: without this the tasks
+                // behind, timers and signals would wait for all of them.
+                tokio::task::yield_now().await;
             }
         }
     }
@@ -401,5 +404,66 @@ async fn sleep_until(clock: &Arc<dyn Clock>, time: Option<EventTime>) {
     match time {
         Some(time) => clock.sleep_until(time).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{ArrayRef, TimestampMillisecondArray};
+    use arrow::datatypes::Schema;
+
+    use super::super::clock::ManualClock;
+    use super::super::rowtime::RowtimeSource;
+    use super::*;
+    use crate::checkpoint::coordinator::Report;
+    use crate::types::{ROWTIME, SqlType};
+
+    #[tokio::test]
+    async fn a_source_whose_data_is_always_there_gives_way_after_each_piece() {
+        let clock = ManualClock::starting_at(0);
+        let (command, commands) = mpsc::unbounded_channel();
+        let (reports, mut reported) = mpsc::unbounded_channel();
+        let (_complete, job_complete) = watch::channel(false);
+        let field = |name| SqlType::Timestamp.field(name, false);
+        let schema = Arc::new(Schema::new(vec![field("t")]));
+        let of_rows = Arc::new(Schema::new(vec![field("t"), field(ROWTIME)]));
+        let reporter = ErrorReporter::new("", clock.clone());
+        let rowtime = RowtimeSource::Column { index: 0, delay_ms: 0 };
+        let watermark = EventTime::MIN;
+        let mut task = SourceTask {
+            source: "s".to_owned(),
+            split: "0".to_owned(),
+            offset: None,
+            decoder: RowDecoder::Batches(vec![0], schema.clone()),
+            metadata: RowMetadata::new(&Arc::new(Schema::empty()), false),
+            rowtime: RowtimeAssigner::new(rowtime, of_rows, reporter.clone()),
+            reporter,
+            idle_timeout: None,
+            clock,
+            metrics: Arc::default(),
+            commands,
+            job_complete,
+            stage: Stage { task: 0, chains: Vec::new(), errors: None, late: None, metrics: Arc::default(), reports, watermark },
+            last_row: 0,
+            idle: false,
+        };
+        let (pieces, mut reads) = mpsc::channel(100);
+        let times: ArrayRef = Arc::new(TimestampMillisecondArray::from(vec![7]));
+        let batch = RecordBatch::try_new(schema, vec![times]).expect("a time");
+        for place in 0..100 {
+            let read = Read::Batch { batch: batch.clone(), offset: Offset(place.into()) };
+            pieces.try_send(Ok(read)).expect("room for a hundred");
+        }
+        let metrics = task.metrics.clone();
+        let mut running = std::pin::pin!(process_reads(&mut task, &mut reads));
+        for turn in 1..=3 {
+            assert!(futures::poll!(&mut running).is_pending());
+            assert_eq!(metrics.reads.get(), turn);
+        }
+        // So a barrier does not wait for the others.
+        let _ = command.send(SourceCommand::Barrier(Barrier { epoch: 1, save: true }));
+        assert!(futures::poll!(&mut running).is_pending());
+        let Ok(Report::Passed(0, 1, state)) = reported.try_recv() else { panic!("the barrier has not passed") };
+        assert_eq!(state.source.map(|(_, _, position)| position.offset), Some(Some(Offset(2.into()))));
     }
 }

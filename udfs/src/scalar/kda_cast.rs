@@ -79,7 +79,7 @@ impl ScalarUDFImpl for KdaCast {
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
         let source = &args.arg_fields[0];
-        if !is_allowed(source.data_type(), self.target) {
+        if !can_cast(source.data_type(), self.target) {
             return plan_err!("{} cannot be cast to {}", sql_type_name(source), self.target);
         }
         Ok(self.target.field("cast", source.is_nullable()))
@@ -98,7 +98,8 @@ fn is_time(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Time32(_) | DataType::Time64(_))
 }
 
-fn is_allowed(from: &DataType, to: SqlType) -> bool {
+/// True if CAST takes a value of `from` to `to`.
+pub fn can_cast(from: &DataType, to: SqlType) -> bool {
     use SqlType::*;
     let date = matches!(from, DataType::Date32 | DataType::Date64);
     let timestamp = matches!(from, DataType::Timestamp(..));

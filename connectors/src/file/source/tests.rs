@@ -93,6 +93,8 @@ async fn a_folder_and_a_pattern_conform() {
     let expected = lines(text.as_bytes());
     let everything = PathBuf::from(format!("{}/", folder.path().display()));
     check_source(|| source(&everything, &[("chunk_bytes", "100")]), &context, &expected).await;
+    assert_eq!(source(&everything, &[]).splits(1).await.expect("splits"), ["files"], "one after the other");
+    assert_eq!(source(&everything, &[]).splits(2).await.expect("splits").len(), 2);
     assert_eq!(all(source(&folder.path().join("?.jsonl*"), &[]).as_ref(), 1, &context).await, expected);
     assert_eq!(all(source(&folder.path().join("*.jsonl"), &[]).as_ref(), 1, &context).await, lines(first.as_bytes()));
 }
@@ -208,6 +210,7 @@ fn options_that_do_not_fit_together_are_refused() {
     let refuse = |path: &str, options: &[(&str, &str)]| {
         source_of(FormatSpec::Json, Path::new(path), options).expect_err("refused").message().to_owned()
     };
+    assert!(refuse("", &[]).contains("cannot be empty"));
     assert!(refuse("a.gz", &[("follow", "true")]).contains("compressed"));
     assert!(refuse("logs/", &[("follow", "true")]).contains("one file"));
     assert!(refuse("a", &[("chunk_bytes", "0")]).contains("cannot be 0"));
@@ -235,9 +238,7 @@ async fn parquet_files_conform() {
         let source = source_of(FormatSpec::Parquet, &folder.path().join(path), &[]).expect("a source");
         source.inspect().await.expect("Parquet");
         let expected: Vec<_> = (0..rows).map(|n| n.to_string()).collect();
-        if path == "a.parquet" {
-            check_source(|| Arc::clone(&source), &source_context(), &expected).await;
-        }
+        check_source(|| Arc::clone(&source), &source_context(), &expected).await;
         assert_eq!(all(source.as_ref(), 1, &source_context()).await, expected);
     }
     let before = source_of(FormatSpec::Parquet, &folder.path().join("a.parquet"), &[]).expect("a source");
@@ -248,6 +249,24 @@ async fn parquet_files_conform() {
     let text = file(&folder, "c.parquet", "not Parquet");
     let error = source_of(FormatSpec::Parquet, &text, &[]).expect("a source").inspect().await.expect_err("text");
     assert!(error.message().contains("as Parquet"), "{error}");
+}
+
+#[tokio::test]
+async fn a_later_run_over_a_folder_goes_on_in_its_last_file_and_reads_those_behind_it() {
+    let folder = TempDir::new().expect("a folder");
+    file(&folder, "a.jsonl", "1\n");
+    file(&folder, "b.jsonl", "2\n3\n");
+    let source = source(&folder.path().join("*.jsonl"), &[]);
+    let seen = read_split(source.as_ref(), "files", None, &source_context()).await.expect("reading");
+    let end = seen.last().expect("the end").offset.clone();
+    file(&folder, "b.jsonl", "2\n3\n4\n");
+    file(&folder, "c.jsonl", "5\n");
+    let seen = read_split(source.as_ref(), "files", Some(&end), &source_context()).await.expect("reading");
+    assert_eq!(seen.into_iter().flat_map(|seen| seen.records).collect::<Vec<_>>(), ["4", "5"]);
+    fs::remove_file(folder.path().join("b.jsonl")).expect("removed");
+    let error = source.open("files", Some(&end), &source_context()).await.map(|_| ()).expect_err("gone");
+    assert_eq!(error.kind(), ErrorKind::State);
+    assert!(error.message().ends_with("file 'b.jsonl', in which the checkpoint was taken, is gone"), "{error}");
 }
 
 #[tokio::test]

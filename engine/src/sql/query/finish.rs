@@ -3,7 +3,8 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    self, Expr, GroupByExpr, LimitClause, ObjectName, ObjectNamePart, Select, SetExpr, Spanned, TableFactor, VisitorMut,
+    self, Expr, GroupByExpr, LimitClause, ObjectName, ObjectNamePart, Select, SelectItem, SetExpr, Spanned, TableFactor,
+    VisitorMut,
 };
 
 use super::{AVAILABLE, calls, interval_casts, named_cast, periods};
@@ -35,9 +36,17 @@ impl Finish<'_> {
 
     fn check_body(&mut self, body: &SetExpr) {
         match body {
-            SetExpr::SetOperation { left, right, .. } => {
+            SetExpr::SetOperation { op, left, right, .. } => {
                 self.check_body(left);
                 self.check_body(right);
+                if let (Some(first), Some(second)) = (select_list(left), select_list(right))
+                    && first.len() != second.len()
+                {
+                    let (one, other) = (count(first.len()), second.len());
+                    let span = second.iter().map(|item| self.span_of(item)).reduce(Span::union).unwrap_or(self.span);
+                    let problem = Diagnostic::error(format!("one side of {op} gives {one}, the other {other}")).at(span);
+                    self.problems.push(problem.hint("Columns go together by their place: write NULL where one is missing."));
+                }
             }
             SetExpr::Select(_) | SetExpr::Query(_) | SetExpr::Values(_) => {}
             SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) | SetExpr::Table(_) => {
@@ -65,6 +74,11 @@ impl VisitorMut for Finish<'_> {
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        if let Some(item) = repeated_wildcard(&select.projection) {
+            let span = self.span_of(item);
+            let hint = "List the columns; one that is to come twice needs two names: column, column AS other_name.";
+            self.report("the select list has the same columns twice", span, hint);
+        }
         if self.stream {
             if select.from.is_empty() && self.subqueries == 0 {
                 self.report("a stream query needs FROM", self.span, "Name the stream: SELECT STREAM … FROM \"stream\".");
@@ -136,6 +150,43 @@ impl VisitorMut for Finish<'_> {
         named_cast::rewrite(expr);
         ControlFlow::Continue(())
     }
+}
+
+/// The items of a query, the first one of a UNION; None if a wildcard hides how many they are.
+fn select_list(body: &SetExpr) -> Option<&[SelectItem]> {
+    match body {
+        SetExpr::Select(select) => {
+            let hides = |item: &SelectItem| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
+            (!select.projection.iter().any(hides)).then_some(&select.projection)
+        }
+        SetExpr::Query(query) => select_list(&query.body),
+        SetExpr::SetOperation { left, .. } => select_list(left),
+        _ => None,
+    }
+}
+
+/// A `*` or `s.*` whose columns an earlier one has already.
+fn repeated_wildcard(items: &[SelectItem]) -> Option<&SelectItem> {
+    let wildcards = items.iter().filter(|item| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
+    let mut before: Vec<&SelectItem> = Vec::new();
+    for item in wildcards {
+        let is_all = |item: &SelectItem| matches!(item, SelectItem::Wildcard(_));
+        let repeats = |other: &&SelectItem| match (other, item) {
+            (SelectItem::QualifiedWildcard(one, _), SelectItem::QualifiedWildcard(other, _)) => {
+                one.to_string() == other.to_string()
+            }
+            (one, other) => is_all(one) || is_all(other),
+        };
+        if before.iter().any(repeats) {
+            return Some(item);
+        }
+        before.push(item);
+    }
+    None
+}
+
+fn count(columns: usize) -> String {
+    if columns == 1 { "1 column".to_owned() } else { format!("{columns} columns") }
 }
 
 fn is_subquery(expr: &Expr) -> bool {

@@ -105,7 +105,7 @@ pub(super) fn plain_expectation(expected: &str) -> &str {
         "an expression" | "an expression:" => "an expression",
         "identifier" => "a name",
         "SELECT, VALUES, or a subquery in the query body" => "SELECT",
-        "joined table" => "JOIN",
+        "joined table" | "JOIN or APPLY after CROSS" => "JOIN",
         "date/time field" => "a unit of time",
         "end of statement" => "the end of the query",
         other => other,

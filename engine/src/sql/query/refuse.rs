@@ -98,6 +98,25 @@ impl<'a> Rewriter<'a> {
                 self.report(Diagnostic::error("TABLESAMPLE is not supported").at(token.span));
                 true
             }
+            "MATCH_RECOGNIZE" | "PIVOT" | "UNPIVOT" if called && self.previous().is_some_and(Token::ends_operand) => {
+                let hint = match word {
+                    "MATCH_RECOGNIZE" => {
+                        "Compare a row with earlier ones: LAG(…) OVER (…), or join the stream with itself over a window."
+                    }
+                    "PIVOT" => "Aggregate a CASE for each column: SUM(CASE WHEN key = 'a' THEN value END).",
+                    _ => "Write one pump for each column, all into one stream.",
+                };
+                self.report(Diagnostic::error(format!("{word} is not supported")).at(token.span).hint(hint));
+                self.skip_group();
+                true
+            }
+            "APPLY" if self.previous().is_some_and(|previous| previous.is_word("CROSS") || previous.is_word("OUTER")) => {
+                let problem = Diagnostic::error("APPLY is not supported").at(token.span);
+                self.report(
+                    problem.hint("Write JOIN … ON, or a table function in FROM: FROM TABLE(f(CURSOR(SELECT STREAM …)))."),
+                );
+                true
+            }
             "INTO" => {
                 self.report(
                     Diagnostic::error("SELECT … INTO is not supported")

@@ -1,0 +1,270 @@
+//! The built binary while it runs: rows that come before the input ends, Ctrl-C, and what stops the rest of a run.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+/// Longer than anything here takes, on a busy machine too: only a failing test waits for it.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Time between two looks at something that has no event.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// A folder for one test.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a folder"))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+        std::fs::write(self.path(name), text).expect("written");
+    }
+
+    /// Lines of a file that may not be there yet; only those that have ended.
+    fn lines(&self, name: &str) -> Vec<String> {
+        let text = std::fs::read_to_string(self.path(name)).unwrap_or_default();
+        text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned).collect()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kinesql"));
+        command.current_dir(self.0.path()).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn start(&self, arguments: &[&str]) -> Running {
+        let mut child = self.command(arguments).spawn().expect("started");
+        let (sender, lines) = channel();
+        let output = BufReader::new(child.stdout.take().expect("piped"));
+        std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Running { child, lines }
+    }
+}
+
+/// A running program, killed with the test.
+struct Running {
+    child: Child,
+    /// What it writes to standard output; ends with it.
+    lines: Receiver<String>,
+}
+
+impl Running {
+    /// The next line of standard output.
+    fn line(&mut self) -> String {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => line,
+            Err(error) => {
+                let _ = self.child.kill();
+                panic!("{error}: {}", self.said())
+            }
+        }
+    }
+
+    /// Sends what Ctrl-C sends.
+    fn interrupt(&self) {
+        interrupt(&self.child);
+    }
+
+    /// Waits until `is_so`, which the program brings about.
+    fn until(&mut self, what: &str, is_so: impl Fn() -> bool) {
+        for _ in 0..PATIENCE.as_millis() / LOOK.as_millis() {
+            if is_so() {
+                return;
+            }
+            if let Err(RecvTimeoutError::Disconnected) = self.lines.recv_timeout(LOOK) {
+                panic!("it ended before {what}: {}", self.said());
+            }
+        }
+        let _ = self.child.kill();
+        panic!("not in time: {what}: {}", self.said())
+    }
+
+    /// Waits for its end; how it ended, and what it wrote to standard error.
+    fn end(mut self) -> (ExitStatus, String) {
+        drop(self.child.stdin.take());
+        for _ in 0..PATIENCE.as_millis() / LOOK.as_millis() {
+            match self.lines.recv_timeout(LOOK) {
+                Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    let status = self.child.wait().expect("ended");
+                    return (status, self.said());
+                }
+            }
+        }
+        let _ = self.child.kill();
+        panic!("it does not end: {}", self.said())
+    }
+
+    /// Standard error, of a program that has ended.
+    fn said(&mut self) -> String {
+        let mut text = String::new();
+        let stderr = self.child.stderr.take().map(|mut stderr| stderr.read_to_string(&mut text));
+        stderr.map_or_else(String::new, |_| text)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn interrupt(child: &Child) {
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(sent.expect("kill is there").success());
+}
+
+/// A stream that passes on what comes from `S`.
+const PASS: &str = "CREATE STREAM o (a INTEGER); CREATE PUMP p AS INSERT INTO o SELECT STREAM \"a\" FROM s;";
+
+#[test]
+fn rows_appear_while_standard_input_is_still_open() {
+    let folder = Folder::new();
+    folder.write("pass.sql", PASS);
+    let mut running = folder.start(&["run", "pass.sql", "--source", "s=-", "--sink", "o=-", "-q"]);
+    let mut input = running.child.stdin.take().expect("piped");
+    for row in 1..=3 {
+        writeln!(input, "{{\"a\":{row}}}").expect("open");
+        assert_eq!(running.line(), format!("{{\"A\":{row}}}"));
+    }
+    drop(input);
+    let (status, said) = running.end();
+    assert!(status.success(), "{said}");
+}
+
+#[cfg(unix)]
+#[test]
+fn rows_that_are_appended_to_a_followed_file_appear_in_a_file() {
+    let folder = Folder::new();
+    folder.write("pass.sql", PASS);
+    folder.write("in.jsonl", "{\"a\":1}\n");
+    let mut running = folder.start(&["run", "pass.sql", "--source", "s=file:in.jsonl?follow=true", "--sink", "o=out.jsonl"]);
+    running.until("the first row", || folder.lines("out.jsonl") == ["{\"A\":1}"]);
+    let appended = std::fs::OpenOptions::new().append(true).open(folder.path("in.jsonl"));
+    appended.expect("there").write_all(b"{\"a\":2}\n").expect("written");
+    running.until("the second row", || folder.lines("out.jsonl") == ["{\"A\":1}", "{\"A\":2}"]);
+    running.interrupt();
+    let (status, said) = running.end();
+    assert!(status.success() && said.contains("stopping: processing what was read"), "{said}");
+}
+
+#[cfg(unix)]
+#[test]
+fn the_first_interrupt_saves_a_checkpoint_from_which_the_next_run_goes_on() {
+    let folder = Folder::new();
+    folder.write(
+        "app.sql",
+        "CREATE SOURCE t WITH (connector = 'generator', rate = 500); CREATE STREAM o (ticker VARCHAR(8), price REAL);
+         CREATE PUMP p AS INSERT INTO o SELECT STREAM ticker_symbol, price FROM t;
+         CREATE SINK k FROM o WITH (connector = 'file', path = 'out.jsonl');",
+    );
+    let mut before: Vec<String> = Vec::new();
+    for run in 0..2 {
+        let mut running =
+            folder.start(&["run", "app.sql", "--checkpoint-dir", "checkpoints", "--checkpoint-interval", "1h", "--no-progress"]);
+        running.until("more rows", || folder.lines("out.jsonl").len() > before.len() + 5);
+        running.interrupt();
+        let (status, said) = running.end();
+        assert_eq!(status.code(), Some(0), "{said}");
+        assert!(said.contains("then a last checkpoint") && said.contains("done in"), "{said}");
+        assert_eq!(said.contains("going on from checkpoint 1"), run == 1, "{said}");
+        let after = folder.lines("out.jsonl");
+        assert!(after.starts_with(&before) && after.len() > before.len(), "{} rows, then {}", before.len(), after.len());
+        before = after;
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_ends_a_query() {
+    let folder = Folder::new();
+    let mut running =
+        folder.start(&["-c", "SELECT STREAM * FROM t", "--source", "t=generator:ticks?rate=100", "--output", "json"]);
+    assert!(running.line().contains("TICKER_SYMBOL"));
+    running.interrupt();
+    let (status, said) = running.end();
+    assert_eq!(status.code(), Some(0), "{said}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_second_interrupt_aborts_a_query_whose_rows_nobody_reads() {
+    let folder = Folder::new();
+    let query = ["-c", "SELECT STREAM * FROM t", "--source", "t=generator:ticks?rate=0", "--output", "json"];
+    let mut child = folder.command(&query).spawn().expect("started");
+    let output = child.stdout.take().expect("piped");
+    // A pipe holds 64 KiB, a batch of rows is longer: once it is nearly full the program waits for room.
+    while rustix::io::ioctl_fionread(&output).expect("a pipe") < 60_000 {
+        assert!(child.try_wait().expect("asked").is_none(), "it ended");
+        std::thread::yield_now();
+    }
+    // Two signals that come at once count as one.
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("asked") {
+            break status;
+        }
+        interrupt(&child);
+    };
+    assert_eq!(status.code(), Some(130));
+}
+
+/// A source without end, and a sink that takes its rows.
+fn endless(sink: &str) -> String {
+    format!(
+        "CREATE SOURCE t WITH (connector = 'generator', rate = 1000); CREATE STREAM o (price REAL);
+         CREATE PUMP p AS INSERT INTO o SELECT STREAM price FROM t;
+         CREATE SINK k FROM o WITH (connector = 'file', path = '{sink}');"
+    )
+}
+
+#[test]
+fn a_query_that_fails_stops_the_sinks() {
+    let folder = Folder::new();
+    folder.write("damaged.json.gz", "not gzip");
+    let query = "CREATE SOURCE g (a INTEGER) WITH (connector = 'file', path = 'damaged.json.gz'); SELECT STREAM a FROM g;";
+    folder.write("app.sql", endless("out.jsonl") + query);
+    let (status, said) = folder.start(&["run", "app.sql"]).end();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("failed after") && said.contains("its content is damaged"), "{said}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_sink_that_fails_ends_the_queries() {
+    let folder = Folder::new();
+    folder.write("app.sql", endless("/dev/full") + "SELECT STREAM price FROM t WHERE price > 1000000;");
+    let (status, said) = folder.start(&["run", "app.sql"]).end();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("failed after") && said.contains("the disk is full"), "{said}");
+}
+
+#[test]
+fn a_check_needs_the_data_of_inferred_columns_only() {
+    let folder = Folder::new();
+    let sink = "CREATE SINK k FROM s WITH (connector = 'stdout');";
+    folder.write("declared.sql", format!("CREATE SOURCE s (a INTEGER) WITH (connector = 'file', path = 'none.json'); {sink}"));
+    folder.write("inferred.sql", format!("CREATE SOURCE s WITH (connector = 'file', path = 'none.json'); {sink}"));
+    folder.write("damaged.sql", format!("CREATE SOURCE s WITH (connector = 'file', path = 'damaged.json.gz'); {sink}"));
+    folder.write("damaged.json.gz", "not gzip");
+    for (command, script, code, message) in [
+        ("check", "declared.sql", 0, ""),
+        ("run", "declared.sql", 2, "source \"S\": cannot read 'none.json'"),
+        ("check", "inferred.sql", 2, "cannot read 'none.json'"),
+        // Nothing is wrong with the script.
+        ("check", "damaged.sql", 1, "its content is damaged"),
+        ("run", "damaged.sql", 1, "its content is damaged"),
+    ] {
+        let (status, said) = folder.start(&[command, script]).end();
+        assert_eq!(status.code(), Some(code), "{command} {script}: {said}");
+        assert!(said.contains(message), "{command} {script}: {said}");
+    }
+}
