@@ -2,6 +2,7 @@
 
 use datafusion::common::{Column, DataFusionError, SchemaError};
 
+use super::expr_text::function_name;
 use super::names::unknown_column;
 use super::query::StreamSchemas;
 use crate::diagnostic::{Diagnostic, Span};
@@ -72,7 +73,7 @@ fn about_types(message: &str) -> Option<Diagnostic> {
     if let Some(call) = between("argument types '", "'") {
         let (name, types) = call.split_once('(')?;
         let types = with_sql_types(types.strip_suffix(')').unwrap_or(types));
-        let problem = Diagnostic::error(format!("{} cannot take {types}", name.trim_start_matches('$').to_uppercase()));
+        let problem = Diagnostic::error(format!("{} cannot take {types}", function_name(name)));
         return Some(problem.hint("Convert the argument with CAST."));
     }
     let computed = between("Cannot coerce arithmetic expression ", " to valid types");
@@ -117,7 +118,7 @@ const TYPES: [(&str, &str); 18] = [
 ];
 
 /// `message` with SQL's names of types.
-fn with_sql_types(message: &str) -> String {
+pub(crate) fn with_sql_types(message: &str) -> String {
     let mut out = String::with_capacity(message.len());
     let mut rest = message;
     while let Some(first) = rest.chars().next() {
