@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::diagnostic::Diagnostic;
+use crate::plan::explain_error::with_sql_types;
 
 /// The result of every public call of the engine.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -182,13 +183,30 @@ impl From<datafusion::error::DataFusionError> for Error {
     }
 }
 
+/// Arrow's messages about values out of range, in the words of SQL. They are all that `error_stream` says, so what to do is in them.
+fn in_sql(message: String) -> String {
+    if let Some(computed) = message.strip_prefix("Overflow happened on: ") {
+        return format!("{computed} exceeds the range of its type: cast an operand to a wider one, such as BIGINT or DECIMAL");
+    }
+    if let Some((value, data_type)) = message.strip_prefix("Can't cast value ").and_then(|rest| rest.split_once(" to type ")) {
+        let data_type = with_sql_types(data_type);
+        return format!("{value} is out of the range of {data_type}: compute it of a wider type, such as BIGINT");
+    }
+    if let Some((data_type, value)) =
+        message.strip_prefix("Cannot cast to ").and_then(|rest| rest.split_once(". Overflowing on "))
+    {
+        return format!("{value} is out of the range of {}", with_sql_types(data_type));
+    }
+    message
+}
+
 impl From<arrow::error::ArrowError> for Error {
     fn from(error: arrow::error::ArrowError) -> Self {
         use arrow::error::ArrowError;
         match error {
             ArrowError::DivideByZero => Error::data("division by zero").named("DIVISION_BY_ZERO"),
             ArrowError::ArithmeticOverflow(message) | ArrowError::CastError(message) | ArrowError::ParseError(message) => {
-                Error::data(message).named("COERCION_ERROR")
+                Error::data(in_sql(message)).named("COERCION_ERROR")
             }
             ArrowError::ComputeError(message) | ArrowError::InvalidArgumentError(message) => Error::data(message),
             other => Error::internal(other.to_string()),

@@ -10,6 +10,7 @@ mod errors;
 mod faults;
 mod join_property;
 mod joins_of_three;
+mod numbers;
 mod plans;
 mod property;
 mod seams;

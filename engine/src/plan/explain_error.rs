@@ -2,6 +2,7 @@
 
 use datafusion::common::{Column, DataFusionError, SchemaError};
 
+use super::expr_text::function_name;
 use super::names::unknown_column;
 use super::query::StreamSchemas;
 use crate::diagnostic::{Diagnostic, Span};
@@ -83,7 +84,7 @@ fn about_types(message: &str) -> Option<Diagnostic> {
     if let Some(call) = between("argument types '", "'") {
         let (name, types) = call.split_once('(')?;
         let types = with_sql_types(types.strip_suffix(')').unwrap_or(types));
-        let name = name.trim_start_matches('$').to_uppercase();
+        let name = function_name(name);
         if types.is_empty() {
             return Some(Diagnostic::error(format!("{name} needs an argument")));
         }
@@ -140,7 +141,7 @@ const TYPES: [(&str, &str); 18] = [
 ];
 
 /// `message` with SQL's names of types.
-fn with_sql_types(message: &str) -> String {
+pub(crate) fn with_sql_types(message: &str) -> String {
     let mut out = String::with_capacity(message.len());
     let mut rest = message;
     while let Some(first) = rest.chars().next() {

@@ -89,14 +89,14 @@ pub(super) fn text(expr: &Expr) -> String {
             ("ceil_to", [value, Expr::Literal(unit, _)]) => format!("CEIL({} TO {unit})", text(value)),
             // It only watches the divisor.
             ("nonzero", [value]) => text(value),
-            (name, args) => format!("{}({})", name.to_uppercase(), texts(args)),
+            (name, args) => format!("{}({})", function_name(name), texts(args)),
         },
         Expr::AggregateFunction(AggregateFunction { func, params }) => match (func.name(), params.args.as_slice()) {
             (GROUP_ROWTIME, _) => ROWTIME.to_owned(),
             ("count", [Expr::Literal(..)]) => "COUNT(*)".to_owned(),
             (name, args) => {
                 let distinct = if params.distinct { "DISTINCT " } else { "" };
-                format!("{}({distinct}{})", name.to_uppercase(), texts(args))
+                format!("{}({distinct}{})", function_name(name), texts(args))
             }
         },
         Expr::WindowFunction(function) => format!("{} OVER (…)", window_call_text(function)),
@@ -107,12 +107,8 @@ pub(super) fn text(expr: &Expr) -> String {
 /// A function with OVER, without its window.
 pub(super) fn window_call_text(function: &WindowFunction) -> String {
     let (name, from) = match function.fun.name() {
-        "bool_or" => ("any", ""),
-        "bool_and" => ("every", ""),
-        "stddev" => ("stddev_samp", ""),
-        "var" => ("var_samp", ""),
         NTH_VALUE_FROM_LAST => ("nth_value", " FROM LAST"),
-        name => (name.trim_start_matches('$'), ""),
+        name => (name, ""),
     };
     let ignore_nulls = function.params.null_treatment == Some(NullTreatment::IgnoreNulls);
     let nulls = if ignore_nulls { " IGNORE NULLS" } else { "" };
@@ -120,7 +116,23 @@ pub(super) fn window_call_text(function: &WindowFunction) -> String {
         [Expr::Literal(..)] if name == "count" => "*".to_owned(),
         arguments => texts(arguments),
     };
-    format!("{}({arguments}){from}{nulls}", name.to_uppercase())
+    format!("{}({arguments}){from}{nulls}", function_name(name))
+}
+
+/// What SQL calls a function that DataFusion, or its planner, has under this name.
+pub(crate) fn function_name(name: &str) -> String {
+    match name {
+        "bool_and" => "EVERY".to_owned(),
+        "bool_or" => "ANY".to_owned(),
+        "character_length" => "CHAR_LENGTH".to_owned(),
+        "kda_extract" => "EXTRACT".to_owned(),
+        "kda_substring" | "substring_from" => "SUBSTRING".to_owned(),
+        "stddev" => "STDDEV_SAMP".to_owned(),
+        "strpos" => "POSITION".to_owned(),
+        "btrim" => "TRIM".to_owned(),
+        "var" => "VAR_SAMP".to_owned(),
+        name => name.trim_start_matches('$').to_uppercase(),
+    }
 }
 
 /// An operand, in parentheses unless `above` binds less than the operator inside.

@@ -197,7 +197,7 @@ impl ScalarUDFImpl for Call {
 
 /// Puts the bodies in place of the calls.
 pub(crate) fn inline(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let rewritten = plan.transform_up(|node| {
+    let rewritten = plan.transform_up_with_subqueries(|node| {
         // The condition of a join reads both inputs.
         let inputs = node.inputs().into_iter().map(|input| input.schema().as_ref().clone());
         let schema = inputs.reduce(|mut all, schema| {
@@ -327,9 +327,7 @@ pub(crate) async fn plan_body(
     }
     let planned = super::rules::literals::apply(planned)
         .and_then(inline)
-        .and_then(super::rules::kinds::apply)
-        .and_then(|plan| super::rules::decimal_types::apply(plan, &crate::settings::Settings::of(state)))
-        .and_then(super::rules::casts::apply);
+        .and_then(|plan| super::rules::typed(plan, &crate::settings::Settings::of(state)));
     let analyzed = planned
         .and_then(|plan| state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}))
         .and_then(super::rules::literals::fold)

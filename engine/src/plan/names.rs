@@ -55,14 +55,21 @@ pub(super) fn check_names(
         state: &'a SessionState,
         streams: &'a StreamSchemas,
         tables: &'a ReferenceTables,
+        /// Names that WITH gives to queries.
+        with: Vec<String>,
         problems: Vec<Diagnostic>,
     }
     impl Visitor for Names<'_> {
         type Break = ();
+        fn pre_visit_query(&mut self, query: &ast::Query) -> ControlFlow<()> {
+            self.with.extend(query.with.iter().flat_map(|with| &with.cte_tables).map(|cte| cte.alias.name.value.clone()));
+            ControlFlow::Continue(())
+        }
         fn pre_visit_relation(&mut self, relation: &ast::ObjectName) -> ControlFlow<()> {
             if let Some(ident) = relation.0.last().and_then(|part| part.as_ident())
                 && !self.streams.contains_key(&ident.value)
                 && !self.tables.contains_key(&ident.value)
+                && !self.with.contains(&ident.value)
             {
                 self.problems.push(unknown_stream(&ident.value, self.streams.keys().map(String::as_str)).at(ident.span));
             }
@@ -112,7 +119,7 @@ pub(super) fn check_names(
             ControlFlow::Continue(())
         }
     }
-    let mut names = Names { state, streams, tables, problems: Vec::new() };
+    let mut names = Names { state, streams, tables, with: Vec::new(), problems: Vec::new() };
     let _ = query.visit(&mut names);
     names.problems.extend(wrong_ordinal(query));
     names.problems

@@ -120,7 +120,15 @@ fn kind(expr: &Expr, schema: &DFSchema) -> Option<Kind> {
 pub(super) fn comparable(left: Expr, right: Expr, schema: &DFSchema) -> Result<(Expr, Expr)> {
     let (Some(one), Some(other)) = (kind(&left, schema), kind(&right, schema)) else { return Ok((left, right)) };
     if one == other {
-        return if one == Kind::Text { padded(left, right, schema) } else { Ok((left, right)) };
+        return match one {
+            Kind::Text => padded(left, right, schema),
+            Kind::Interval if are_of_two_kinds(&left, &right, schema) => Err(error_at(
+                "cannot compare an interval of years and months with one of days and less",
+                MONTHS,
+                &[&left, &right],
+            )),
+            _ => Ok((left, right)),
+        };
     }
     match (one, other) {
         (time, Kind::Text) if let (true, Some(read)) = (time.is_time(), as_time(&right, time)?) => return Ok((left, read)),
@@ -212,6 +220,10 @@ fn arithmetic(op: &BinaryOperator, left: Expr, right: Expr, schema: &DFSchema) -
         (Interval, Multiply, Number) => Computed::By(interval_scale::multiply_udf().call(vec![left, right])),
         (Number, Multiply, Interval) => Computed::By(interval_scale::multiply_udf().call(vec![right, left])),
         (Interval, Divide, Number) => Computed::By(interval_scale::divide_udf().call(vec![left, right])),
+        (Interval, Plus | Minus, Interval) if are_of_two_kinds(&left, &right, schema) => {
+            let problem = format!("cannot compute INTERVAL {op} INTERVAL: one is of years and months, one of days and less");
+            return Err(error_at(problem, MONTHS, &[&left, &right]));
+        }
         (Interval, Plus | Minus, Interval) => Computed::Operands(left, right),
         (Kind::Time, Plus | Minus, Interval) => Computed::Operands(left, beside_time(right, schema)?),
         (Interval, Plus, Kind::Time) => Computed::Operands(beside_time(left, schema)?, right),
@@ -251,8 +263,51 @@ fn arithmetic(op: &BinaryOperator, left: Expr, right: Expr, schema: &DFSchema) -
     })
 }
 
+/// Intervals come in two kinds, that cannot be compared or added: of months, and of days, hours, minutes and seconds (§1.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum IntervalKind {
+    Months,
+    Days,
+}
+
+/// None if the expression does not show it: a column of the type that holds both.
+fn kind_of_interval(expr: &Expr, schema: &DFSchema) -> Option<IntervalKind> {
+    match expr {
+        Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(value)), _) => match (value.months, value.days, value.nanoseconds) {
+            (0, 0, 0) => None,
+            (0, ..) => Some(IntervalKind::Days),
+            _ => Some(IntervalKind::Months),
+        },
+        Expr::Alias(alias) => kind_of_interval(&alias.expr, schema),
+        Expr::Negative(inner) => kind_of_interval(inner, schema),
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Plus | Operator::Minus, right }) => {
+            kind_of_interval(left, schema).or_else(|| kind_of_interval(right, schema))
+        }
+        _ => match (expr.get_type(schema).ok()?, expr) {
+            (DataType::Duration(_), _) => Some(IntervalKind::Days),
+            (DataType::Interval(IntervalUnit::YearMonth), _) => Some(IntervalKind::Months),
+            // Of a product or quotient the interval.
+            (DataType::Interval(_), Expr::ScalarFunction(function)) => kind_of_interval(function.args.first()?, schema),
+            _ => None,
+        },
+    }
+}
+
+const MONTHS: &str = "A month has no fixed number of days: write the interval in days, or add it to a DATE or TIMESTAMP.";
+
+fn are_of_two_kinds(left: &Expr, right: &Expr, schema: &DFSchema) -> bool {
+    matches!((kind_of_interval(left, schema), kind_of_interval(right, schema)), (Some(one), Some(other)) if one != other)
+}
+
 /// An interval of the one type that DataFusion adds to a TIME.
 fn beside_time(interval: Expr, schema: &DFSchema) -> Result<Expr> {
+    if kind_of_interval(&interval, schema) == Some(IntervalKind::Months) {
+        return Err(error_at(
+            "a TIME has no years and months",
+            "Times take intervals of hours, minutes and seconds.",
+            &[&interval],
+        ));
+    }
     Ok(match interval.get_type(schema)? {
         DataType::Duration(_) => cast(interval, DataType::Interval(IntervalUnit::MonthDayNano)),
         _ => interval,

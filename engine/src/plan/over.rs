@@ -15,6 +15,8 @@ use sqlparser::ast::{
 };
 
 use super::batch_models::{is_model, over_streams};
+use super::join::reads_stream;
+use super::query::StreamSchemas;
 use super::rowtime::{is_aggregating, relation_name};
 use super::window_functions as named;
 use crate::diagnostic::{Diagnostic, Span};
@@ -63,16 +65,21 @@ struct NamedWindow {
     window: WindowSpec,
 }
 
-/// Makes the windows of `query` and of the queries in its FROM explicit.
+/// Makes the windows of `query` and of the queries in its FROM explicit; those of queries that read no stream are DataFusion's.
 ///
 /// Returns warnings, or what makes the windows impossible.
-pub(super) fn resolve_windows(query: &mut Query, settings: &Settings) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
-    let mut resolver = Resolver { settings, problems: Vec::new(), warnings: Vec::new() };
+pub(super) fn resolve_windows(
+    query: &mut Query,
+    streams: &StreamSchemas,
+    settings: &Settings,
+) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
+    let mut resolver = Resolver { streams, settings, problems: Vec::new(), warnings: Vec::new() };
     resolver.query(query, &[]);
     if resolver.problems.is_empty() { Ok(resolver.warnings) } else { Err(resolver.problems) }
 }
 
 struct Resolver<'a> {
+    streams: &'a StreamSchemas,
     settings: &'a Settings,
     problems: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
@@ -103,6 +110,13 @@ impl Resolver<'_> {
     }
 
     fn select(&mut self, select: &mut Select, outer: &[NamedWindow]) {
+        let mut factors = select
+            .from
+            .iter()
+            .flat_map(|table| std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation)));
+        if !factors.any(|factor| reads_stream(factor, self.streams)) {
+            return;
+        }
         let windows = self.named_windows(select, outer);
         for table in &mut select.from {
             for factor in std::iter::once(&mut table.relation).chain(table.joins.iter_mut().map(|join| &mut join.relation)) {

@@ -82,6 +82,7 @@ pub async fn plan_stream_query(
     let settings = Settings::of(state);
     let tables = reference_tables(state).await.map_err(explain)?;
     let mut problems = check_names(&written, state, streams, &tables);
+    problems.extend(of_streams(query, streams));
     if problems.is_empty() {
         problems = check_joins(&written, streams);
     }
@@ -98,7 +99,7 @@ pub async fn plan_stream_query(
     let (functions, mut warnings) = prepare_table_functions(&mut explicit, &value_of)?;
     let joins = prepare_joins(&mut explicit, streams, &tables, &settings)?;
     warnings.extend(query.warnings.iter().cloned());
-    warnings.extend(resolve_windows(&mut explicit, &settings)?);
+    warnings.extend(resolve_windows(&mut explicit, streams, &settings)?);
     let carrier = make_explicit(&mut explicit, streams);
     let session = state_with(state, streams, tables, joins, functions, windows);
     let plan = |query: Box<ast::Query>| logical_plan(query, &session, streams, &settings, now);
@@ -165,6 +166,19 @@ impl QueryPlan {
         let operator = OperatorSpec::Select { indices: self.columns, schema: Arc::new(Schema::new(fields)) };
         PlanNode::Unary { input: Box::new(self.node), operator }
     }
+}
+
+/// What stands in a part of the query that reads a stream, and is for tables.
+fn of_streams(query: &Query, streams: &StreamSchemas) -> Vec<Diagnostic> {
+    let mut read: Vec<Span> = Vec::new();
+    // The visitor never breaks off.
+    let _ = ast::visit_relations(&query.ast, |relation| {
+        let ident = relation.0.last().and_then(|part| part.as_ident());
+        read.extend(ident.filter(|ident| streams.contains_key(&ident.value)).map(|ident| Span::from(ident.span)));
+        ControlFlow::<()>::Continue(())
+    });
+    let reads = |within: Span| read.iter().any(|stream| within.start <= stream.start && stream.end <= within.end);
+    query.of_streams.iter().filter(|part| reads(part.within)).map(|part| part.problem.clone()).collect()
 }
 
 /// What DataFusion's planner and the rules make of a query.

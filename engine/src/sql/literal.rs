@@ -37,6 +37,12 @@ impl Interval {
         }
     }
 
+    /// One unit of this name.
+    pub(crate) fn of_unit(unit: &str) -> Option<Interval> {
+        let place = UNITS.iter().position(|name| *name == unit)?;
+        Some(if place <= MONTH { Interval::Months(UNIT_SIZES[place]) } else { Interval::Milliseconds(UNIT_SIZES[place]) })
+    }
+
     /// The interval as an expression of a parsed query.
     pub(crate) fn to_expr(self) -> sqlparser::ast::Expr {
         use sqlparser::ast::{Expr, Value};

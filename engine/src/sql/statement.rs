@@ -270,4 +270,15 @@ pub struct Query {
     pub(crate) item_texts: ItemTexts,
     /// What may not be meant.
     pub warnings: Vec<Diagnostic>,
+    /// What is wrong if parts of it read a stream.
+    pub of_streams: Vec<OfStreams>,
+}
+
+/// A problem of a stream query which a query of tables has not.
+#[derive(Debug, Clone)]
+pub struct OfStreams {
+    /// The problem.
+    pub problem: Diagnostic,
+    /// The part, a query in parentheses: it is a stream query if it reads a stream.
+    pub within: Span,
 }

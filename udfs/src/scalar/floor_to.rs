@@ -1,8 +1,9 @@
-//! FLOOR(x TO unit) and CEIL(x TO unit): rounds a time to a calendar unit (kda-sql-reference.md §4.2, §5.7).
+//! FLOOR(x TO unit) and CEIL(x TO unit): rounds a time to a calendar unit, an interval to whole units (kda-sql-reference.md §4.2,
+//! §5.7).
 //!
-//! Input:  a TIMESTAMP, DATE or TIME, and the name of a unit as a constant, in either case of letters.
+//! Input:  a TIMESTAMP, DATE, TIME or interval, and the name of a unit as a constant, in either case of letters.
 //! Output: the type of `x`; NULL for NULL. CEIL leaves an exact boundary as it is.
-//! Errors: a unit unknown or without meaning for a TIME, when the query is planned; CEIL past the end of the day of a
+//! Errors: a unit unknown or without meaning for a TIME or interval, when the query is planned; CEIL past the end of the day of a
 //!         TIME, or any result out of the range of its type, for the row.
 
 use std::sync::{Arc, LazyLock};
@@ -16,7 +17,9 @@ use datafusion::logical_expr::{
 };
 
 use super::time_bucket::{Buckets, Rounding, units_per_day};
-use super::{any_nullable, map_column, order_of_first};
+use super::unit::Unit;
+use super::{any_nullable, interval_round, map_column, order_of_first};
+use crate::sql_type::sql_type_name;
 
 /// The function `floor_to`.
 pub fn floor_udf() -> Arc<ScalarUDF> {
@@ -60,10 +63,14 @@ impl ScalarUDFImpl for RoundTo {
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
         let data_type = args.arg_fields[0].data_type();
-        if units_per_day(data_type).is_none() && !data_type.is_null() {
-            return plan_err!("cannot round {data_type} to a unit of time: FLOOR and CEIL take a TIMESTAMP, DATE or TIME");
+        let rounds_interval = interval_round::is_interval(data_type);
+        if units_per_day(data_type).is_none() && !rounds_interval && !data_type.is_null() {
+            let from = sql_type_name(&args.arg_fields[0]);
+            return plan_err!("cannot round {from} to a unit of time: FLOOR and CEIL take a TIMESTAMP, DATE, TIME or interval");
         }
-        if let Some(unit) = args.scalar_arguments[1] {
+        if let Some(unit) = args.scalar_arguments[1].filter(|_| rounds_interval) {
+            interval_round::check(data_type, Unit::of_constant(unit)?)?;
+        } else if let Some(unit) = args.scalar_arguments[1] {
             buckets(data_type, unit)?;
         }
         Ok(Arc::new(Field::new(self.name(), data_type.clone(), any_nullable(args.arg_fields))))
@@ -77,6 +84,10 @@ impl ScalarUDFImpl for RoundTo {
         let ColumnarValue::Scalar(unit) = &args.args[1] else {
             return plan_err!("the unit of FLOOR and CEIL must be a constant");
         };
+        if interval_round::is_interval(&args.args[0].data_type()) {
+            let unit = Unit::of_constant(unit)?;
+            return map_column(&args.args[0], |column| interval_round::round(column, unit, self.rounding));
+        }
         let buckets = buckets(&args.args[0].data_type(), unit)?;
         map_column(&args.args[0], |column| match buckets {
             Some(buckets) => buckets.round(column, self.rounding),
@@ -95,7 +106,7 @@ impl ScalarUDFImpl for RoundTo {
                 let result = if name == "ceil_to" { "2004-10-01T00:00:00" } else { "2004-09-30T00:00:00" };
                 Documentation::builder(
                     DOC_SECTION_DATETIME,
-                    format!("Rounds a time {direction} to the start of a unit of the calendar{boundary}."),
+                    format!("Rounds a time {direction} to the start of a unit of the calendar{boundary}. Of an interval whole units are left."),
                     format!("{name}(x, unit)"),
                 )
                 .with_sql_example(format!(
@@ -103,8 +114,11 @@ impl ScalarUDFImpl for RoundTo {
                      +---------------------+\n| d                   |\n+---------------------+\n\
                      | {result} |\n+---------------------+\n```"
                 ))
-                .with_argument("x", "A TIMESTAMP, DATE or TIME.")
-                .with_argument("unit", "YEAR, MONTH, DAY, HOUR, MINUTE or SECOND; of a TIME only the last three.")
+                .with_argument("x", "A TIMESTAMP, DATE, TIME or interval.")
+                .with_argument(
+                    "unit",
+                    "YEAR, MONTH, DAY, HOUR, MINUTE or SECOND; of a TIME only the last three, of an interval those of its kind.",
+                )
                 .with_alternative_syntax(format!("{keyword}(x TO unit), in KDA SQL"))
                 .with_related_udf("step")
                 .build()

@@ -6,7 +6,7 @@
 //! | `interval_number(i, qualifier)` | interval AS BIGINT, DECIMAL | units of the one field |
 //! | `to_interval(x, qualifier)` | text, interval AS INTERVAL | parsed; what is below the last field is dropped |
 //!
-//! Input:  an interval, a duration, or the number that a difference of one field is; a constant qualifier.
+//! Input:  an interval, a duration, or, but for `to_interval`, the number that a difference of one field is; a constant qualifier.
 //! Output: NULL for NULL. Numbers are BIGINT, of SECOND DECIMAL(19, 3); intervals are durations, or of months.
 //! Errors: a qualifier that does not suit the value, when the query is planned; malformed text, for the row.
 
@@ -91,6 +91,11 @@ impl ScalarUDFImpl for IntervalCast {
         let nullable = source.is_nullable();
         let is_number = source.data_type().is_numeric();
         let from_text = self.target == Target::Interval && is_text(source.data_type());
+        if self.target == Target::Interval && is_number {
+            let from = sql_type_name(source);
+            let unit = format!("{:?}", qualifier.last).to_uppercase();
+            return plan_err!("{from} cannot be cast to INTERVAL {qualifier}: multiply it, as in n * INTERVAL '1' {unit}");
+        }
         if !from_text && !qualifier.is_held_by(source.data_type()) {
             return plan_err!("{} is no INTERVAL {qualifier}", sql_type_name(source));
         }

@@ -5,7 +5,7 @@
 //! | numbers | whole numbers, DECIMAL | rounded half away from zero |
 //! | numbers | text | shortest decimal, no exponent |
 //! | text | numbers, BOOLEAN | surrounding blanks are dropped |
-//! | text | DATE, TIME, TIMESTAMP | `yyyy-MM-dd`, `HH:mm:ss[.f]`, both with one blank between them |
+//! | text | DATE, TIME, TIMESTAMP | `yyyy-MM-dd`, `HH:mm:ss[.f]`, both with one blank between them; no blanks before a DATE |
 //! | DATE, TIME, TIMESTAMP | text | the same forms, the fraction only if it is not zero |
 //! | TIMESTAMP | DATE, TIME | the part of it |
 //! | DATE, TIME | TIMESTAMP | midnight of the day, the time on 1970-01-01 |
@@ -130,6 +130,7 @@ pub fn cast(column: &ArrayRef, target: SqlType) -> Result<ArrayRef, ArrowError> 
             let is = |word: &str| text.eq_ignore_ascii_case(word);
             if is("true") { Some(true) } else { is("false").then_some(false) }
         }),
+        // A CHAR has blanks at its end; before the day there must be none (§1.8).
         SqlType::Date if text => parse_each::<PrimitiveArray<Date32Type>, _>(column, target, parse_day),
         SqlType::Time if text => {
             parse_each::<PrimitiveArray<Time32MillisecondType>, _>(column, target, |text| Some(parse_time(text)? as i32))
@@ -242,7 +243,10 @@ where
     A: Array + FromIterator<Option<T>> + 'static,
 {
     let texts = strict(column, &DataType::Utf8)?;
-    let one = |text: &str| parse(text.trim_matches(' ')).ok_or_else(|| malformed(text, target));
+    let one = |text: &str| {
+        let from = if target == SqlType::Date { text } else { text.trim_start_matches(' ') };
+        parse(from.trim_end_matches(' ')).ok_or_else(|| malformed(text, target))
+    };
     let values = texts.as_string::<i32>().iter().map(|text| text.map(one).transpose());
     Ok(Arc::new(values.collect::<Result<A, _>>()?))
 }

@@ -16,6 +16,7 @@ pub mod floor_to;
 pub mod initcap;
 mod instant;
 pub mod interval_cast;
+mod interval_round;
 pub mod interval_scale;
 pub mod is_like;
 mod java_regex;

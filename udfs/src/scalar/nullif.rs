@@ -2,16 +2,18 @@
 //!
 //! DataFusion's own gives the common type of the two and takes a text beside a number.
 //!
-//! Input:  two arguments of one family of types, such as two numbers.
+//! Input:  two arguments of one family of types, such as two numbers. They are compared as `=` does: of CHAR blanks at the end do
+//!         not count, a DECIMAL beside a REAL or DOUBLE is a DOUBLE.
 //! Output: the type of `a`; `a` if `b` is NULL.
 //! Errors: types that cannot be compared, when the query is planned.
 
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::ArrayRef;
+use arrow::array::{ArrayRef, AsArray, StringArray};
 use arrow::compute::kernels::cmp::eq;
 use arrow::compute::{cast, nullif};
 use arrow::datatypes::{DataType, Field, FieldRef};
+use arrow::error::ArrowError;
 use datafusion::common::{Result, internal_err, plan_datafusion_err, plan_err};
 use datafusion::logical_expr::binary::comparison_coercion;
 use datafusion::logical_expr::scalar_doc_sections::DOC_SECTION_CONDITIONAL;
@@ -21,7 +23,7 @@ use datafusion::logical_expr::{
 
 use super::type_family::strangers;
 use super::zip_columns;
-use crate::sql_type::sql_type_name;
+use crate::sql_type::{SqlType, sql_type_name};
 
 /// The function `nullif`.
 pub fn udf() -> Arc<ScalarUDF> {
@@ -65,13 +67,18 @@ impl ScalarUDFImpl for Nullif {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let is_char = |field: &FieldRef| matches!(SqlType::of_field(field), Some(SqlType::Char(_)));
+        let padded = args.arg_fields.iter().any(is_char);
         zip_columns(&args.args[0], &args.args[1], |a, b| {
             if a.data_type().is_null() || b.data_type().is_null() {
                 return Ok(a.clone());
             }
-            let data_type = common(a.data_type(), b.data_type())?;
-            let of_type = |column: &ArrayRef| cast(column, &data_type);
-            Ok(nullif(a, &eq(&of_type(a)?, &of_type(b)?)?)?)
+            let data_type = if padded { DataType::Utf8 } else { common(a.data_type(), b.data_type())? };
+            let compared = |column: &ArrayRef| {
+                let column = cast(column, &data_type)?;
+                Ok::<_, ArrowError>(if padded { without_padding(&column) } else { column })
+            };
+            Ok(nullif(a, &eq(&compared(a)?, &compared(b)?)?)?)
         })
     }
 
@@ -97,7 +104,15 @@ impl ScalarUDFImpl for Nullif {
     }
 }
 
+fn without_padding(texts: &ArrayRef) -> ArrayRef {
+    let texts = texts.as_string::<i32>();
+    Arc::new(texts.iter().map(|text| text.map(|text| text.trim_end_matches(' '))).collect::<StringArray>())
+}
+
 /// The type in which both are compared.
 fn common(a: &DataType, b: &DataType) -> Result<DataType> {
+    if (a.is_floating() && b.is_decimal()) || (a.is_decimal() && b.is_floating()) {
+        return Ok(DataType::Float64);
+    }
     comparison_coercion(a, b).ok_or_else(|| plan_datafusion_err!("cannot compare {a} with {b} in NULLIF"))
 }

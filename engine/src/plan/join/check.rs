@@ -47,12 +47,18 @@ impl Joins<'_> {
     fn needs_stream(&mut self, body: &SetExpr) {
         match body {
             SetExpr::Select(select) if !any_relation(&select.from, |name| self.streams.contains_key(name)) => {
-                let Some(ident) = select.from.first().and_then(|table| first_name(&table.relation)) else { return };
-                self.problems.push(
-                    Diagnostic::error(format!("\"{}\" is a table: a stream query needs a stream", ident.value))
-                        .at(ident.span)
-                        .hint("Join the table with a stream; SELECT without STREAM reads tables alone."),
-                );
+                let hint = "Join the table with a stream; SELECT without STREAM reads tables alone.";
+                let problem = match select.from.first().and_then(|table| first_name(&table.relation)) {
+                    Some(ident) => {
+                        Diagnostic::error(format!("\"{}\" is a table: a stream query needs a stream", ident.value)).at(ident.span)
+                    }
+                    None => Diagnostic::error("a stream query needs a stream").at(select.span()),
+                };
+                self.problems.push(problem.hint(hint));
+            }
+            SetExpr::Values(values) => {
+                let problem = Diagnostic::error("a stream query needs a stream").at(values.span());
+                self.problems.push(problem.hint("Join the rows with a stream; VALUES without STREAM is a query of its own."));
             }
             SetExpr::Query(query) => self.needs_stream(&query.body),
             SetExpr::SetOperation { left, right, .. } => {

@@ -8,7 +8,6 @@
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
-use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, Result};
 use datafusion::functions_aggregate::{count::count_udaf, sum::sum_udaf};
 use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams};
@@ -17,16 +16,8 @@ use kinesql_udfs::aggregate::distinct_statistics::distinct_of;
 
 use crate::settings::Settings;
 
-/// Applies the rule to every aggregate of `plan`; run it before type coercion.
-pub fn apply(plan: LogicalPlan, settings: &Settings) -> Result<LogicalPlan> {
-    let rewritten = plan.transform_up(|node| match node {
-        LogicalPlan::Aggregate(aggregate) => rewrite(aggregate, settings),
-        node => Ok(Transformed::yes(node.recompute_schema()?)),
-    })?;
-    Ok(rewritten.data)
-}
-
-fn rewrite(aggregate: Aggregate, settings: &Settings) -> Result<Transformed<LogicalPlan>> {
+/// The rule for `aggregate`, whose arguments have KDA's types.
+pub(super) fn typed(aggregate: Aggregate, settings: &Settings) -> Result<LogicalPlan> {
     let Aggregate { input, group_expr, aggr_expr, schema, .. } = aggregate;
     let mut calls: Vec<Expr> = Vec::new();
     let mut call = |expr: Expr| {
@@ -72,7 +63,7 @@ fn rewrite(aggregate: Aggregate, settings: &Settings) -> Result<Transformed<Logi
     let groups = schema.columns().into_iter().take(schema.fields().len() - aggr_expr.len()).map(Expr::Column);
     let output = groups.chain(results).collect();
     let aggregate = LogicalPlan::Aggregate(Aggregate::try_new(input, group_expr, calls)?);
-    Ok(Transformed::yes(LogicalPlan::Projection(Projection::try_new(output, Arc::new(aggregate))?)))
+    Ok(LogicalPlan::Projection(Projection::try_new(output, Arc::new(aggregate))?))
 }
 
 /// The arguments of a sum that cannot overflow: BIGINT as DECIMAL, of which 10^19 of the largest fit.

@@ -10,40 +10,16 @@
 //! shrinks first (§8.2). Arrow divides to four digits more than the dividend has, so a function of its own takes the place of `/`.
 
 use arrow::datatypes::DataType;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result};
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, cast};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, cast};
 use kinesql_udfs::scalar::decimal_divide;
-
-use crate::settings::Settings;
 
 /// The least scale of a quotient.
 const QUOTIENT_SCALE_MIN: i8 = 6;
 
-/// Applies the rule; run it before those of CAST and of aggregates.
-pub fn apply(plan: LogicalPlan, settings: &Settings) -> Result<LogicalPlan> {
-    let most = settings.decimal_precision_max();
-    let rewritten = plan.transform_up(|node| {
-        let inputs = node.inputs().into_iter().map(|input| input.schema().as_ref().clone());
-        let Some(schema) = inputs.reduce(|mut all, schema| {
-            all.merge(&schema);
-            all
-        }) else {
-            return Ok(Transformed::no(node));
-        };
-        let names = NamePreserver::new(&node);
-        let node = node.map_expressions(|expr| {
-            let name = names.save(&expr);
-            let typed = expr.transform_up(|expr| typed(expr, &schema, most))?;
-            Ok(typed.update_data(|expr| name.restore(expr)))
-        })?;
-        node.map_data(|node| node.recompute_schema())
-    })?;
-    Ok(rewritten.data)
-}
-
-fn typed(expr: Expr, schema: &DFSchema, most: u8) -> Result<Transformed<Expr>> {
+/// The rule for `expr`, whose operands have KDA's types.
+pub(super) fn typed(expr: Expr, schema: &DFSchema, most: u8) -> Result<Transformed<Expr>> {
     let Expr::BinaryExpr(BinaryExpr { left, op, right }) = &expr else { return Ok(Transformed::no(expr)) };
     // What has no type has a problem, which is found later.
     let (Ok(one), Ok(other)) = (left.get_type(schema), right.get_type(schema)) else { return Ok(Transformed::no(expr)) };

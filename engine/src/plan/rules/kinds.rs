@@ -1,45 +1,25 @@
 //! Types that must go together outside of operators: BETWEEN, IN and CASE (kda-sql-reference.md §1.6, §8.2). DataFusion would
 //! compare text with numbers by converting one of them, silently.
 
-use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, Result};
-use datafusion::logical_expr::expr::{Between, InList};
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{BinaryExpr, Case, Expr, ExprSchemable, LogicalPlan, Operator};
+use std::sync::Arc;
 
+use arrow::datatypes::Schema;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchema, Result};
+use datafusion::logical_expr::expr::{Between, InList, InSubquery, SetComparison};
+use datafusion::logical_expr::{BinaryExpr, Case, Expr, ExprSchemable, LogicalPlan, Operator, Projection, Subquery};
+
+use super::numbers;
 use crate::plan::operators::{Kind, comparable, error_at};
 
-/// Checks all expressions of `plan`; run it before type coercion.
-pub fn apply(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let checked = plan.transform_up(|node| {
-        // The condition of a join reads both inputs.
-        let inputs = node.inputs().into_iter().map(|input| input.schema().as_ref().clone());
-        let Some(schema) = inputs.reduce(|mut all, schema| {
-            all.merge(&schema);
-            all
-        }) else {
-            return Ok(Transformed::no(node));
-        };
-        if let LogicalPlan::Join(join) = &node {
-            for (left, right) in &join.on {
-                comparable(left.clone(), right.clone(), &schema)?;
-            }
-        }
-        let names = NamePreserver::new(&node);
-        let node = node.map_expressions(|expr| {
-            let name = names.save(&expr);
-            Ok(expr.transform_up(|expr| check(expr, &schema))?.update_data(|expr| name.restore(expr)))
-        })?;
-        node.map_data(|node| node.recompute_schema())
-    })?;
-    Ok(checked.data)
-}
-
-fn check(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+/// Checks `expr`, whose operands are checked already.
+pub(super) fn checked(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     Ok(match expr {
         Expr::Between(Between { expr, negated, low, high }) => {
-            let (_, low) = comparable(expr.as_ref().clone(), *low, schema)?;
-            let (tested, high) = comparable(*expr, *high, schema)?;
+            let (one, low) = comparable(expr.as_ref().clone(), *low, schema)?;
+            let (other, high) = comparable(expr.as_ref().clone(), *high, schema)?;
+            // Both ends are compared with what one of them makes of it: CHAR without its blanks.
+            let tested = if one == *expr { other } else { one };
             Transformed::yes(Expr::Between(Between { expr: Box::new(tested), negated, low: Box::new(low), high: Box::new(high) }))
         }
         Expr::InList(InList { expr, list, negated }) => {
@@ -47,7 +27,7 @@ fn check(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             let mut items = Vec::with_capacity(list.len());
             for item in list {
                 let (one, other) = comparable(expr.as_ref().clone(), item, schema)?;
-                // All items are compared with what one of them makes of it: CHAR without its blanks.
+                // As above.
                 if one != *expr {
                     *tested = one;
                 }
@@ -74,8 +54,47 @@ fn check(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             check_results(&case, schema)?;
             Transformed::yes(Expr::Case(case))
         }
+        Expr::InSubquery(InSubquery { expr, subquery, negated }) => {
+            let (expr, subquery) = beside_query(*expr, subquery, schema)?;
+            Transformed::yes(Expr::InSubquery(InSubquery::new(Box::new(expr), subquery, negated)))
+        }
+        Expr::SetComparison(SetComparison { expr, subquery, op, quantifier }) => {
+            let (expr, subquery) = beside_query(*expr, subquery, schema)?;
+            Transformed::yes(Expr::SetComparison(SetComparison::new(Box::new(expr), subquery, op, quantifier)))
+        }
         expr => Transformed::no(expr),
     })
+}
+
+/// `expr` and the only column of `subquery`, made to be of one kind, and of one type if they are numbers.
+fn beside_query(expr: Expr, subquery: Subquery, schema: &DFSchema) -> Result<(Expr, Subquery)> {
+    const COLUMN: &str = "$column";
+    let Subquery { subquery: plan, outer_ref_columns, spans } = subquery;
+    // The column stands beside those of the query around.
+    let field = plan.schema().field(0).as_ref().clone().with_name(COLUMN);
+    let beside = DFSchema::try_from_qualified_schema("$subquery", &Schema::new(vec![field]))?;
+    let column = Expr::Column(Column::new(Some("$subquery"), COLUMN));
+    let both = schema.join(&beside)?;
+    let (expr, made) = comparable(expr, column.clone(), &both)?;
+    let (expr, made) = numbers::sides(expr, made, &both)?;
+    // The column of VALUES is found by DataFusion's rule for subqueries if it is selected.
+    if made == column && !matches!(plan.as_ref(), LogicalPlan::Values(_)) {
+        return Ok((expr, Subquery { subquery: plan, outer_ref_columns, spans }));
+    }
+    let name = plan.schema().field(0).name().clone();
+    let with_column = |value: Expr| {
+        let replaced = made
+            .clone()
+            .transform_up(|node| Ok(if node == column { Transformed::yes(value.clone()) } else { Transformed::no(node) }))?;
+        Ok::<_, datafusion::common::DataFusionError>(vec![replaced.data.alias(name)])
+    };
+    let plan = match plan.as_ref() {
+        LogicalPlan::Projection(Projection { expr, input, .. }) => {
+            Projection::try_new(with_column(expr[0].clone().unalias())?, Arc::clone(input))?
+        }
+        _ => Projection::try_new(with_column(Expr::Column(Column::from(plan.schema().qualified_field(0))))?, plan)?,
+    };
+    Ok((expr, Subquery { subquery: Arc::new(LogicalPlan::Projection(plan)), outer_ref_columns, spans }))
 }
 
 /// The results of a CASE are of one kind.

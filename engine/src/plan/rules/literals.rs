@@ -79,7 +79,7 @@ fn map_expressions(
     scope: impl Fn(&LogicalPlan) -> bool,
     mut rewrite: impl FnMut(Expr) -> Result<Transformed<Expr>>,
 ) -> Result<LogicalPlan> {
-    let rewritten = plan.transform_up(|node| {
+    let rewritten = plan.transform_up_with_subqueries(|node| {
         if !scope(&node) {
             return Ok(Transformed::no(node));
         }

@@ -9,6 +9,7 @@ use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::Result;
 use datafusion::logical_expr::{Expr, LogicalPlan, Projection, cast};
 
+use super::casts;
 use crate::types::SqlType;
 
 /// Adds a projection above `plan` if a column needs one.
@@ -19,12 +20,15 @@ pub fn apply(plan: LogicalPlan) -> Result<LogicalPlan> {
     }
     let columns = plan.schema().columns().into_iter().zip(fields).map(|(column, field)| {
         let name = column.name.clone();
-        match nearest(field.data_type()) {
-            Some(data_type) => cast(Expr::Column(column.clone()), data_type).alias_qualified(column.relation, name),
+        Ok(match nearest(field.data_type()) {
+            Some(data_type) => {
+                let converted = casts::typed(cast(Expr::Column(column.clone()), data_type), plan.schema())?;
+                converted.data.alias_qualified(column.relation, name)
+            }
             None => Expr::Column(column),
-        }
+        })
     });
-    let columns = columns.collect();
+    let columns = columns.collect::<Result<_>>()?;
     Ok(LogicalPlan::Projection(Projection::try_new(columns, Arc::new(plan))?))
 }
 

@@ -14,7 +14,7 @@ pub fn apply(plan: LogicalPlan, settings: &Settings) -> Result<LogicalPlan> {
     if !(settings.tsdiff_is_swapped() || settings.cuts_fractions() || settings.to_char_keeps_null()) {
         return Ok(plan);
     }
-    let rewritten = plan.transform_up(|node| {
+    let rewritten = plan.transform_up_with_subqueries(|node| {
         let names = NamePreserver::new(&node);
         let node = node.map_expressions(|expr| {
             let name = names.save(&expr);

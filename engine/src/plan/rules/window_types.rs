@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
-use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, Result};
 use datafusion::functions_aggregate::{count::count_udaf, sum::sum_udaf};
 use datafusion::logical_expr::expr::WindowFunction;
@@ -17,16 +16,8 @@ use datafusion::logical_expr::{
 use crate::plan::window_functions::{EXP_AVG, LAG};
 use crate::settings::Settings;
 
-/// Applies the rule to every window of `plan`; run it before type coercion.
-pub fn apply(plan: LogicalPlan, settings: &Settings) -> Result<LogicalPlan> {
-    let rewritten = plan.transform_up(|node| match node {
-        LogicalPlan::Window(window) => rewrite(window, settings),
-        node => Ok(Transformed::yes(node.recompute_schema()?)),
-    })?;
-    Ok(rewritten.data)
-}
-
-fn rewrite(window: Window, settings: &Settings) -> Result<Transformed<LogicalPlan>> {
+/// The rule for `window`, whose arguments have KDA's types.
+pub(super) fn typed(window: Window, settings: &Settings) -> Result<LogicalPlan> {
     let Window { input, window_expr, .. } = window;
     let mut calls: Vec<Expr> = Vec::new();
     let mut call = |function: WindowFunction| {
@@ -85,5 +76,5 @@ fn rewrite(window: Window, settings: &Settings) -> Result<Transformed<LogicalPla
     let columns = input.schema().columns().into_iter().map(Expr::Column);
     let output = columns.chain(results).collect();
     let window = LogicalPlan::Window(Window::try_new(calls, input)?);
-    Ok(Transformed::yes(LogicalPlan::Projection(Projection::try_new(output, Arc::new(window))?)))
+    Ok(LogicalPlan::Projection(Projection::try_new(output, Arc::new(window))?))
 }

@@ -7,7 +7,7 @@ use sqlparser::ast::{
     VisitorMut,
 };
 
-use super::{AVAILABLE, calls, interval_casts, named_cast, periods};
+use super::{AVAILABLE, calls, interval_casts, named_cast, periods, row_in_query};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::sql::ddl::ERROR_STREAM;
 use crate::sql::dialect::is_frame_word;
@@ -17,9 +17,9 @@ pub(super) struct Finish<'a> {
     pub(super) stream: bool,
     /// Place of problems that have none of their own.
     pub(super) span: Span,
-    /// Subqueries in expressions around: those need no stream.
-    pub(super) subqueries: usize,
     pub(super) problems: &'a mut Vec<Diagnostic>,
+    /// Problems of queries that read a stream.
+    pub(super) of_streams: Vec<Diagnostic>,
 }
 
 impl Finish<'_> {
@@ -31,6 +31,13 @@ impl Finish<'_> {
     fn report(&mut self, message: &str, span: Span, hint: &str) {
         if !self.problems.iter().any(|known| known.message == message) {
             self.problems.push(Diagnostic::error(message).at(span).hint(hint));
+        }
+    }
+
+    /// `message` is about a query that reads a stream.
+    fn not_on_streams(&mut self, message: &str, span: Span, hint: &str) {
+        if self.stream {
+            self.of_streams.push(Diagnostic::error(message).at(span).hint(hint));
         }
     }
 
@@ -61,11 +68,9 @@ impl VisitorMut for Finish<'_> {
 
     fn pre_visit_query(&mut self, query: &mut ast::Query) -> ControlFlow<()> {
         self.check_body(&query.body);
-        if self.stream
-            && let Some(LimitClause::LimitOffset { offset: Some(offset), .. }) = &query.limit_clause
-        {
+        if let Some(LimitClause::LimitOffset { offset: Some(offset), .. }) = &query.limit_clause {
             let span = self.span_of(&offset.value);
-            self.report("OFFSET is not allowed in a stream query", span, "A stream has no end; filter with WHERE.");
+            self.not_on_streams("OFFSET is not allowed in a stream query", span, "A stream has no end; filter with WHERE.");
         }
         if !query.locks.is_empty() || query.for_clause.is_some() {
             self.report("FOR … is not supported", self.span, "Remove the clause.");
@@ -79,13 +84,12 @@ impl VisitorMut for Finish<'_> {
             let hint = "List the columns; one that is to come twice needs two names: column, column AS other_name.";
             self.report("the select list has the same columns twice", span, hint);
         }
-        if self.stream {
-            if select.from.is_empty() && self.subqueries == 0 {
-                self.report("a stream query needs FROM", self.span, "Name the stream: SELECT STREAM … FROM \"stream\".");
-            }
-            if let GroupByExpr::All(_) = select.group_by {
-                self.report("GROUP BY ALL is not allowed in a stream query", self.span, "List the expressions to group by.");
-            }
+        let span = self.span_of(select);
+        if select.from.is_empty() {
+            self.not_on_streams("a stream query needs FROM", span, "Name the stream: SELECT STREAM … FROM \"stream\".");
+        }
+        if let GroupByExpr::All(_) = select.group_by {
+            self.not_on_streams("GROUP BY ALL is not allowed in a stream query", span, "List the expressions to group by.");
         }
         if !select.sort_by.is_empty() {
             self.report("SORT BY is not supported", self.span, "Write ORDER BY.");
@@ -123,21 +127,19 @@ impl VisitorMut for Finish<'_> {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        self.subqueries += usize::from(is_subquery(expr));
-        if let Err(problem) = periods::rewrite(expr) {
-            self.problems.push(*problem);
+        for rewritten in [periods::rewrite(expr), row_in_query::rewrite(expr)] {
+            self.problems.extend(rewritten.err().map(|problem| *problem));
         }
         interval_casts::rewrite(expr);
         ControlFlow::Continue(())
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        self.subqueries -= usize::from(is_subquery(expr));
         match expr {
             Expr::Function(function) => lower_function_name(&mut function.name),
-            Expr::Rollup(_) | Expr::Cube(_) | Expr::GroupingSets(_) if self.stream => {
+            Expr::Rollup(_) | Expr::Cube(_) | Expr::GroupingSets(_) => {
                 let span = self.span_of(expr);
-                self.report(
+                self.not_on_streams(
                     "ROLLUP, CUBE and GROUPING SETS are not allowed in a stream query",
                     span,
                     "Write one pump per grouping.",

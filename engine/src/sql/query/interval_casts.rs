@@ -7,9 +7,11 @@
 //! | Written | Call |
 //! | --- | --- |
 //! | `CAST(i AS VARCHAR(9))` | `CAST(interval_text(i, 'DAY TO HOUR', 9) AS VARCHAR(9))` |
-//! | `CAST(i AS BIGINT)` | `CAST(interval_number(i, 'MINUTE') AS BIGINT)` |
+//! | `CAST(i AS BIGINT)` and DECIMAL | `CAST(interval_number(i, 'MINUTE') AS BIGINT)` |
 //! | `CAST(x AS INTERVAL DAY TO HOUR)` | `to_interval(x, 'DAY TO HOUR')` |
 //! | `EXTRACT(MINUTE FROM (a - b) MINUTE)` | `interval_number(…, 'MINUTE')`: the first field has no limit |
+//! | `FLOOR((a - b) SECOND / 10 TO SECOND)` | `floor(…)`: a difference of one field is a number |
+//! | `FLOOR((a - b) SECOND TO MINUTE)` | `floor(… / 60) * 60` |
 
 use sqlparser::ast::{
     BinaryOperator, CharacterLength, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Value,
@@ -18,6 +20,7 @@ use sqlparser::ast::{
 
 use super::calls::{call, literal, take};
 use super::rewriter::DIFFERENCE;
+use crate::sql::Interval;
 
 /// The function that carries an interval literal and its qualifier.
 pub(super) const MARKED: &str = "$interval";
@@ -26,7 +29,7 @@ pub(super) const MARKED: &str = "$interval";
 pub(super) fn rewrite(expr: &mut Expr) {
     match expr {
         Expr::Cast { expr: operand, data_type: DataType::Interval { fields: Some(fields), .. }, .. } => {
-            *expr = call("to_interval", [take(operand), literal(&fields.to_string())]);
+            *expr = call("to_interval", [taken_as_interval(operand), literal(&fields.to_string())]);
         }
         Expr::Cast { expr: operand, data_type, .. } => {
             let Some(qualifier) = qualifier_of(operand) else { return };
@@ -37,7 +40,11 @@ pub(super) fn rewrite(expr: &mut Expr) {
                 }
                 // A difference of one field is a number already.
                 None if is_number(operand) => {}
-                None => **operand = call("interval_number", [take(operand), literal(&qualifier)]),
+                None if matches!(data_type, DataType::BigInt(_) | DataType::Decimal(_)) => {
+                    **operand = call("interval_number", [take(operand), literal(&qualifier)]);
+                }
+                // The cast is refused when its type is known.
+                None => {}
             }
         }
         Expr::Extract { field, expr: operand, .. } => {
@@ -46,11 +53,72 @@ pub(super) fn rewrite(expr: &mut Expr) {
             if qualifier.split(' ').next() == Some(unit.as_str()) {
                 *expr = call("interval_number", [take(operand), literal(&unit)]);
             } else if is_number(operand) {
-                **operand = call("to_interval", [take(operand), literal(&qualifier)]);
+                **operand = call("to_interval", [taken_as_interval(operand), literal(&qualifier)]);
+            }
+        }
+        Expr::Function(function) => {
+            if let Some(rounded) = rounded_number(function) {
+                *expr = rounded;
             }
         }
         _ => {}
     }
+}
+
+/// The operand as an interval; leaves NULL.
+fn taken_as_interval(operand: &mut Expr) -> Expr {
+    let unit = qualifier_of(operand).filter(|_| is_number(operand)).and_then(|unit| Interval::of_unit(&unit));
+    match unit {
+        Some(unit) => binary(take(operand), BinaryOperator::Multiply, unit.to_expr()),
+        None => take(operand),
+    }
+}
+
+/// FLOOR or CEIL of a difference of one field to a unit, which is a number too; None for any other call.
+fn rounded_number(function: &mut Function) -> Option<Expr> {
+    let name = function.name.0.last()?.as_ident()?.value.to_lowercase();
+    let name = match name.as_str() {
+        "floor_to" => "floor",
+        "ceil_to" => "ceil",
+        _ => return None,
+    };
+    let FunctionArguments::List(list) = &mut function.args else { return None };
+    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(operand)), FunctionArg::Unnamed(FunctionArgExpr::Expr(unit))] =
+        list.args.as_mut_slice()
+    else {
+        return None;
+    };
+    let Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(unit), .. }) = unit else { return None };
+    let own = qualifier_of(operand).filter(|_| is_number(operand))?;
+    let (size, of_unit) = (Interval::of_unit(&own)?, Interval::of_unit(unit)?);
+    let (own, to) = match (size, of_unit) {
+        (Interval::Months(own), Interval::Months(to)) | (Interval::Milliseconds(own), Interval::Milliseconds(to)) => (own, to),
+        // Refused when the types are known.
+        _ => return None,
+    };
+    let number = |number: i64| Expr::Value(Value::Number(number.to_string(), false).with_empty_span());
+    let nested = |expr: Expr| Expr::Nested(Box::new(expr));
+    let operand = nested(take(operand));
+    Some(match (to / own, own / to) {
+        (1, 1) => call(name, [operand]),
+        (units @ 2.., _) => {
+            // Whole numbers are rounded by a division of decimals.
+            let parts = binary(binary(operand, BinaryOperator::Multiply, decimal("1.0")), BinaryOperator::Divide, number(units));
+            nested(binary(call(name, [parts]), BinaryOperator::Multiply, number(units)))
+        }
+        (_, parts) => {
+            let units = binary(operand, BinaryOperator::Multiply, number(parts));
+            nested(binary(call(name, [units]), BinaryOperator::Divide, number(parts)))
+        }
+    })
+}
+
+fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
+    Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
+}
+
+fn decimal(digits: &str) -> Expr {
+    Expr::Value(Value::Number(digits.to_owned(), false).with_empty_span())
 }
 
 /// Takes the mark off a literal.
@@ -78,7 +146,7 @@ fn qualifier_of(expr: &Expr) -> Option<String> {
         Expr::Nested(inner) | Expr::UnaryOp { expr: inner, .. } => qualifier_of(inner),
         Expr::Cast { data_type: DataType::Interval { fields: Some(fields), .. }, .. } => Some(fields.to_string()),
         Expr::Function(_) => match called(expr)? {
-            (name, [operand, _]) if name.eq_ignore_ascii_case("abs") => qualifier_of(operand),
+            (name, [operand, _]) if keeps_fields(name) => qualifier_of(operand),
             (MARKED | DIFFERENCE, [_, Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(qualifier), .. })]) => {
                 Some(qualifier.clone())
             }
@@ -92,6 +160,11 @@ fn qualifier_of(expr: &Expr) -> Option<String> {
         },
         _ => None,
     }
+}
+
+/// Functions whose result is an interval of the fields of their first argument.
+fn keeps_fields(name: &str) -> bool {
+    ["abs", "floor_to", "ceil_to"].iter().any(|keeping| name.eq_ignore_ascii_case(keeping))
 }
 
 /// From the coarsest field of both to the finest.
@@ -112,7 +185,7 @@ fn is_number(expr: &Expr) -> bool {
     match expr {
         Expr::Nested(inner) | Expr::UnaryOp { expr: inner, .. } => is_number(inner),
         Expr::Function(_) => match called(expr) {
-            Some((name, [operand, _])) if name.eq_ignore_ascii_case("abs") => is_number(operand),
+            Some((name, [operand, _])) if keeps_fields(name) => is_number(operand),
             Some((DIFFERENCE, _)) => qualifier_of(expr).is_some_and(|qualifier| !qualifier.contains(' ')),
             _ => false,
         },

@@ -35,9 +35,11 @@ mod join_window;
 mod level;
 mod named_cast;
 mod nth_value;
+mod of_streams;
 mod periods;
 mod refuse;
 mod rewriter;
+mod row_in_query;
 mod table_function;
 mod window_table;
 mod words;
@@ -77,7 +79,9 @@ pub(crate) fn parse(tokens: &[Token], stream: bool, text: &str) -> Result<Query,
     let stream = stream || tokens.windows(2).any(|pair| pair[0].is_word("SELECT") && pair[1].is_word("STREAM"));
     let mut rewriter = Rewriter::new(tokens, text, stream);
     rewriter.run();
-    let Rewriter { out, mut problems, warnings, depth, .. } = rewriter;
+    let Rewriter { out, mut problems, warnings, depth, of_streams: found, .. } = rewriter;
+    let (certain, mut of_streams) = of_streams::divide(found, tokens);
+    problems.extend(certain);
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -89,11 +93,14 @@ pub(crate) fn parse(tokens: &[Token], stream: bool, text: &str) -> Result<Query,
     };
     let mut ast = parsed.map_err(|problem| vec![*problem])?;
     let span = first.span.union(last.span);
-    let mut finish = Finish { stream, span, subqueries: 0, problems: &mut problems };
+    let mut finish = Finish { stream, span, problems: &mut problems, of_streams: Vec::new() };
     // The visitor never breaks off.
     let _ = ast.visit(&mut finish);
+    let (certain, possible) = of_streams::divide(finish.of_streams, tokens);
+    problems.extend(certain);
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok(Query { ast, stream, span, item_texts: item_texts(tokens, text), warnings })
+    of_streams.extend(possible);
+    Ok(Query { ast, stream, span, item_texts: item_texts(tokens, text), warnings, of_streams })
 }

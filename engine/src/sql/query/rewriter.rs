@@ -24,6 +24,8 @@ pub(super) struct Rewriter<'a> {
     pub(super) out: Vec<TokenWithSpan>,
     pub(super) problems: Vec<Diagnostic>,
     pub(super) warnings: Vec<Diagnostic>,
+    /// Problems of queries that read a stream.
+    pub(super) of_streams: Vec<Diagnostic>,
     /// The parentheses and CASEs around the current token.
     pub(super) levels: Vec<Level>,
     /// The most that there were.
@@ -42,6 +44,7 @@ impl<'a> Rewriter<'a> {
             out: Vec::new(),
             problems: Vec::new(),
             warnings: Vec::new(),
+            of_streams: Vec::new(),
             levels: vec![Level::root()],
             depth: 0,
             in_join_window: false,
@@ -159,7 +162,7 @@ impl<'a> Rewriter<'a> {
     /// `what` has no meaning on a stream.
     pub(super) fn not_on_streams(&mut self, what: &str, span: Span, hint: &str) {
         if self.stream {
-            self.report(Diagnostic::error(format!("{what} is not allowed in a stream query")).at(span).hint(hint));
+            self.of_streams.push(Diagnostic::error(format!("{what} is not allowed in a stream query")).at(span).hint(hint));
         }
     }
 
@@ -285,15 +288,18 @@ impl<'a> Rewriter<'a> {
     /// `(a - b) DAY TO SECOND` is `ts_minus(a, b, 'DAY TO SECOND')`; precisions say nothing that the value does not.
     fn difference(&mut self, start: usize, minus: usize, token: &'a Token) {
         let mut units = Vec::new();
+        // In FLOOR(… TO unit) the last TO is FLOOR's.
+        let to_of_floor = match self.levels.last() {
+            Some(Level { opening: Opening::Round(Some(_)), .. }) => self.to_of_floor(),
+            _ => None,
+        };
         while let Some(unit) = self.peek(0).and_then(Token::word).filter(|word| UNITS.contains(word)) {
             units.push(unit);
             self.at += 1;
             if self.peek_is_symbol(0, "(") {
                 self.skip_group();
             }
-            // In FLOOR(… TO unit) the TO is FLOOR's.
-            let is_floor = matches!(self.levels.last(), Some(Level { opening: Opening::Round(Some(_)), .. }));
-            if units.len() == 2 || is_floor || !self.peek_is_word(0, "TO") {
+            if units.len() == 2 || to_of_floor == Some(self.at) || !self.peek_is_word(0, "TO") {
                 break;
             }
             self.at += 1;

@@ -5,7 +5,7 @@ use sqlparser::tokenizer::Token as SqlToken;
 use super::STAGGER;
 use super::interval_casts::MARKED;
 use super::level::{Level, Opening};
-use super::rewriter::{DIFFERENCE, KEPT, Rewriter, cast, keyword, plain, quoted};
+use super::rewriter::{KEPT, Rewriter, cast, keyword, plain, quoted};
 use crate::diagnostic::Diagnostic;
 use crate::sql::cursor::{Cursor, behind};
 use crate::sql::keywords::{self, UNITS};
@@ -130,11 +130,7 @@ impl<'a> Rewriter<'a> {
                         return;
                     };
                     self.end_expression();
-                    // A difference is a number of its unit already: FLOOR((a - b) SECOND / 10 TO SECOND) rounds a number.
-                    if self.out[name..].iter().any(|token| token.token == plain(DIFFERENCE)) {
-                        self.at += usize::from(self.peek(0).and_then(Token::word).is_some_and(|word| UNITS.contains(&word)));
-                        return;
-                    }
+                    // Of a difference of one field it rounds a number: see `interval_casts`.
                     self.out[name].token = plain(with_unit);
                     self.push(SqlToken::Comma, token);
                     return self.unit();
@@ -224,7 +220,7 @@ impl<'a> Rewriter<'a> {
     }
 
     /// The place of the TO in `… TO unit )`, if the parenthesis that is open ends like this.
-    fn to_of_floor(&self) -> Option<usize> {
+    pub(super) fn to_of_floor(&self) -> Option<usize> {
         let mut depth = 0_usize;
         for (place, token) in self.tokens.iter().enumerate().skip(self.at) {
             if token.is_symbol("(") {
