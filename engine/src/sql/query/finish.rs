@@ -191,10 +191,6 @@ fn count(columns: usize) -> String {
     if columns == 1 { "1 column".to_owned() } else { format!("{columns} columns") }
 }
 
-fn is_subquery(expr: &Expr) -> bool {
-    matches!(expr, Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. })
-}
-
 /// DataFusion's functions have lower-case names and are looked up as written.
 pub(super) fn lower_function_name(name: &mut ObjectName) {
     if let Some(ObjectNamePart::Identifier(name)) = name.0.last_mut()
