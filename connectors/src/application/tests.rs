@@ -105,7 +105,8 @@ fn a_local_run_replaces_any_binding() {
     assert!(scripts.inputs.contains("PATH '$.sensor'"), "{}", scripts.inputs);
     // Records of another format have no paths.
     let csv = [file("cars.txt"), vec![OptionEntry::new("format", "csv")]].concat();
-    let csv = BTreeMap::from([("SOURCE_SQL_STREAM_001".to_owned(), Replacement { options: csv, rowtime: None })]);
+    let csv =
+        BTreeMap::from([("SOURCE_SQL_STREAM_001".to_owned(), Replacement { options: csv, rowtime: None, own_format: false })]);
     let scripts = definition.scripts(None, &Overrides { inputs: csv, ..Overrides::default() }).expect("complete");
     assert!(!scripts.inputs.contains("PATH"), "{}", scripts.inputs);
 }

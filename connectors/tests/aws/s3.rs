@@ -553,7 +553,7 @@ async fn a_stream_becomes_objects_and_is_read_again() {
 async fn records_are_copied_as_they_were_before_anything_else_saw_them() {
     use aws_sdk_kinesis::primitives::Blob;
     let (Some(server), Some(kinesis)) = (servers::moto(), servers::kinesis()) else { return };
-    let client = aws_sdk_kinesis::Client::new(&super::job::config(&kinesis.endpoint));
+    let client = super::streams::client(&kinesis.endpoint);
     super::streams::create(&client, "copied", 1).await;
     let bucket = Bucket::new(server, "copied").await;
     let folder = tempfile::tempdir().expect("a folder");
