@@ -313,6 +313,16 @@ fn words_that_other_dialects_reserve_are_names() {
 }
 
 #[test]
+fn a_call_that_ends_too_early_says_so() {
+    let call = "SELECT STREAM a FROM TABLE(HOTSPOTS(CURSOR(SELECT STREAM a FROM s) PARTITION BY (k, l), 100, 1 + (2 - 1), max_models => (5)))";
+    for (end, _) in call.char_indices().skip(28).filter(|(place, _)| call[..*place].ends_with([' ', '(', ')', ',', '>'])) {
+        let problems = parse(&call[..end]).diagnostics;
+        assert!(!problems.is_empty(), "{}", &call[..end]);
+    }
+    assert_eq!(parse(call).diagnostics.len(), 0);
+}
+
+#[test]
 fn within_becomes_a_call() {
     check(
         "SELECT STREAM t AS ROWTIME FROM s ORDER BY CAST(t AS TIMESTAMP) WITHIN INTERVAL '0:30' MINUTE TO SECOND, b DESC",
@@ -780,6 +790,13 @@ proptest! {
     #[test]
     fn queries_of_soup_never_panic(words in prop::collection::vec(prop::sample::select(SOUP), 0..20)) {
         let text = format!("SELECT STREAM a FROM s WHERE {}", words.join(" "));
+        let parsed = parse(&text);
+        prop_assert!(!parsed.statements.is_empty() || !parsed.diagnostics.is_empty());
+    }
+
+    #[test]
+    fn arguments_of_soup_never_panic(words in prop::collection::vec(prop::sample::select(CALL_SOUP), 0..10), closed in "[)]{0,3}") {
+        let text = format!("SELECT STREAM a FROM TABLE(HOTSPOTS(CURSOR(SELECT STREAM a FROM s) {}{closed}", words.join(" "));
         let parsed = parse(&text);
         prop_assert!(!parsed.statements.is_empty() || !parsed.diagnostics.is_empty());
     }

@@ -59,7 +59,14 @@ impl<'a> Rewriter<'a> {
             self.skip_group();
             return true;
         }
-        let (start, end) = (self.at, self.group_end(self.at + 2));
+        let start = self.at;
+        let Some(end) = self.group_close(self.at + 2).map(|close| close + 1) else {
+            let last = &self.tokens[self.tokens.len() - 1];
+            let problem = Diagnostic::error("the query ends too early").at(behind(last.span));
+            self.report(problem.label("expected ) behind the table function"));
+            self.at = self.tokens.len();
+            return true;
+        };
         self.at += 1;
         self.symbol("(", open);
         self.push_all([keyword("SELECT"), SqlToken::Mul, keyword("FROM")], name);
@@ -74,7 +81,7 @@ impl<'a> Rewriter<'a> {
         self.run_to(query_end);
         let carrier = [keyword("AS"), quoted(CURSOR), keyword("TABLESAMPLE"), SqlToken::LParen];
         self.push_all(carrier.into_iter().chain([quoted(&format!("${name_text}")), SqlToken::LParen]), name);
-        if let Err(problem) = self.arguments(end.saturating_sub(1)) {
+        if let Err(problem) = self.arguments(end - 1) {
             self.report(*problem);
         }
         self.push_all([SqlToken::RParen, SqlToken::RParen], name);
@@ -251,6 +258,11 @@ impl<'a> Rewriter<'a> {
 
     /// The place behind the parenthesis that closes the one at `open`, or the end of the tokens.
     pub(super) fn group_end(&self, open: usize) -> usize {
+        self.group_close(open).map_or(self.tokens.len(), |close| close + 1)
+    }
+
+    /// The place of the parenthesis that closes the one at `open`.
+    fn group_close(&self, open: usize) -> Option<usize> {
         let mut depth = 0_usize;
         for (place, token) in self.tokens.iter().enumerate().skip(open) {
             if token.is_symbol("(") {
@@ -258,10 +270,10 @@ impl<'a> Rewriter<'a> {
             } else if token.is_symbol(")") {
                 depth = depth.saturating_sub(1);
                 if depth == 0 {
-                    return place + 1;
+                    return Some(place);
                 }
             }
         }
-        self.tokens.len()
+        None
     }
 }
