@@ -28,7 +28,7 @@ fn in_body(body: &mut SetExpr, texts: &ItemTexts, is_first: bool) {
     match body {
         SetExpr::Select(select) => {
             let place = Span::from(select.select_token.0.span).start;
-            if let (true, Some(texts)) = (is_first, texts.get(&place)) {
+            if let Some(texts) = texts.get(&place).filter(|_| is_first) {
                 name_items(select, texts);
             }
             select.from.iter_mut().for_each(|table| in_tables(table, texts));
@@ -52,16 +52,22 @@ fn in_tables(table: &mut TableWithJoins, texts: &ItemTexts) {
     }
 }
 
+/// An expression whose text cannot be a name is called after its place, as in [`make_unique`].
 fn name_items(select: &mut Select, texts: &[String]) {
     if select.projection.len() != texts.len() {
         return;
     }
     let mut taken = aliases(&select.projection);
-    for (item, text) in select.projection.iter_mut().zip(texts) {
+    for (place, (item, text)) in select.projection.iter_mut().zip(texts).enumerate() {
         let SelectItem::UnnamedExpr(expr) = item else { continue };
+        if is_column(expr) {
+            continue;
+        }
         let has_comment = ["--", "//", "/*"].iter().any(|comment| text.contains(comment));
-        if !is_column(expr) && !has_comment && text.chars().count() <= NAME_MAX && taken.insert(text.clone()) {
-            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', text) };
+        let is_name = !has_comment && text.chars().count() <= NAME_MAX && !taken.contains(text);
+        let name = if is_name { text.clone() } else { format!("EXPR${place}") };
+        if taken.insert(name.clone()) {
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', name) };
         }
     }
 }
