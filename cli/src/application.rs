@@ -67,6 +67,11 @@ impl Application {
             let found = rowtimes.iter().position(|(source, _)| *source == name);
             let rowtime = found.map(|index| rowtimes.remove(index).1);
             let column = rowtime.map(|rowtime| rowtime.value.as_str());
+            if column.is_some() && declares(&name, &scripts) {
+                // The column may be one that the script alone knows.
+                engine.bind_declared_source(&name, options, column);
+                continue;
+            }
             if let Err(error) = engine.bind_source(&name, options.clone(), column).await {
                 return Err(match rowtime {
                     // What can be bound without it is wrong in nothing else.
@@ -209,6 +214,17 @@ fn resolve(name: &str, scripts: &[Arc<Script>]) -> String {
         tokens.any(|(range, class)| class == TokenClass::QuotedIdentifier && script.text[range] == written)
     };
     if scripts.iter().any(quoted_in) { name.to_owned() } else { name.to_uppercase() }
+}
+
+/// True if a script has a CREATE SOURCE of this name.
+fn declares(name: &str, scripts: &[Arc<Script>]) -> bool {
+    let quoted = format!("\"{name}\"");
+    scripts.iter().any(|script| {
+        let words: Vec<&str> = highlight_tokens(&script.text).into_iter().map(|(range, _)| &script.text[range]).collect();
+        words
+            .windows(2)
+            .any(|pair| pair[0].eq_ignore_ascii_case("SOURCE") && (pair[1] == quoted || pair[1].to_uppercase() == name))
+    })
 }
 
 fn uses(stream: &str, args: &ApplicationArgs, scripts: &[Arc<Script>]) -> bool {

@@ -360,7 +360,7 @@ async fn a_stream_that_is_not_there_is_one_line_and_a_hint() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{said}");
         let lines: Vec<_> = said.lines().collect();
-        let begin = format!("error: kinesis:ListShards of stream \"{stream}\": ResourceNotFoundException");
+        let begin = format!("error: source \"S\": kinesis:ListShards of stream \"{stream}\": ResourceNotFoundException");
         assert!(lines[0].starts_with(&begin), "{said}");
         assert_eq!(lines[1..], ["hint: Check its name and the region: it does not exist there."], "{said}");
     }

@@ -319,6 +319,13 @@ impl Engine {
         Ok(())
     }
 
+    /// The same for a source that a script declares with CREATE SOURCE, which is when everything is checked: `rowtime` may be one
+    /// of the columns that it declares.
+    pub fn bind_declared_source(&self, name: &str, options: Vec<OptionEntry>, rowtime: Option<&str>) {
+        let binding = SourceBinding { options, rowtime: rowtime.map(str::to_owned) };
+        self.shared().bindings.insert(name.to_owned(), binding);
+    }
+
     /// Adds a sink from outside the script. The stream may be created later, before a job starts.
     pub fn bind_sink(&self, stream: &str, options: Vec<OptionEntry>) -> Result<()> {
         self.shared().sinks.push((stream.to_owned(), options));
