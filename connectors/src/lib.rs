@@ -19,6 +19,7 @@ use kinesql_engine::connector::ConnectorRegistry;
 pub mod application;
 pub mod aws;
 mod blocking;
+mod causes;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 mod delivery;

@@ -13,7 +13,7 @@ use kinesql_engine::connector::Options;
 use kinesql_engine::runtime::clock::Clock;
 use kinesql_engine::{Error, ErrorKind, Result};
 
-use super::{AwsOptions, is_throttled, is_transient, region_of_arn, service_error};
+use super::{Answered, AwsOptions, is_throttled, is_transient, region_of_arn, service_error};
 use crate::delivery::{Backoff, Outcome};
 
 impl AwsOptions {
@@ -55,7 +55,7 @@ impl AwsOptions {
 pub(crate) fn outcome<E, R>(action: &str, subject: &str, error: &SdkError<E, R>) -> Outcome
 where
     E: std::error::Error + ProvideErrorMetadata + 'static,
-    R: std::fmt::Debug,
+    R: Answered,
 {
     let throttled = is_throttled(error.code());
     let said = service_error(action, subject, error);
@@ -82,7 +82,7 @@ pub(crate) async fn first_call<T, E, R, F>(
 ) -> Result<Option<T>>
 where
     E: std::error::Error + ProvideErrorMetadata + 'static,
-    R: std::fmt::Debug,
+    R: Answered,
     F: Future<Output = Result<T, SdkError<E, R>>>,
 {
     let mut backoff = Backoff::new(START_DELAYS.0, START_DELAYS.1, 0);

@@ -7,7 +7,7 @@ mod calls;
 mod error;
 
 pub(crate) use calls::{first_call, outcome};
-pub use error::{is_throttled, is_transient, service_error};
+pub use error::{Answered, is_throttled, is_transient, service_error};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;

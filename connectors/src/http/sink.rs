@@ -27,6 +27,7 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, Hea
 use reqwest::{Client, StatusCode, Url, redirect};
 
 use super::protocol::{self, Answer};
+use crate::causes::{causes, one_line};
 use crate::delivery::{
     Backoff, Delivery, DeliveryMetrics, DeliveryOptions, DeliveryWriter, Ids, Outcome, Parcel, Rows, Transport, options,
 };
@@ -317,8 +318,7 @@ impl Post {
     }
 
     fn unavailable(&self, what: &str) -> Error {
-        let what: Vec<_> = what.split_whitespace().collect();
-        Error::unavailable(format!("{}: {}", self.subject, what.join(" ")))
+        Error::unavailable(format!("{}: {}", self.subject, one_line(what)))
     }
 }
 
@@ -388,17 +388,6 @@ impl Transport for Post {
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds))
-}
-
-/// An error with its causes in one line: reqwest's own text says little.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(&format!(": {next}"));
-        cause = next.source();
-    }
-    text
 }
 
 #[cfg(test)]

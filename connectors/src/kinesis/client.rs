@@ -20,7 +20,7 @@ use kinesql_engine::{Error, Result};
 use super::limits::{CALL_TIMEOUT, LIST_SHARDS_MAX};
 use super::position::Position;
 use super::shards::Shard;
-use crate::aws::{AwsOptions, is_throttled, is_transient, service_error};
+use crate::aws::{Answered, AwsOptions, is_throttled, is_transient, service_error};
 
 /// The stream, as the user names it: a name or an ARN.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -215,7 +215,7 @@ impl SdkClient {
 pub(crate) fn call_error<E, R>(action: &str, subject: &str, error: &SdkError<E, R>) -> CallError
 where
     E: std::error::Error + ProvideErrorMetadata + 'static,
-    R: Debug,
+    R: Answered,
 {
     let explained = service_error(action, subject, error);
     match error.code() {

@@ -13,6 +13,7 @@ use kinesql_engine::{Error, Result};
 use serde::Deserialize;
 
 use crate::aws::{self, AwsOptions};
+use crate::causes::one_line;
 use crate::delivery::Outcome;
 
 /// Bytes of a payload of a synchronous invocation, and of its answer (API reference, Invoke: 6 MB).
@@ -86,7 +87,6 @@ impl Function {
 
     /// The error of an invocation that returned something useless.
     pub(super) fn failed(&self, what: &str) -> Error {
-        let what: Vec<_> = what.split_whitespace().collect();
-        Error::unavailable(format!("lambda:InvokeFunction of {}: {}", self.subject, what.join(" ")))
+        Error::unavailable(format!("lambda:InvokeFunction of {}: {}", self.subject, one_line(what)))
     }
 }

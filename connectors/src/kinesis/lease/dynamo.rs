@@ -20,7 +20,7 @@ use kinesql_engine::{Error, Result};
 use super::super::position::ShardId;
 use super::super::shards::HashRange;
 use super::table::{Checkpoint, Lease, LeaseTable, TableError, TableResult, WorkerId};
-use crate::aws::{AwsOptions, is_transient, service_error};
+use crate::aws::{Answered, AwsOptions, is_transient, service_error};
 
 /// Time between two looks at a table that is being created.
 const CREATION_POLL: Duration = Duration::from_millis(500);
@@ -46,7 +46,7 @@ impl DynamoTable {
     fn failed<E, R>(&self, action: &str, error: &SdkError<E, R>) -> TableError
     where
         E: std::error::Error + ProvideErrorMetadata + 'static,
-        R: std::fmt::Debug,
+        R: Answered,
     {
         let described = service_error(&format!("dynamodb:{action}"), &format!("lease table \"{}\"", self.name), error);
         if is_transient(error) { TableError::Transient(described) } else { TableError::Fatal(described) }
