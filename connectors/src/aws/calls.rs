@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
-use aws_credential_types::provider::ProvideCredentials;
-use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use kinesql_engine::connector::Options;
@@ -40,13 +38,6 @@ impl AwsOptions {
     /// What the clients of sinks are made from: they do not retry, since delivery does.
     pub(crate) async fn load_for_sink(&self) -> Result<SdkConfig> {
         let config = self.load().await?;
-        if let Some(credentials) = config.credentials_provider()
-            && let Err(error @ CredentialsError::CredentialsNotLoaded(_)) = credentials.provide_credentials().await
-        {
-            return Err(Error::config("no AWS credentials are found").with_cause(error).with_hint(
-                "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile of ~/.aws with the option \"profile\".",
-            ));
-        }
         Ok(config.into_builder().retry_config(RetryConfig::disabled()).build())
     }
 }

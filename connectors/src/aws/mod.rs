@@ -1,20 +1,40 @@
 //! What all connectors of AWS services share: how a client finds its region and credentials, and what its errors say.
 //!
 //! Clients are those of the AWS SDK, with rustls on ring. Credentials come from the SDK's standard chain (environment,
-//! profile, SSO, container, instance), or from a role that these are allowed to assume.
+//! profile, SSO, container, instance), from the profile that option `profile` names, or from a role that these are allowed to
+//! assume (`credentials` keeps them).
 
 mod calls;
+mod credentials;
 mod error;
 
 pub(crate) use calls::{first_call, outcome};
 pub use error::{Answered, is_throttled, is_transient, service_error};
 
+use std::time::Duration;
+
+use aws_config::ecs::EcsCredentialsProvider;
+use aws_config::imds::credentials::ImdsCredentialsProvider;
+use aws_config::meta::credentials::CredentialsProviderChain;
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
+use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_types::service_config::ServiceConfigKey;
 use kinesql_engine::connector::{OptionKind, OptionSpec, Options};
+use kinesql_engine::runtime::clock::SystemClock;
 use kinesql_engine::{Error, Result};
+
+use self::credentials::KeptCredentials;
+use crate::causes::causes;
+
+/// Times of a call of STS: of one attempt, and of all of them.
+const STS_TIMEOUTS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(20));
 
 /// Where the service is.
 pub const REGION: OptionSpec = OptionSpec {
@@ -31,7 +51,7 @@ pub const ENDPOINT: OptionSpec = OptionSpec {
     kind: OptionKind::Text,
     required: false,
     default: None,
-    help: "URL of the service, for VPC endpoints and local servers; default: AWS_ENDPOINT_URL, or the region's own.",
+    help: "URL of the service, for VPC endpoints and local servers; default: AWS_ENDPOINT_URL_… of the service, AWS_ENDPOINT_URL, or the region's own.",
 };
 
 /// Which part of `~/.aws`.
@@ -40,7 +60,7 @@ pub const PROFILE: OptionSpec = OptionSpec {
     kind: OptionKind::Text,
     required: false,
     default: None,
-    help: "Profile of ~/.aws/config and ~/.aws/credentials; default: AWS_PROFILE, or 'default'.",
+    help: "Profile of ~/.aws/config and ~/.aws/credentials, instead of credentials in the environment; default: AWS_PROFILE, or 'default'.",
 };
 
 /// A role to assume.
@@ -95,13 +115,43 @@ impl AwsOptions {
         Self { endpoint: Some(endpoint.to_owned()), ..self }
     }
 
-    /// What the SDK's clients are made from. Reads files and the environment; asks no service yet but for a role.
+    /// What the SDK's clients are made from. Reads files and the environment; asks no service but for credentials. Fails if there
+    /// are none.
     pub async fn load(&self) -> Result<SdkConfig> {
-        let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http_client()?);
+        let http = http_client()?;
+        let config = self.loader(&http, self.endpoint.as_deref()).load().await;
+        if config.region().is_none() {
+            return Err(Error::config("no AWS region is given")
+                .with_hint("Add region = '…' to the options, or set the environment variable AWS_REGION."));
+        }
+        let found = match &self.profile {
+            Some(profile) if !cfg!(test) => Some(of_profile(profile, &config, &http)),
+            _ => config.credentials_provider(),
+        };
+        let found = found.ok_or_else(|| self.without_credentials())?;
+        let provider = match &self.role_arn {
+            Some(role_arn) => self.role(role_arn, found, &http).await,
+            None => found,
+        };
+        let kept = SharedCredentialsProvider::new(KeptCredentials::new(provider, SystemClock::shared()));
+        match kept.provide_credentials().await {
+            Err(CredentialsError::CredentialsNotLoaded(_)) => return Err(self.without_credentials()),
+            Err(error @ CredentialsError::InvalidConfiguration(_)) => {
+                return Err(Error::config(format!("the AWS credentials cannot be used: {}", causes(&error)))
+                    .with_hint("Check the profile in ~/.aws/config and ~/.aws/credentials, and the role."));
+            }
+            // What else is wrong may pass: the calls that need them say so.
+            _ => {}
+        }
+        Ok(config.into_builder().credentials_provider(kept).build())
+    }
+
+    fn loader(&self, http: &SharedHttpClient, endpoint: Option<&str>) -> aws_config::ConfigLoader {
+        let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http.clone());
         if let Some(region) = &self.region {
             loader = loader.region(Region::new(region.clone()));
         }
-        if let Some(endpoint) = &self.endpoint {
+        if let Some(endpoint) = endpoint {
             loader = loader.endpoint_url(endpoint);
         }
         if let Some(profile) = &self.profile {
@@ -109,19 +159,57 @@ impl AwsOptions {
         }
         #[cfg(test)]
         let loader = loader.credentials_provider(aws_credential_types::Credentials::new("test", "test", None, None, "test"));
-        let base = loader.load().await;
-        if base.region().is_none() {
-            return Err(Error::config("no AWS region is given")
-                .with_hint("Add region = '…' to the options, or set the environment variable AWS_REGION."));
-        }
-        let Some(role_arn) = &self.role_arn else { return Ok(base) };
-        let mut role = aws_config::sts::AssumeRoleProvider::builder(role_arn).session_name("kinesql").configure(&base);
+        loader
+    }
+
+    /// The role, assumed with `credentials`. Option `endpoint` is another service's: STS is where AWS_ENDPOINT_URL_STS,
+    /// AWS_ENDPOINT_URL or the region say.
+    async fn role(
+        &self,
+        role_arn: &str,
+        credentials: SharedCredentialsProvider,
+        http: &SharedHttpClient,
+    ) -> SharedCredentialsProvider {
+        let timeouts = TimeoutConfig::builder().operation_attempt_timeout(STS_TIMEOUTS.0).operation_timeout(STS_TIMEOUTS.1);
+        let config = self.loader(http, None).timeout_config(timeouts.build()).credentials_provider(credentials).load().await;
+        let mut role = aws_config::sts::AssumeRoleProvider::builder(role_arn).session_name("kinesql").configure(&config);
         if let Some(external_id) = &self.external_id {
             role = role.external_id(external_id);
         }
-        let credentials = aws_credential_types::provider::SharedCredentialsProvider::new(role.build().await);
-        Ok(base.into_builder().credentials_provider(credentials).build())
+        SharedCredentialsProvider::new(role.build().await)
     }
+
+    fn without_credentials(&self) -> Error {
+        match &self.profile {
+            Some(profile) => Error::config(format!("no AWS credentials are found for profile \"{profile}\""))
+                .with_hint("The profile must be in ~/.aws/config or ~/.aws/credentials, with keys, a role or a session of SSO."),
+            None => Error::config("no AWS credentials are found").with_hint(
+                "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile of ~/.aws with the option \"profile\".",
+            ),
+        }
+    }
+}
+
+/// Credentials of a profile that the user has named: unlike those of AWS_PROFILE they do not yield to keys in the environment, as
+/// with `--profile` of the AWS CLI. A profile without any is used with those of the container or the machine.
+fn of_profile(profile: &str, config: &SdkConfig, http: &SharedHttpClient) -> SharedCredentialsProvider {
+    let config = ProviderConfig::without_region().with_region(config.region().cloned()).with_http_client(http.clone());
+    let own = ProfileFileCredentialsProvider::builder().configure(&config).profile_name(profile).build();
+    let container = EcsCredentialsProvider::builder().configure(&config).build();
+    let machine = ImdsCredentialsProvider::builder().configure(&config).build();
+    let chain = CredentialsProviderChain::first_try("Profile", own).or_else("Container", container).or_else("Machine", machine);
+    SharedCredentialsProvider::new(chain)
+}
+
+/// Where a service is if no client of the SDK finds it out, as for S3: option `endpoint`, AWS_ENDPOINT_URL_S3, the profile's own,
+/// AWS_ENDPOINT_URL. None: at the region's own address.
+pub(crate) fn endpoint_of(config: &SdkConfig, service_id: &'static str) -> Option<String> {
+    let general = || config.endpoint_url().map(str::to_owned);
+    if config.get_origin("endpoint_url").is_client_config() {
+        return general();
+    }
+    let key = ServiceConfigKey::builder().service_id(service_id).env("AWS_ENDPOINT_URL").profile("endpoint_url").build().ok();
+    key.and_then(|key| config.service_config()?.load_config(key)).or_else(general)
 }
 
 /// The region of an ARN: `arn:partition:service:region:account:resource`.
@@ -145,6 +233,8 @@ fn http_client() -> Result<SharedHttpClient> {
 
 #[cfg(test)]
 mod tests {
+    use aws_types::origin::Origin;
+    use aws_types::service_config::LoadServiceConfig;
     use kinesql_engine::connector::OptionEntry;
 
     use super::*;
@@ -162,6 +252,29 @@ mod tests {
         assert_eq!(given.region.as_deref(), Some("us-east-1"));
         let error = AwsOptions::try_new(&options(&[("external_id", "x")]), None).expect_err("no role");
         assert_eq!(error.message(), "option \"external_id\" has no meaning without a role");
+    }
+
+    #[test]
+    fn a_service_is_where_its_own_variable_says_unless_an_option_does() {
+        /// AWS_ENDPOINT_URL_S3.
+        #[derive(Debug)]
+        struct OfS3;
+        impl LoadServiceConfig for OfS3 {
+            fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
+                let (variable, setting) = (key.env(), key.profile());
+                assert_eq!((variable, setting), ("AWS_ENDPOINT_URL", "endpoint_url"));
+                (key.service_id() == "S3").then(|| "http://s3".to_owned())
+            }
+        }
+        let config = |origin: Origin| {
+            let mut config = SdkConfig::builder().endpoint_url("http://all").service_config(OfS3);
+            config.insert_origin("endpoint_url", origin);
+            config.build()
+        };
+        let of_variable = config(Origin::shared_environment_variable());
+        assert_eq!(endpoint_of(&of_variable, "S3").as_deref(), Some("http://s3"));
+        assert_eq!(endpoint_of(&of_variable, "SQS").as_deref(), Some("http://all"));
+        assert_eq!(endpoint_of(&config(Origin::shared_config()), "S3").as_deref(), Some("http://all"), "as an option gives it");
     }
 
     #[test]
