@@ -63,6 +63,12 @@ const START_ATTEMPTS: u32 = 6;
 /// Waits between them.
 const START_DELAYS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
+/// Longest wait for an answer: an endpoint may take connections and never answer.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// After this long no further attempt is made.
+const START_PATIENCE: Duration = Duration::from_secs(20);
+
 /// Makes a call that only asks whether its subject is there. None: it is not allowed, which is no reason not to start. Fails if
 /// the subject is not there, if the credentials or the address are wrong, or if nobody answers.
 pub(crate) async fn first_call<T, E, R, F>(
@@ -76,21 +82,74 @@ where
     R: Answered,
     F: Future<Output = Result<T, SdkError<E, R>>>,
 {
+    let give_up_at = clock.now().saturating_add(START_PATIENCE.as_millis() as i64);
     let mut backoff = Backoff::new(START_DELAYS.0, START_DELAYS.1, 0);
     let mut attempt = 1;
     loop {
-        let error = match call().await {
-            Ok(answer) => return Ok(Some(answer)),
-            Err(error) => error,
+        let outcome = tokio::select! {
+            answer = call() => match answer {
+                Ok(answer) => return Ok(Some(answer)),
+                Err(error) if is_refused(error.code()) => return Ok(None),
+                Err(error) => outcome(action, subject, &error),
+            },
+            () = clock.sleep(START_TIMEOUT) => {
+                let said = format!("{action} of {subject}: no answer within {} s", START_TIMEOUT.as_secs());
+                Outcome::again(Error::unavailable(said).with_hint("Check the endpoint, the region and the network."))
+            }
         };
-        if matches!(error.code(), Some("AccessDeniedException" | "AccessDenied" | "UnauthorizedOperation")) {
-            return Ok(None);
-        }
-        match outcome(action, subject, &error) {
-            Outcome::Retry { error, .. } if attempt == START_ATTEMPTS => return Err(error),
+        match outcome {
+            Outcome::Retry { error, .. } if attempt == START_ATTEMPTS || clock.now() >= give_up_at => return Err(error),
             Outcome::Fatal(error) => return Err(error),
             _ => clock.sleep(backoff.after(attempt)).await,
         }
         attempt += 1;
+    }
+}
+
+fn is_refused(code: Option<&str>) -> bool {
+    matches!(code, Some("AccessDeniedException" | "AccessDenied" | "UnauthorizedOperation"))
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+    use aws_smithy_types::error::ErrorMetadata;
+    use kinesql_engine::runtime::clock::ManualClock;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("unhandled error")]
+    struct Failed(ErrorMetadata);
+
+    impl ProvideErrorMetadata for Failed {
+        fn meta(&self) -> &ErrorMetadata {
+            &self.0
+        }
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_that_never_answers_ends_the_start() {
+        let clock = ManualClock::starting_at(0);
+        let shared = Arc::clone(&clock) as Arc<dyn Clock>;
+        let calls = std::cell::Cell::new(0);
+        let silent = || {
+            calls.set(calls.get() + 1);
+            std::future::pending::<Result<(), SdkError<Failed, HttpResponse>>>()
+        };
+        let mut asked = Box::pin(first_call("kinesis:DescribeStreamSummary", "stream \"x\"", &shared, silent));
+        let mut seconds = 0;
+        let error = loop {
+            match futures::poll!(asked.as_mut()) {
+                std::task::Poll::Ready(ended) => break ended.expect_err("nobody answers"),
+                std::task::Poll::Pending => {
+                    seconds += 1;
+                    clock.set(seconds * 1_000);
+                }
+            }
+        };
+        assert_eq!(error.message(), "kinesis:DescribeStreamSummary of stream \"x\": no answer within 10 s");
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!((20..=30).contains(&seconds) && calls.get() == 2, "{} calls in {seconds} s", calls.get());
     }
 }
