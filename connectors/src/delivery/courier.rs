@@ -2,7 +2,7 @@
 //!
 //! It owns everything that is not acknowledged: records that wait (`queue`), records that are to be sent again at a later
 //! time, and requests that failed as a whole, which are sent again as they were, under the same id. It ends when the writer is
-//! dropped, or when nothing can ever be delivered; the writer's next call returns the error then.
+//! dropped, or when nothing can ever be delivered; the writer's next call, or its `failure`, returns the error then.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -133,6 +133,16 @@ impl Courier {
             state.open_records == 0
         })
         .await
+    }
+
+    /// Waits until nothing can ever be delivered. Safe to cancel.
+    pub(super) async fn failure(&self) -> Error {
+        loop {
+            if let Some(error) = self.shared.state().failure.clone() {
+                return error;
+            }
+            self.shared.progress.notified().await;
+        }
     }
 
     async fn wait_until(&self, mut reached: impl FnMut(&mut State) -> bool) -> Result<()> {

@@ -334,6 +334,21 @@ async fn what_can_never_succeed_ends_the_job_with_its_error() {
 }
 
 #[tokio::test]
+async fn what_can_never_succeed_is_told_although_nobody_writes() {
+    let fake = Fake::gated(0, |_, _| Outcome::Fatal(Error::config("service: AccessDenied")));
+    let mut writer = Setup::new().writer(&fake);
+    write(&mut writer, "a,1").await;
+    fake.requests(1).await;
+    {
+        let mut failure = Box::pin(writer.failure());
+        assert!(futures::poll!(failure.as_mut()).is_pending());
+        // Whoever waits is broken off by other events, and comes back.
+    }
+    fake.allow(1);
+    assert_eq!(writer.failure().await.message(), "service: AccessDenied");
+}
+
+#[tokio::test]
 async fn what_fails_is_shown_in_the_metrics() {
     let clock = ManualClock::starting_at(0);
     let fake = Fake::new(|_, _| down());

@@ -202,6 +202,10 @@ impl SinkWriter for DeliveryWriter {
         self.courier.drain().await
     }
 
+    async fn failure(&mut self) -> Error {
+        self.courier.failure().await
+    }
+
     fn bytes_written(&self) -> u64 {
         self.metrics.bytes.get()
     }

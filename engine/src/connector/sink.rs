@@ -108,6 +108,12 @@ pub trait SinkWriter: Send {
     /// The input has ended and, in a checkpointed job, the last epoch is committed: flushes and closes.
     async fn close(&mut self) -> Result<()>;
 
+    /// Waits for a failure that comes while the sink is not called, such as the refusal of rows that were taken before; it ends the
+    /// job at once. Never returns while all goes well. Safe to cancel.
+    async fn failure(&mut self) -> Error {
+        std::future::pending().await
+    }
+
     /// Bytes written since the sink was opened, for progress; 0 if unknown.
     fn bytes_written(&self) -> u64 {
         0

@@ -97,6 +97,8 @@ pub async fn run(mut task: SinkTask, mut writer: Box<dyn SinkWriter>) -> Result<
                 }
                 Event::End(end) => break end,
             },
+            // No row may come for long.
+            error = writer.failure() => return Err(error),
         }
         let bytes = writer.bytes_written() - bytes_before;
         task.metrics.bytes.add(bytes - counted_bytes);
