@@ -289,6 +289,10 @@ impl Round {
         if !matches!(outcome, Outcome::Retry { .. } | Outcome::Fatal(_)) {
             self.failed_in_a_row = 0;
         }
+        let outcome = match outcome {
+            Outcome::Partly { failed, throttled, reason } => Outcome::Refused { refused: Vec::new(), failed, throttled, reason },
+            other => other,
+        };
         match outcome {
             Outcome::Accepted => {
                 metrics.works();
@@ -298,7 +302,9 @@ impl Round {
                     state.close(&record);
                 }
             }
-            Outcome::Partly { failed, throttled, reason } => {
+            // It has become the next one.
+            Outcome::Partly { .. } => {}
+            Outcome::Refused { refused, failed, throttled, reason } => {
                 metrics.records_resent.add(failed.len() as u64);
                 metrics.throttled.add(if throttled { failed.len() as u64 } else { 0 });
                 if failed.len() < parcel.records.len() {
@@ -310,7 +316,12 @@ impl Round {
                     self.paused_until = self.paused_until.max(later(now, wait));
                 }
                 let mut failed = failed.into_iter().peekable();
+                let mut refused = refused.into_iter().peekable();
                 for (place, mut record) in parcel.records.into_iter().enumerate() {
+                    if let Some((_, error)) = refused.next_if(|(refused, _)| *refused == place) {
+                        terms.refuse(record, &error, &mut state);
+                        continue;
+                    }
                     if failed.next_if_eq(&place).is_none() {
                         metrics.records.add(1);
                         metrics.bytes.add(record.bytes as u64);
@@ -343,13 +354,7 @@ impl Round {
                 metrics.works();
                 if parcel.records.len() == 1 {
                     let error = Error::data(error.message()).named(RECORD_TOO_LARGE);
-                    for record in parcel.records {
-                        state.close(&record);
-                        for row in record.all_rows() {
-                            metrics.rows_refused.add(1);
-                            terms.refused.push(row.batch.slice(row.index, 1), error.clone());
-                        }
-                    }
+                    parcel.records.into_iter().for_each(|record| terms.refuse(record, &error, &mut state));
                 } else {
                     // Both halves are other requests than the whole.
                     let second = parcel.records.split_off(parcel.records.len() / 2);
@@ -387,6 +392,15 @@ impl Record {
 }
 
 impl Terms {
+    /// Gives a record up that the service never takes.
+    fn refuse(&self, record: Record, error: &Error, state: &mut State) {
+        state.close(&record);
+        for row in record.all_rows() {
+            self.metrics.rows_refused.add(1);
+            self.refused.push(row.batch.slice(row.index, 1), error.clone());
+        }
+    }
+
     fn check_elapsed(&self, record: &Record, now: EventTime, error: impl FnOnce() -> Error) -> Result<()> {
         let (Some(most), Some(since)) = (self.options.retry_max_elapsed, record.failing_since) else { return Ok(()) };
         if now.saturating_sub(since) < most.as_millis() as i64 {

@@ -45,6 +45,9 @@ pub(crate) use writer::{Delivery, DeliveryWriter, Route, Routing, Rows};
 /// What `error_stream` shows as `ERROR_NAME` of a row that its service never takes.
 const RECORD_TOO_LARGE: &str = "RECORD_TOO_LARGE";
 
+/// The same of one that the service calls wrong for another reason.
+pub(crate) const RECORD_REFUSED: &str = "RECORD_REFUSED";
+
 /// Sends requests to a service.
 #[async_trait]
 pub(crate) trait Transport: Send + Sync + fmt::Debug + 'static {
@@ -64,6 +67,17 @@ pub(crate) enum Outcome {
         /// True if it asks for fewer records.
         throttled: bool,
         /// What it said.
+        reason: String,
+    },
+    /// As `Partly`, but there are records that it never takes: their places, rising, and why.
+    Refused {
+        /// Those.
+        refused: Vec<(usize, Error)>,
+        /// Those that it may take later.
+        failed: Vec<usize>,
+        /// True if it asks for fewer records.
+        throttled: bool,
+        /// What it said of the last one that it may take later.
         reason: String,
     },
     /// It has none of them; the same request may succeed later.

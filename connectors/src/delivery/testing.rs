@@ -113,6 +113,9 @@ impl Transport for Arc<Fake> {
         let failed = match &outcome {
             Outcome::Accepted => Vec::new(),
             Outcome::Partly { failed, .. } => failed.clone(),
+            Outcome::Refused { refused, failed, .. } => {
+                refused.iter().map(|(place, _)| *place).chain(failed.iter().copied()).collect()
+            }
             _ => (0..texts.len()).collect(),
         };
         let mut accepted = self.accepted.lock().expect("not poisoned");

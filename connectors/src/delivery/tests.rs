@@ -248,6 +248,34 @@ async fn a_record_that_is_too_large_is_refused_and_the_others_are_delivered() {
 }
 
 #[tokio::test]
+async fn a_record_that_the_service_refuses_is_given_up_and_the_others_are_delivered() {
+    let wrong = || Error::data("service: Invalid: a key of too many words").named(RECORD_REFUSED);
+    let fake = Fake::new(move |number, parcel| {
+        let place = |text: &str| parcel.records.iter().position(|record| record.data.as_ref() == text.as_bytes());
+        let refused: Vec<_> = place("b,2").map(|place| (place, wrong())).into_iter().collect();
+        let failed: Vec<_> = place("c,3").filter(|_| number == 0).into_iter().collect();
+        match (refused.is_empty(), failed.is_empty()) {
+            (true, true) => Outcome::Accepted,
+            _ => Outcome::Refused { refused, failed, throttled: true, reason: "service: TooFast".to_owned() },
+        }
+    });
+    let mut setup = Setup::new();
+    // A refused record holds back none of its key.
+    setup.order = Order::ExclusiveKeys;
+    let mut writer = setup.writer(&fake);
+    write(&mut writer, "a,1 b,2 c,3").await;
+    write(&mut writer, "b,4").await;
+    writer.prepare(1).await.expect("prepared");
+    let mut accepted = fake.accepted();
+    accepted.sort();
+    assert_eq!(accepted, ["a,1", "b,4", "c,3"]);
+    let refused = setup.refused.take();
+    assert_eq!(refused.iter().map(|(row, _)| row.clone()).collect::<Vec<_>>(), [batch("b,2")]);
+    assert_eq!((refused[0].1.name(), refused[0].1.message()), ("RECORD_REFUSED", "service: Invalid: a key of too many words"));
+    assert_eq!((setup.metrics.rows_refused.get(), setup.metrics.records.get()), (1, 3));
+}
+
+#[tokio::test]
 async fn a_request_that_is_too_large_is_halved_until_it_fits() {
     let fake = Fake::new(|_, parcel| {
         let bytes: usize = parcel.records.iter().map(|record| record.data.as_ref().len()).sum();

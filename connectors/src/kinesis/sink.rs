@@ -26,7 +26,8 @@ use super::pack::{Aggregation, wire_bytes};
 use super::partition_key::{HashKeySpec, KeySpec, Keys};
 use crate::aws::{self, AwsOptions, is_throttled};
 use crate::delivery::{
-    Delivery, DeliveryMetrics, DeliveryOptions, DeliveryWriter, Order, Outcome, Pack, Parcel, Rows, Transport, options,
+    Delivery, DeliveryMetrics, DeliveryOptions, DeliveryWriter, Order, Outcome, Pack, Parcel, RECORD_REFUSED, Rows, Transport,
+    options,
 };
 
 const OPTIONS: &[OptionSpec] = &[
@@ -261,12 +262,27 @@ impl Transport for PutRecords {
             return Outcome::again(Error::unavailable(message));
         }
         // The count is not looked at: the answers to the records decide.
-        let failed: Vec<_> = (0..results.len()).filter(|place| results[*place].error_code().is_some()).collect();
-        let Some(last) = failed.last().map(|place| &results[*place]) else { return Outcome::Accepted };
-        let (code, said) = (last.error_code().unwrap_or_default(), last.error_message().unwrap_or_default());
-        let reason = format!("kinesis:PutRecords of {}: {code}: {said}", self.subject);
-        Outcome::Partly { throttled: is_throttled(Some(code)), failed, reason }
+        let (mut failed, mut refused, mut throttled, mut reason) = (Vec::new(), Vec::new(), false, String::new());
+        for (place, result) in results.iter().enumerate() {
+            let Some(code) = result.error_code() else { continue };
+            let said = format!("kinesis:PutRecords of {}: {code}: {}", self.subject, result.error_message().unwrap_or_default());
+            if is_wrong(code) {
+                refused.push((place, Error::data(said).named(RECORD_REFUSED)));
+            } else {
+                failed.push(place);
+                (throttled, reason) = (is_throttled(Some(code)), said);
+            }
+        }
+        match (refused.is_empty(), failed.is_empty()) {
+            (true, true) => Outcome::Accepted,
+            _ => Outcome::Refused { refused, failed, throttled, reason },
+        }
     }
+}
+
+/// True if the service calls the record itself wrong, as one that is larger than its stream takes: sent again it fares no better.
+fn is_wrong(code: &str) -> bool {
+    matches!(code, "InvalidArgumentException" | "ValidationException")
 }
 
 #[cfg(test)]
