@@ -273,7 +273,8 @@ pub struct Assignment {
 
 impl std::fmt::Display for Assignment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}={}", self.name, self.value)
+        // In messages: what opens a door is not repeated there.
+        write!(f, "{}={}", self.name, crate::uri::shown(&self.value))
     }
 }
 

@@ -137,6 +137,9 @@ impl JobWatch<'_> {
                             None => report::note(&note),
                         }
                     }
+                    if stopping && let Some(waiting) = told.waiting(job.metrics(), clock.now()) {
+                        report::note(&waiting);
+                    }
                     if let Some(progress) = &mut progress {
                         progress.update();
                     }

@@ -3,6 +3,7 @@
 //! ```text
 //! sink OUT is stuck: POST of https://example.com/in: 503 Service Unavailable; it is tried again until it succeeds
 //! sink OUT goes on after 12.0 s
+//! stopping: waiting for sink OUT, stuck for 12.0 s: POST of https://example.com/in: 503 Service Unavailable (Ctrl-C again aborts)
 //! ```
 
 use std::collections::BTreeMap;
@@ -16,6 +17,9 @@ use crate::summary::time;
 
 /// What is over sooner is no news.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Time between two reminders of what a job that is to stop waits for.
+const REMINDER: Duration = Duration::from_secs(30);
 
 /// The connectors that do not get on: who, for how long, and why.
 pub fn troubles(metrics: &Metrics, now: EventTime) -> impl Iterator<Item = (String, Duration, String)> {
@@ -37,24 +41,45 @@ fn lasting(
 
 /// Remembers what was said.
 #[derive(Debug, Default)]
-pub struct Told(BTreeMap<String, Duration>);
+pub struct Told {
+    troubles: BTreeMap<String, Duration>,
+    /// When it was last said what the stop waits for.
+    reminded_at: Option<EventTime>,
+}
 
 impl Told {
+    /// What a job waits for that is to stop, from time to time: what was read is delivered before it ends, however long that takes.
+    pub fn waiting(&mut self, metrics: &Metrics, now: EventTime) -> Option<String> {
+        self.remind(&mut troubles(metrics, now), now)
+    }
+
+    fn remind(&mut self, troubles: &mut dyn Iterator<Item = (String, Duration, String)>, now: EventTime) -> Option<String> {
+        if self.reminded_at.is_some_and(|last| now - last < REMINDER.as_millis() as i64) {
+            return None;
+        }
+        let waits: Vec<_> = troubles.map(|(who, lasts, reason)| format!("{who}, stuck for {}: {reason}", time(lasts))).collect();
+        if waits.is_empty() {
+            return None;
+        }
+        self.reminded_at = Some(now);
+        Some(format!("stopping: waiting for {} (Ctrl-C again aborts)", waits.join("; ")))
+    }
+
     /// What is to be said now: each trouble once, and its end.
     pub fn notes(&mut self, metrics: &Metrics, now: EventTime) -> Vec<String> {
         self.tell(troubles(metrics, now))
     }
 
     fn tell(&mut self, troubles: impl Iterator<Item = (String, Duration, String)>) -> Vec<String> {
-        let before = std::mem::take(&mut self.0);
+        let before = std::mem::take(&mut self.troubles);
         let mut notes = Vec::new();
         for (who, lasts, reason) in troubles {
             if !before.contains_key(&who) {
                 notes.push(format!("{who} is stuck: {reason}; it is tried again until it succeeds"));
             }
-            self.0.insert(who, lasts);
+            self.troubles.insert(who, lasts);
         }
-        let over = before.into_iter().filter(|(who, _)| !self.0.contains_key(who));
+        let over = before.into_iter().filter(|(who, _)| !self.troubles.contains_key(who));
         notes.extend(over.map(|(who, lasted)| format!("{who} goes on after {}", time(lasted))));
         notes
     }
@@ -78,5 +103,19 @@ mod tests {
         assert_eq!(at(9_200, None), ["sink OUT goes on after 9.0 s"]);
         assert_eq!(at(9_400, None), Vec::<String>::new());
         assert_eq!(at(20_000, Some(10_000)), [stuck]);
+    }
+
+    #[test]
+    fn what_a_stop_waits_for_is_said_from_time_to_time() {
+        let mut told = Told::default();
+        let mut at = |now: EventTime, stuck: bool| {
+            let trouble = stuck.then(|| Trouble { since: 0, reason: "firehose:PutRecordBatch: down".to_owned() });
+            told.remind(&mut lasting([("sink OUT".to_owned(), trouble)].into_iter(), now), now)
+        };
+        assert_eq!(at(5_000, false), None);
+        let waiting = "stopping: waiting for sink OUT, stuck for 12.0 s: firehose:PutRecordBatch: down (Ctrl-C again aborts)";
+        assert_eq!(at(12_000, true).as_deref(), Some(waiting));
+        assert_eq!(at(41_999, true), None);
+        assert!(at(42_000, true).is_some_and(|text| text.contains("stuck for 42.0 s")));
     }
 }

@@ -97,9 +97,42 @@ pub fn options(uri: &str, direction: Direction, registry: &ConnectorRegistry) ->
             return Err(Error::config(format!("'{pair}' is not an option"))
                 .with_hint("Behind '?' options are written key=value, with '&' between two of them."));
         };
-        entries.push(OptionEntry::new(key.to_ascii_lowercase(), decode_percent(value)?));
+        entries.push(OptionEntry::new(key.to_ascii_lowercase(), decode_percent(key, value)?));
     }
     Ok(entries)
+}
+
+/// A URI as messages show it: without passwords, without the values of options that hold keys, and of an address without those
+/// of its query, which may hold one under any name.
+pub fn shown(uri: &str) -> String {
+    let (target, query) = uri.split_once('?').map_or((uri, None), |(target, query)| (target, Some(query)));
+    let mut text = match target.split_once("://") {
+        Some((scheme, rest)) => format!("{scheme}://{}", without_password(rest)),
+        None => target.to_owned(),
+    };
+    let is_address = uri.starts_with("https://") || uri.starts_with("http://");
+    if let Some(query) = query {
+        let is_secret = |key: &str| {
+            let key = key.to_ascii_lowercase();
+            is_address || key == "access_key" || ["secret", "token", "password"].iter().any(|word| key.contains(word))
+        };
+        let pairs = query.split('&').map(|pair| match pair.split_once('=') {
+            Some((key, _)) if is_secret(key) => format!("{key}=***"),
+            _ => pair.to_owned(),
+        });
+        text.push('?');
+        text.push_str(&pairs.collect::<Vec<_>>().join("&"));
+    }
+    text
+}
+
+/// `user:***@host/…` for `user:password@host/…`.
+fn without_password(rest: &str) -> String {
+    let host_end = rest.find('/').unwrap_or(rest.len());
+    match rest[..host_end].rfind('@').and_then(|at| Some((rest[..at].split_once(':')?.0, &rest[at..]))) {
+        Some((user, behind)) => format!("{user}:***{behind}"),
+        None => rest.to_owned(),
+    }
 }
 
 /// What stands before and behind the `?`. In a plain path a `?` belongs to the path unless `key=` follows.
@@ -125,14 +158,15 @@ fn unknown_connector(connector: &str, uri: &str, direction: Direction, registry:
     let known = direction.connectors(registry);
     let hint = match closest(connector, known.iter().copied()) {
         Some(candidate) => format!("Did you mean '{candidate}:'?"),
-        None => format!("Connectors are {}; a path with a colon is written './{uri}'.", known.join(", ")),
+        None => format!("Connectors are {}; a path with a colon is written './{}'.", known.join(", "), shown(uri)),
     };
     Error::config(format!("there is no {} connector '{connector}'", direction.name())).with_hint(hint)
 }
 
-fn decode_percent(text: &str) -> Result<String> {
+fn decode_percent(key: &str, text: &str) -> Result<String> {
+    // The value may be a secret.
     let wrong = || {
-        Error::config(format!("'{text}' is not a value: '%' needs two hexadecimal digits that make up text"))
+        Error::config(format!("the value of '{key}' cannot be read: '%' needs two hexadecimal digits that make up text"))
             .with_hint("Write '%25' for a percent sign.")
     };
     let mut decoded = Vec::with_capacity(text.len());
@@ -198,6 +232,24 @@ mod tests {
     }
 
     #[test]
+    fn messages_show_no_secret() {
+        for (uri, expected) in [
+            (
+                "http:https://e.com/in?linger=1s&access_key=K&batch.records=2",
+                "http:https://e.com/in?linger=1s&access_key=***&batch.records=2",
+            ),
+            ("https://e.com/in?api-key=K&x=y", "https://e.com/in?api-key=***&x=***"),
+            ("https://me:K@e.com/in", "https://me:***@e.com/in"),
+            ("http:http://me:K:K@e.com", "http:http://me:***@e.com"),
+            ("s3://b/a@b:c/?region=eu-west-1", "s3://b/a@b:c/?region=eu-west-1"),
+            ("kinesis:ticks?partition_key=NAME", "kinesis:ticks?partition_key=NAME"),
+            ("x.csv?csv.header=true", "x.csv?csv.header=true"),
+        ] {
+            assert_eq!(shown(uri), expected);
+        }
+    }
+
+    #[test]
     fn wrong_forms_say_what_is_expected() {
         use Direction::{Sink, Source};
         for (uri, direction, expected) in [
@@ -215,7 +267,7 @@ mod tests {
             (
                 "file:x?a=%2",
                 Source,
-                "'%2' is not a value: '%' needs two hexadecimal digits that make up text\nhint: Write '%25' for a percent sign.",
+                "the value of 'a' cannot be read: '%' needs two hexadecimal digits that make up text\nhint: Write '%25' for a percent sign.",
             ),
         ] {
             assert_eq!(check(uri, direction).expect_err(uri), expected, "{uri}");

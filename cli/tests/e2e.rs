@@ -193,6 +193,64 @@ fn what_a_job_waits_for_is_said_with_the_reason() {
     assert_eq!(seen.iter().filter(|line| **line == stuck).count(), 1, "{seen:#?}");
 }
 
+#[cfg(unix)]
+#[test]
+fn a_stop_says_what_it_waits_for() {
+    let folder = Folder::new();
+    let url = receiver(Arc::new(AtomicBool::new(false)));
+    let script = format!(
+        "CREATE SOURCE \"IN\" WITH (connector = 'generator', kind = 'ticks', rate = 100);
+         CREATE SINK \"OUT\" FROM \"IN\" WITH (connector = 'http', url = '{url}', linger = '0ms', retry.max_delay = '100ms');"
+    );
+    folder.write("app.sql", script);
+    let mut child = folder.command(&["run", "app.sql"]).stderr(Stdio::piped()).spawn().expect("started");
+    let interrupt = |pid: u32| {
+        let sent = Command::new("kill").args(["-INT", &pid.to_string()]).status().expect("kill");
+        assert!(sent.success());
+    };
+    let lines = BufReader::new(child.stderr.take().expect("piped")).lines().map_while(Result::ok);
+    let mut seen = Vec::new();
+    for line in lines {
+        if line.starts_with("sink OUT is stuck") || line.starts_with("stopping: waiting") {
+            interrupt(child.id());
+        }
+        seen.push(line);
+    }
+    assert_eq!(child.wait().expect("ended").code(), Some(130), "{seen:#?}");
+    let waiting = seen.iter().find(|line| line.starts_with("stopping: waiting for sink OUT, stuck for "));
+    let expected = format!(": POST of {url}: 503 Service Unavailable: under repair (Ctrl-C again aborts)");
+    assert!(waiting.is_some_and(|line| line.ends_with(&expected)), "{seen:#?}");
+}
+
+#[test]
+fn what_opens_a_door_is_not_repeated_in_an_error() {
+    let folder = Folder::new();
+    folder.write("app.sql", "CREATE STREAM \"OUT\" (\"A\" INTEGER);");
+    for sink in [
+        "OUT=http:http://127.0.0.1:1/x?access_key=HUSH&nonsense=1",
+        "OUT=http:http://me:HUSH@127.0.0.1:1/x",
+        "OUT=http:http://me:HUSH@:1/x?access_key=HUSH",
+        "OUT=http://127.0.0.1:1/x?api-key=HUSH#a",
+        "NONE=http:http://127.0.0.1:1/x?access_key=HUSH",
+        "OUT=htpp:http://127.0.0.1:1/x?access_key=HUSH",
+        "OUT=http:http://127.0.0.1:1/x?access_key=HUSH%",
+    ] {
+        let output = folder.kinesql(&["run", "app.sql", "--sink", sink]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{sink}: {said}");
+        assert!(said.starts_with("error: ") && !said.contains("HUSH"), "{sink}: {said}");
+    }
+}
+
+#[test]
+fn a_key_may_come_from_the_environment() {
+    let folder = Folder::new();
+    folder.write("app.sql", "CREATE STREAM \"OUT\" (\"A\" INTEGER);");
+    let output = folder.kinesql(&["run", "app.sql", "--sink", "OUT=http:http://127.0.0.1:1/x?access_key=env:NO_SUCH_KEY"]);
+    let said = text(&output.stderr);
+    assert!(said.contains("option \"access_key\": the environment variable NO_SUCH_KEY cannot be read"), "{said}");
+}
+
 #[test]
 fn an_http_sink_to_which_nobody_listens_is_named_at_the_start() {
     let folder = Folder::new();

@@ -31,6 +31,7 @@ use crate::causes::{causes, one_line};
 use crate::delivery::{
     Backoff, Delivery, DeliveryMetrics, DeliveryOptions, DeliveryWriter, Ids, Outcome, Parcel, Rows, Transport, options,
 };
+use crate::secret;
 
 /// Bytes of a body around its records.
 const ENVELOPE_BYTES: usize = 128;
@@ -60,7 +61,7 @@ const OPTIONS: &[OptionSpec] = &[
         kind: OptionKind::Text,
         required: false,
         default: None,
-        help: "What the endpoint knows the sender by, such as a token of Splunk or an API key of Datadog.",
+        help: secret::help!("What the endpoint knows the sender by, such as a token of Splunk or an API key of Datadog;"),
     },
     OptionSpec {
         name: "attributes",
@@ -145,7 +146,10 @@ impl SinkFactory for HttpSinkFactory {
 
 /// Reads option `url`.
 fn address(text: &str) -> Result<Url> {
-    let wrong = |hint| Error::config(format!("option \"url\" cannot be '{text}'")).with_hint(hint);
+    // A key may stand in the query, a password before the host.
+    let shown = text.split('?').next().unwrap_or(text);
+    let shown = if shown.contains('@') { "…" } else { shown };
+    let wrong = |hint| Error::config(format!("option \"url\" cannot be '{shown}'")).with_hint(hint);
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     let url = url.ok_or_else(|| wrong("Give an address such as https://example.com/x."))?;
     if !url.username().is_empty() || url.password().is_some() {
@@ -185,11 +189,12 @@ fn headers(sink: &str, options: &Options) -> Result<HeaderMap> {
         add(protocol::COMMON_ATTRIBUTES, "attributes", &protocol::common_attributes(attributes)?)?;
     }
     if let Some(key) = options.text("access_key") {
+        let key = secret::secret("access_key", key)?;
         if key.len() > protocol::ACCESS_KEY_BYTES_MAX {
             return Err(Error::config(format!("option \"access_key\" has {} bytes", key.len()))
                 .with_hint("The protocol has at most 4,096."));
         }
-        add(protocol::ACCESS_KEY, "access_key", key)?;
+        add(protocol::ACCESS_KEY, "access_key", &key)?;
     }
     if let Some(key) = headers.get_mut(protocol::ACCESS_KEY) {
         // Kept out of debug output.

@@ -37,6 +37,7 @@ use self::deliveries::{Acknowledge, Deliveries, DeliveryReader, Resume};
 use self::endpoint::{BODIES, Endpoint, serve};
 use self::spool::Spool;
 use crate::file::framing::Framing;
+use crate::secret;
 
 const LISTEN: OptionSpec = OptionSpec {
     name: "listen",
@@ -57,7 +58,7 @@ const ACCESS_KEY: OptionSpec = OptionSpec {
     kind: OptionKind::Text,
     required: false,
     default: None,
-    help: "The access key of the delivery stream's endpoint; without it everybody may deliver.",
+    help: secret::help!("The access key of the delivery stream's endpoint; without it everybody may deliver."),
 };
 const CERTIFICATE: OptionSpec = OptionSpec {
     name: "certificate",
@@ -178,10 +179,6 @@ impl FirehoseSource {
                     .with_hint("HTTPS needs both; leave both out where a load balancer ends TLS."));
             }
         };
-        if text(&ACCESS_KEY).is_some_and(|key| key.is_empty()) {
-            return Err(Error::config("option \"access_key\" of connector 'firehose' cannot be empty")
-                .with_hint("Leave it out to let everybody deliver."));
-        }
         let path = text(&PATH).unwrap_or_default();
         if !path.starts_with('/') || path.contains(['{', '}', '?', '#']) {
             return Err(Error::config(format!("option \"path\" of connector 'firehose' cannot be '{path}'"))
@@ -191,7 +188,7 @@ impl FirehoseSource {
         Ok(Self {
             listen: text(&LISTEN).unwrap_or_default(),
             path,
-            access_key: text(&ACCESS_KEY),
+            access_key: text(&ACCESS_KEY).map(|key| secret::secret(ACCESS_KEY.name, &key)).transpose()?,
             certificate,
             spool: text(&SPOOL).map(|folder| (folder.into(), spool_bytes)),
             ack_timeout: options.duration(ACK_TIMEOUT.name).unwrap_or(Duration::from_secs(150)),
