@@ -3,12 +3,16 @@
 //! They run a connector through its trait only, against a service or a fake that the caller has filled, and panic with
 //! what is wrong. [`check_source`] reads everything at several degrees of parallelism and resumes after every piece;
 //! [`check_sink`] crashes after every call that a checkpoint makes and compares what a restart leaves behind;
+//! [`check_sink_faults`] takes its service away during each of them, and hands over rows that it cannot take;
 //! [`check_at_least_once_sink`] does the same for a service that is told to fail, and looks for what is lost.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 
 use arrow::array::{ArrayRef, Int32Array, StringArray};
 use arrow::compute::concat_batches;
@@ -203,6 +207,97 @@ pub async fn check_sink<H: SinkHarness>(make: impl Fn() -> H, epochs: &[RecordBa
         run(open(&harness, None).await.as_mut(), epochs, 0).await;
         check(&harness, state.as_ref(), older, &format!("from epoch {older}, when all were committed")).await;
     }
+}
+
+/// An exactly-once sink under test whose service can fail.
+pub trait FaultHarness: SinkHarness {
+    /// From now on the service is not to be had, or is again.
+    fn set_down(&self, down: bool);
+
+    /// Attempts to reach it that failed.
+    fn refused(&self) -> usize;
+}
+
+/// Checks what an exactly-once sink does about failures. `make` gives a harness with an empty place, each batch of `epochs` is one
+/// checkpoint's; `poison` is a row that the sink can never write; `bulk` is a batch of which it takes at most `most` while it can
+/// deliver nothing.
+///
+/// - While the service is down every call waits, whichever it is; afterwards everything is as if nothing had happened.
+/// - While it is down the sink takes a bounded number of rows, and goes on when it is back.
+/// - A row that can never be written is refused, once and as it is, and costs no other.
+pub async fn check_sink_faults<H: FaultHarness>(
+    make: impl Fn() -> H,
+    epochs: &[RecordBatch],
+    poison: &RecordBatch,
+    (bulk, most): (&RecordBatch, usize),
+) {
+    let expected = {
+        let harness = make();
+        let mut writer = open(&harness, None).await;
+        run(writer.as_mut(), epochs, 0).await;
+        writer.close().await.expect("closing");
+        harness.output()
+    };
+    let harness = make();
+    let mut writer = open(&harness, None).await;
+    for (batch, epoch) in epochs.iter().zip(1..) {
+        writer.write(batch).await.expect("writing");
+        during_outage(&harness, writer.prepare(epoch), "prepare").await;
+        during_outage(&harness, writer.commit(epoch), "commit").await;
+    }
+    writer.close().await.expect("closing");
+    compare(&harness.output(), &expected, "after outages");
+
+    let harness = make();
+    let mut writer = open(&harness, None).await;
+    let taken = Cell::new(0);
+    let mut writing = Box::pin(async {
+        loop {
+            writer.write(bulk).await.expect("writing waits");
+            taken.set(taken.get() + 1);
+        }
+    });
+    harness.set_down(true);
+    let refused = harness.refused();
+    while harness.refused() < refused + 5 {
+        let _: Poll<()> = futures::poll!(writing.as_mut());
+        tokio::task::yield_now().await;
+    }
+    let while_down = taken.get();
+    assert!(while_down <= most, "{while_down} batches were taken while the service was down, more than {most}");
+    harness.set_down(false);
+    while taken.get() < 3 * most {
+        let _: Poll<()> = futures::poll!(writing.as_mut());
+        tokio::task::yield_now().await;
+    }
+    drop(writing);
+
+    let context = sink_context(true);
+    let (clean, harness) = (make(), make());
+    run(open(&clean, None).await.as_mut(), &epochs[..1], 0).await;
+    let mut writer = harness.sink().open(None, &context).await.expect("opening");
+    let half = epochs[0].num_rows() / 2;
+    let (before, after) = (epochs[0].slice(0, half), epochs[0].slice(half, epochs[0].num_rows() - half));
+    let batch = concat_batches(&poison.schema(), [&before, poison, &after]).expect("one schema");
+    run(writer.as_mut(), &[batch], 0).await;
+    compare(&harness.output(), &clean.output(), "with a row that cannot be written");
+    let refused = context.refused.take();
+    assert_eq!(refused.len(), 1, "the row is refused once");
+    assert!(refused[0].0 == *poison, "the row is refused as it is");
+    assert_eq!(refused[0].1.kind(), ErrorKind::Data, "{}", refused[0].1);
+}
+
+/// Lets a call begin while the service is down; it must wait, and succeed once the service is back.
+async fn during_outage<T>(harness: &impl FaultHarness, call: impl Future<Output = Result<T>>, name: &str) -> T {
+    let mut call = pin!(call);
+    harness.set_down(true);
+    let refused = harness.refused();
+    while harness.refused() < refused + 3 {
+        assert!(futures::poll!(call.as_mut()).is_pending(), "{name} waits while the service is down");
+        tokio::task::yield_now().await;
+    }
+    harness.set_down(false);
+    call.await.unwrap_or_else(|error| panic!("{name} succeeds once the service is back: {error}"))
 }
 
 async fn open<H: SinkHarness>(harness: &H, state: Option<&SinkState>) -> Box<dyn SinkWriter> {

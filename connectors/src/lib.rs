@@ -40,6 +40,7 @@ pub mod stdout;
 pub mod storage;
 #[cfg(test)]
 mod stub;
+mod troubles;
 
 use self::lambda::preprocessor::Preprocessed;
 

@@ -1,10 +1,12 @@
 //! What a delivering sink shows of itself.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kinesql_engine::connector::{ConnectorMetric, Trouble};
 use kinesql_engine::runtime::clock::{Clock, EventTime};
+
+use crate::troubles::Troubles;
 
 /// Counters that a sink and its courier share.
 #[derive(Debug, Default)]
@@ -27,8 +29,7 @@ pub(crate) struct DeliveryMetrics {
     pub waiting_bytes: Gauge,
     /// Requests that wait for an answer.
     pub requests_in_flight: Gauge,
-    /// Since when every request has failed, and why the last one did.
-    trouble: Mutex<Option<Trouble>>,
+    troubles: Troubles,
     clock: std::sync::OnceLock<Arc<dyn Clock>>,
 }
 
@@ -68,23 +69,17 @@ impl DeliveryMetrics {
 
     /// Of a request nothing was taken at `now`.
     pub(crate) fn failing(&self, now: EventTime, reason: &str) {
-        let mut trouble = self.current();
-        let since = trouble.take().map_or(now, |trouble| trouble.since);
-        *trouble = Some(Trouble { since, reason: reason.to_owned() });
+        self.troubles.failing(now, reason);
     }
 
     /// The service took something.
     pub(crate) fn works(&self) {
-        *self.current() = None;
+        self.troubles.over();
     }
 
     /// For [`kinesql_engine::connector::Sink::trouble`].
     pub(crate) fn trouble(&self) -> Option<Trouble> {
-        self.current().clone()
-    }
-
-    fn current(&self) -> MutexGuard<'_, Option<Trouble>> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+        self.troubles.current()
     }
 
     /// All of them, for [`kinesql_engine::connector::Sink::metrics`].

@@ -7,7 +7,9 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use object_store::CredentialProvider;
 use object_store::aws::AwsCredential;
 
-/// Hands out what the SDK's provider finds; that one caches it until it expires.
+use crate::causes::causes;
+
+/// Hands out what the provider keeps (`aws::credentials`): it is asked before every request.
 #[derive(Debug)]
 pub(super) struct SdkCredentials(pub(super) SharedCredentialsProvider);
 
@@ -17,9 +19,10 @@ impl CredentialProvider for SdkCredentials {
 
     async fn get_credential(&self) -> object_store::Result<Arc<AwsCredential>> {
         let found = self.0.provide_credentials().await;
-        let found = found.map_err(|error| object_store::Error::Unauthenticated {
-            path: String::new(),
-            source: format!("no usable AWS credentials: {}", super::error::chain(&error)).into(),
+        // There were some when the store was opened: those that cannot be renewed now may be later.
+        let found = found.map_err(|error| object_store::Error::Generic {
+            store: "S3",
+            source: format!("no usable AWS credentials: {}", causes(&error)).into(),
         })?;
         Ok(Arc::new(AwsCredential {
             key_id: found.access_key_id().to_owned(),

@@ -4,6 +4,8 @@
 //! | --- | --- |
 //! | `place` | a path such as `s3://bucket/prefix/`, its options, and the store behind it |
 //! | `credentials` | the credentials of the AWS SDK for the S3 client |
+//! | `insistence` | calls that are made again until they succeed |
+//! | `open_uploads` | the multipart uploads of a bucket that are neither completed nor aborted |
 //! | `error` | a failed call as one line that names the call and the missing action |
 //! | `sink` | rows as objects, each of which appears once |
 //! | `source` | objects under a prefix in key order, or one object: streams and reference tables |
@@ -12,6 +14,10 @@
 
 mod credentials;
 mod error;
+#[cfg(test)]
+mod faulty;
+mod insistence;
+mod open_uploads;
 mod place;
 mod sink;
 mod source;

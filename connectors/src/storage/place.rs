@@ -12,15 +12,26 @@ use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::multipart::MultipartStore;
 use object_store::path::Path;
-use object_store::{Certificate, ClientOptions, ObjectStore};
+use object_store::{BackoffConfig, Certificate, ClientOptions, ObjectStore, RetryConfig};
 use tokio::sync::OnceCell;
 
 use super::credentials::SdkCredentials;
-use super::error::{Call, chain, store_error};
-use crate::aws::AwsOptions;
+use super::error::{Call, store_error};
+use super::open_uploads::OpenUploads;
+use crate::aws::{AwsOptions, endpoint_of};
+use crate::causes::causes;
 
-/// Longest time of one request: a part of 8 MB over a slow line, or an object that is read as it is decoded.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
+/// Longest time of a request that moves much: a part of 8 MB over a slow line, or an object that is read as it is decoded.
+const LONG_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Longest time of any other request: an endpoint may take connections and never answer.
+const SHORT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What the client itself does about a request that fails: for some seconds. What goes on longer is `insistence`'s.
+fn retries() -> RetryConfig {
+    let backoff = BackoffConfig { init_backoff: Duration::from_millis(100), max_backoff: Duration::from_secs(2), base: 2.0 };
+    RetryConfig { backoff, max_retries: 5, retry_timeout: SHORT_TIMEOUT }
+}
 
 /// A kind of store, under the name of its connector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,8 +93,12 @@ pub(super) struct Place {
 #[derive(Debug, Clone)]
 pub(super) struct Store {
     pub(super) objects: Arc<dyn ObjectStore>,
+    /// The same for requests that are answered at once, or never.
+    pub(super) quick: Arc<dyn ObjectStore>,
     /// None for a local folder.
     pub(super) parts: Option<Arc<dyn PartStore>>,
+    /// None where there is no list of them.
+    pub(super) open_uploads: Option<Arc<OpenUploads>>,
 }
 
 /// A store of multipart uploads that survive the process that began them.
@@ -121,7 +136,7 @@ impl Place {
         };
         let key = root.trim_end_matches('/');
         if let Err(error) = Path::parse(key) {
-            return Err(wrong(&chain(&error)));
+            return Err(wrong(&causes(&error)));
         }
         let base = &url[..url.len() - root.len()];
         let base = if base.ends_with('/') { base.to_owned() } else { format!("{base}/") };
@@ -132,8 +147,10 @@ impl Place {
 
     /// A place in a store of a test.
     #[cfg(test)]
-    pub(super) fn in_memory(store: Arc<object_store::memory::InMemory>, root: &str) -> Self {
-        let store = Store { objects: store.clone(), parts: Some(store) };
+    pub(super) fn in_store<T: ObjectStore + MultipartStore>(store: &Arc<T>, root: &str) -> Self {
+        let objects = Arc::clone(store) as Arc<dyn ObjectStore>;
+        let quick = Arc::clone(&objects);
+        let parts = Some(Arc::clone(store) as Arc<dyn PartStore>);
         Self {
             service: Service::S3,
             url: format!("memory://{root}"),
@@ -141,7 +158,7 @@ impl Place {
             bucket: None,
             root: root.to_owned(),
             aws: AwsOptions::default(),
-            store: OnceCell::from(store),
+            store: OnceCell::from(Store { objects, quick, parts, open_uploads: None }),
         }
     }
 
@@ -173,46 +190,62 @@ impl Place {
 
     async fn open(&self) -> Result<Store> {
         let Some(bucket) = &self.bucket else {
-            let local = LocalFileSystem::new().with_automatic_cleanup(false);
-            return Ok(Store { objects: Arc::new(local), parts: None });
+            let local = Arc::new(LocalFileSystem::new().with_automatic_cleanup(false));
+            return Ok(Store { quick: local.clone(), objects: local, parts: None, open_uploads: None });
         };
         // Once per process; another provider that is installed already does as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        let (long, short) = (client_options(LONG_TIMEOUT)?, client_options(SHORT_TIMEOUT)?);
         let unusable = |error| store_error(self.service, Call::List, &self.url, error);
         match self.service {
             Service::S3 => {
                 let config = self.aws.load().await?;
                 let credentials = config.credentials_provider().ok_or_else(|| Error::config("there are no AWS credentials"))?;
+                let credentials = Arc::new(SdkCredentials(credentials));
+                let region = config.region().map(ToString::to_string).unwrap_or_default();
+                let endpoint = endpoint_of(&config, "S3");
                 let mut builder = AmazonS3Builder::new()
                     .with_bucket_name(bucket)
-                    .with_credentials(Arc::new(SdkCredentials(credentials)))
-                    .with_client_options(client_options()?);
-                if let Some(region) = config.region() {
-                    builder = builder.with_region(region.as_ref());
-                }
-                if let Some(endpoint) = config.endpoint_url() {
+                    .with_region(&region)
+                    .with_credentials(Arc::clone(&credentials) as _)
+                    .with_retry(retries());
+                if let Some(endpoint) = &endpoint {
                     builder = builder.with_endpoint(endpoint);
                 }
-                let store = Arc::new(builder.build().map_err(unusable)?);
-                Ok(Store { objects: store.clone(), parts: Some(store) })
+                let quick = builder.clone().with_client_options(short.clone()).build().map_err(unusable)?;
+                let store = Arc::new(builder.with_client_options(long).build().map_err(unusable)?);
+                // As the client itself addresses a bucket.
+                let bucket_url = match endpoint {
+                    Some(endpoint) => format!("{}/{bucket}", endpoint.trim_end_matches('/')),
+                    None => format!("https://s3.{region}.amazonaws.com/{bucket}"),
+                };
+                let uploads = OpenUploads::try_new(&short, bucket_url, region, credentials).map_err(unusable)?;
+                Ok(Store {
+                    quick: Arc::new(quick),
+                    objects: store.clone(),
+                    parts: Some(store),
+                    open_uploads: Some(Arc::new(uploads)),
+                })
             }
             Service::Gcs => {
-                let builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket);
-                let store = Arc::new(builder.with_client_options(client_options()?).build().map_err(unusable)?);
-                Ok(Store { objects: store.clone(), parts: Some(store) })
+                let builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket).with_retry(retries());
+                let quick = builder.clone().with_client_options(short).build().map_err(unusable)?;
+                let store = Arc::new(builder.with_client_options(long).build().map_err(unusable)?);
+                Ok(Store { quick: Arc::new(quick), objects: store.clone(), parts: Some(store), open_uploads: None })
             }
             Service::Azure => {
-                let builder = MicrosoftAzureBuilder::from_env().with_container_name(bucket);
-                let store = Arc::new(builder.with_client_options(client_options()?).build().map_err(unusable)?);
-                Ok(Store { objects: store.clone(), parts: Some(store) })
+                let builder = MicrosoftAzureBuilder::from_env().with_container_name(bucket).with_retry(retries());
+                let quick = builder.clone().with_client_options(short).build().map_err(unusable)?;
+                let store = Arc::new(builder.with_client_options(long).build().map_err(unusable)?);
+                Ok(Store { quick: Arc::new(quick), objects: store.clone(), parts: Some(store), open_uploads: None })
             }
         }
     }
 }
 
 /// Certificates of the system and of `AWS_CA_BUNDLE`; plain HTTP for endpoints that say so.
-fn client_options() -> Result<ClientOptions> {
-    let mut options = ClientOptions::new().with_allow_http(true).with_timeout(REQUEST_TIMEOUT);
+fn client_options(timeout: Duration) -> Result<ClientOptions> {
+    let mut options = ClientOptions::new().with_allow_http(true).with_timeout(timeout);
     if let Some(file) = std::env::var_os("AWS_CA_BUNDLE") {
         let shown = FilePath::new(&file).display().to_string();
         let pem = std::fs::read(&file).map_err(|error| {

@@ -6,8 +6,9 @@
 //! Order:    that of the stream within an object; an object's name tells its epoch.
 //! Delivery: exactly-once with checkpoints: an object is uploaded before the checkpoint and completed after it, so that it
 //!           appears once and never changes (`writer`). Without checkpoints objects appear when they are full.
-//! Retries:  by the client, with backoff, for up to three minutes; then the job fails and a restart goes on.
-//! Errors:   a row that has no key goes to `error_prefix`, or to `error_stream`.
+//! Retries:  what passes is tried again, with backoff: for ten seconds while the job starts, then for ever (`insistence`).
+//! Errors:   `Config` for missing buckets, denied calls and what the service calls wrong. A row that has no key goes to
+//!           `error_prefix`, or to `error_stream`.
 
 mod encode;
 mod journal;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use kinesql_engine::connector::{
     ConnectorMetric, OptionKind, OptionSpec, Options, Sink, SinkContext, SinkDefinition, SinkFactory, SinkState, SinkWriter,
+    Trouble,
 };
 use kinesql_engine::format::FormatSpec;
 use kinesql_engine::{Error, Result};
@@ -32,6 +34,7 @@ use kinesql_engine::{Error, Result};
 use self::encode::{Compression, ObjectFormat};
 use self::prefix::{FIREHOSE, Template, column, time_column};
 use self::writer::ObjectWriter;
+use super::insistence::Attempts;
 use super::place::{PATH, Place, Service};
 use crate::aws;
 
@@ -150,6 +153,7 @@ struct Settings {
     max_partitions: usize,
     objects: AtomicU64,
     bytes: AtomicU64,
+    attempts: Arc<Attempts>,
 }
 
 /// A bound sink.
@@ -199,6 +203,7 @@ impl StorageSink {
             max_partitions: options.integer(MAX_PARTITIONS.name).unwrap_or(500) as usize,
             objects: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            attempts: Arc::default(),
         })))
     }
 }
@@ -210,9 +215,17 @@ impl Sink for StorageSink {
     }
 
     fn metrics(&self) -> Vec<ConnectorMetric> {
-        let metric =
-            |name, value: &AtomicU64| ConnectorMetric { name, part: String::new(), value: value.load(Ordering::Relaxed) as f64 };
-        vec![metric("objects_written", &self.0.objects), metric("bytes_written", &self.0.bytes)]
+        let metric = |name, value| ConnectorMetric { name, part: String::new(), value };
+        let count = |value: &AtomicU64| value.load(Ordering::Relaxed) as f64;
+        vec![
+            metric("objects_written", count(&self.0.objects)),
+            metric("bytes_written", count(&self.0.bytes)),
+            metric("calls_failed", self.0.attempts.failed()),
+        ]
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        self.0.attempts.troubles.current()
     }
 
     fn owned_path(&self) -> Option<PathBuf> {

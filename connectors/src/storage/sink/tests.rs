@@ -13,8 +13,9 @@ use object_store::{ObjectStore as _, ObjectStoreExt as _};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tempfile::TempDir;
 
+use super::super::faulty::Faulty;
 use super::*;
-use crate::conformance::{SinkHarness, check_sink, rows, run_without_checkpoints, sink_context};
+use crate::conformance::{FaultHarness, SinkHarness, check_sink, check_sink_faults, rows, run_without_checkpoints, sink_context};
 
 fn schema() -> SchemaRef {
     Arc::new(Schema::new(vec![SqlType::BigInt.field("n", true), SqlType::Varchar(16).field("kind", true)]))
@@ -83,12 +84,45 @@ impl Memory {
 
 impl SinkHarness for Memory {
     fn sink(&self) -> Arc<dyn Sink> {
-        Arc::new(sink(Place::in_memory(Arc::clone(&self.store), "out/"), self.format.clone(), self.options).expect("a sink"))
+        Arc::new(sink(Place::in_store(&self.store, "out/"), self.format.clone(), self.options).expect("a sink"))
     }
 
     fn output(&self) -> BTreeMap<String, Vec<u8>> {
         let data = self.all().into_iter().filter(|(key, _)| !key.contains("_kinesql/"));
         data.map(|(key, bytes)| (without_run(&key), bytes)).collect()
+    }
+}
+
+/// A sink below `out/` of a store in memory that can be taken down.
+struct Failing {
+    store: Arc<Faulty>,
+    options: &'static [(&'static str, &'static str)],
+}
+
+impl SinkHarness for Failing {
+    fn sink(&self) -> Arc<dyn Sink> {
+        Arc::new(sink(Place::in_store(&self.store, "out/"), FormatSpec::Json, self.options).expect("a sink"))
+    }
+
+    fn output(&self) -> BTreeMap<String, Vec<u8>> {
+        futures::executor::block_on(async {
+            let mut found = BTreeMap::new();
+            for key in visible(&self.store).await {
+                let bytes = self.store.inner.get(&key.as_str().into()).await.expect("there").bytes().await.expect("read");
+                found.insert(without_run(&key), bytes.to_vec());
+            }
+            found
+        })
+    }
+}
+
+impl FaultHarness for Failing {
+    fn set_down(&self, down: bool) {
+        self.store.set_down(down);
+    }
+
+    fn refused(&self) -> usize {
+        self.store.refused()
     }
 }
 
@@ -173,7 +207,7 @@ async fn an_object_holds_the_rows_of_all_epochs_until_it_is_old() {
         writer.commit(epoch).await.expect("commit");
         clock.set(1_706_659_200_000 + epoch as i64 * 20_000);
     }
-    assert_eq!(memory.own(), ["run.json"], "nothing else is kept for ever");
+    assert_eq!(memory.own(), ["committed.json", "run.json"], "nothing else is kept for ever");
     assert_eq!(memory.texts().len(), 2);
 }
 
@@ -317,7 +351,7 @@ async fn rows_without_a_key_go_to_the_error_prefix_or_to_the_error_stream() {
 #[test]
 fn options_that_do_not_fit_together_are_refused() {
     let refuse = |format: FormatSpec, options: &[(&str, &str)]| {
-        sink(Place::in_memory(Arc::new(InMemory::new()), "out/"), format, options).expect_err("refused").to_string()
+        sink(Place::in_store(&Arc::new(InMemory::new()), "out/"), format, options).expect_err("refused").to_string()
     };
     assert!(refuse(FormatSpec::Json, &[("buffer_size", "129mb")]).contains("must be between 1mb and 128mb"));
     assert!(refuse(FormatSpec::Json, &[("buffer_interval", "901s")]).contains("must be between 0s and 900s"));
@@ -325,6 +359,148 @@ fn options_that_do_not_fit_together_are_refused() {
     assert!(refuse(FormatSpec::Json, &[("partition_by", "knd")]).contains("Did you mean \"kind\"?"));
     assert!(refuse(FormatSpec::Json, &[("time_column", "n")]).contains("needs a TIMESTAMP"));
     assert!(refuse(FormatSpec::Parquet, &[("compression", "gzip")]).contains("Use compression = 'zstd' or 'snappy'"));
-    let object = sink(Place::in_memory(Arc::new(InMemory::new()), "out"), FormatSpec::Json, &[]).expect_err("refused");
+    let object = sink(Place::in_store(&Arc::new(InMemory::new()), "out"), FormatSpec::Json, &[]).expect_err("refused");
     assert!(object.message().contains("must end in '/'"));
+}
+
+/// A sink in a store that can be taken down, with a clock of the test.
+fn faulty(checkpointed: bool, options: &[(&str, &str)]) -> (Arc<Faulty>, StorageSink, Arc<ManualClock>, SinkContext) {
+    let store = Arc::new(Faulty::default());
+    let sink = sink(Place::in_store(&store, "out/"), FormatSpec::Json, options).expect("a sink");
+    let clock = ManualClock::starting_at(0);
+    let context = SinkContext { clock: clock.clone() as Arc<dyn Clock>, ..sink_context(checkpointed) };
+    (store, sink, clock, context)
+}
+
+/// Lets a call go on as the clock passes, until it ends or `done`.
+async fn go_on<T>(mut call: impl Future<Output = T> + Unpin, clock: &ManualClock, done: impl Fn() -> bool) -> Option<T> {
+    loop {
+        match futures::poll!(&mut call) {
+            std::task::Poll::Ready(ended) => return Some(ended),
+            std::task::Poll::Pending if done() => return None,
+            std::task::Poll::Pending => clock.set(clock.now() + 100),
+        }
+        // What blocks is done by other threads.
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn visible(store: &Faulty) -> Vec<String> {
+    let listed: Vec<_> = store.inner.list(None).try_collect().await.expect("in memory");
+    let keys = listed.into_iter().map(|meta| meta.location.to_string());
+    keys.filter(|key| !key.contains("_kinesql/")).collect()
+}
+
+#[tokio::test]
+async fn failures_cost_time_only() {
+    let rows = |range: std::ops::Range<i64>, kind: &str| {
+        let kinds: ArrayRef = Arc::new(StringArray::from_iter_values(range.clone().map(|_| kind)));
+        RecordBatch::try_new(schema(), vec![Arc::new(Int64Array::from_iter_values(range)), kinds]).expect("a batch")
+    };
+    let epochs = [rows(0..4, "a"), rows(4..5, "b"), rows(5..9, "a")];
+    // About 400 KB: two of them, and a third one that fills the buffer and waits.
+    let bulk = rows(0..16_000, "bulk");
+    const BY_KIND: &[(&str, &str)] = &[("prefix", "!{partitionKey:kind}/"), ("buffer_interval", "0s"), ("buffer_size", "1mb")];
+    let make = || Failing { store: Arc::default(), options: BY_KIND };
+    check_sink_faults(make, &epochs, &rows(7..8, &"x".repeat(1_000)), (&bulk, 3)).await;
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_for_hours_costs_nothing_but_time() {
+    let (store, sink, clock, context) = faulty(true, AT_ONCE);
+    let mut writer = sink.open(None, &context).await.expect("open");
+    writer.write(&batch(0..3)).await.expect("write");
+    for epoch in [1, 2] {
+        store.set_down(true);
+        let refused = store.refused();
+        {
+            let mut prepare = writer.prepare(epoch);
+            let since = clock.now();
+            assert!(go_on(prepare.as_mut(), &clock, || store.refused() >= refused + 1_000).await.is_none(), "it waits");
+            let trouble = sink.trouble().expect("it is said");
+            assert!(trouble.reason.starts_with("s3:PutObject of 'memory://out/"), "{trouble:?}");
+            assert!(clock.now() - since > 3_600_000 && clock.now() - trouble.since > 3_600_000);
+            store.set_down(false);
+            go_on(prepare.as_mut(), &clock, || false).await.expect("ended").expect("prepared");
+        }
+        assert!(sink.trouble().is_none());
+        assert_eq!(visible(&store).await.len(), epoch as usize - 1);
+        store.set_down(true);
+        let refused = store.refused();
+        let mut commit = writer.commit(epoch);
+        assert!(go_on(commit.as_mut(), &clock, || store.refused() >= refused + 20).await.is_none(), "it waits");
+        store.set_down(false);
+        go_on(commit.as_mut(), &clock, || false).await.expect("ended").expect("committed");
+        drop(commit);
+        assert_eq!(visible(&store).await.len(), epoch as usize);
+        writer.write(&batch(3..4)).await.expect("write");
+    }
+    assert!(sink.metrics().iter().any(|metric| metric.name == "calls_failed" && metric.value > 2_000.0));
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_at_the_start_ends_it() {
+    let (store, sink, clock, context) = faulty(true, AT_ONCE);
+    store.set_down(true);
+    let mut open = sink.open(None, &context);
+    let error = go_on(open.as_mut(), &clock, || false).await.expect("given up").map(drop).expect_err("it never answered");
+    assert_eq!(error.message(), "s3:ListBucket of 'memory://out/_kinesql': connection refused");
+    assert!((10_000..30_000).contains(&clock.now()), "{} ms", clock.now());
+}
+
+#[tokio::test]
+async fn what_fails_between_two_rows_is_told_at_once() {
+    let (store, sink, clock, context) = faulty(false, &[("prefix", "all/"), ("buffer_interval", "60s")]);
+    let mut writer = sink.open(None, &context).await.expect("open");
+    writer.write(&batch(0..3)).await.expect("write");
+    store.deny();
+    let error = go_on(Box::pin(writer.failure()), &clock, || false).await.expect("told");
+    assert_eq!(
+        (error.kind(), error.message().ends_with(": access denied")),
+        (kinesql_engine::ErrorKind::Config, true),
+        "{error}"
+    );
+    assert!(clock.now() >= 60_000, "when the object was old");
+}
+
+#[tokio::test]
+async fn objects_that_a_consumer_has_moved_are_not_missed() {
+    let memory = Memory::new(FormatSpec::Json, AT_ONCE);
+    let context = sink_context(true);
+    async fn take_all(memory: &Memory) {
+        for key in memory.all().into_keys().filter(|key| !key.contains("_kinesql/")) {
+            memory.store.delete(&key.into()).await.expect("taken");
+        }
+    }
+    let mut writer = memory.sink().open(None, &context).await.expect("open");
+    let mut states = Vec::new();
+    for epoch in 1..=3 {
+        writer.write(&batch(0..3)).await.expect("write");
+        states.push(writer.prepare(epoch).await.expect("prepare"));
+        writer.commit(epoch).await.expect("commit");
+    }
+    take_all(&memory).await;
+    for state in states.iter().rev() {
+        // Also from older ones, of whose later epochs nothing is left to undo.
+        memory.sink().open(Some(state), &context).await.expect("what was committed is not completed again");
+        assert_eq!(memory.texts(), []);
+    }
+    // From the first one on other rows come, in epochs that were committed before.
+    let mut writer = memory.sink().open(Some(&states[0]), &context).await.expect("open");
+    writer.write(&batch(0..5)).await.expect("write");
+    let second = writer.prepare(2).await.expect("prepare");
+    drop(writer);
+    let mut writer = memory.sink().open(Some(&second), &context).await.expect("open");
+    assert_eq!(memory.texts().len(), 1, "what was prepared and not committed is completed");
+    writer.close().await.expect("close");
+
+    let memory = Memory::new(FormatSpec::Json, BUFFERED);
+    let mut writer = memory.sink().open(None, &context).await.expect("open");
+    writer.write(&batch(0..3)).await.expect("write");
+    let state = writer.prepare(1).await.expect("prepare");
+    writer.commit(1).await.expect("commit");
+    writer.close().await.expect("close");
+    take_all(&memory).await;
+    memory.sink().open(Some(&state), &context).await.expect("what a stopped job has left was moved too");
+    assert_eq!(memory.texts(), []);
 }

@@ -1,7 +1,7 @@
 //! Objects that nobody sees until they are completed: multipart uploads, or hidden files in a local folder.
 //!
 //! An upload is known by its name and an id, which outlive the process: another one can complete or abort it. All names here are
-//! without the path of the sink.
+//! without the path of the sink. Every call is made again while the store is not to be had (`storage::insistence`).
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -17,7 +17,8 @@ use object_store::{GetOptions, ObjectStoreExt as _, PutMode};
 use serde::{Deserialize, Serialize};
 
 use crate::blocking::unblock;
-use crate::storage::error::{Call, chain, store_error};
+use crate::storage::error::{Call, all_texts, store_error};
+use crate::storage::insistence::Insistence;
 use crate::storage::place::{Place, Store};
 use crate::storage::source::parse;
 
@@ -39,12 +40,40 @@ pub(super) struct Upload {
     pub(super) parts: Vec<String>,
 }
 
+/// Where a sink writes, and how long its calls are made again.
+#[derive(Debug, Clone)]
+pub(super) struct Depot {
+    pub(super) place: Arc<Place>,
+    pub(super) insistence: Insistence,
+}
+
+impl Depot {
+    async fn store(&self) -> Result<&Store> {
+        self.place.store().await
+    }
+
+    /// The key of `name`.
+    fn path(&self, name: &str) -> Result<Path> {
+        parse(&self.place.key(name))
+    }
+
+    /// `name` for messages.
+    pub(super) fn url(&self, name: &str) -> String {
+        self.place.url_of(&self.place.key(name))
+    }
+
+    pub(super) fn failed(&self, call: Call, name: &str, error: object_store::Error) -> Error {
+        store_error(self.place.service, call, &self.url(name), error)
+    }
+}
+
 /// Begins an upload.
-pub(super) async fn begin(place: &Place, name: &str) -> Result<Upload> {
-    let id = match &place.store().await?.parts {
+pub(super) async fn begin(depot: &Depot, name: &str) -> Result<Upload> {
+    let id = match &depot.store().await?.parts {
         Some(parts) => {
-            let id = parts.create_multipart(&path(place, name)?).await;
-            id.map_err(|error| store_error(place.service, Call::Put, &url(place, name), error))?
+            let key = depot.path(name)?;
+            let begin = || async { parts.create_multipart(&key).await.map_err(|error| depot.failed(Call::Put, name, error)) };
+            depot.insistence.call(begin).await?
         }
         None => String::new(),
     };
@@ -52,47 +81,52 @@ pub(super) async fn begin(place: &Place, name: &str) -> Result<Upload> {
 }
 
 /// Sends all of an object; it can be completed then, but is not.
-pub(super) async fn send(place: &Place, upload: &mut Upload, bytes: Bytes) -> Result<()> {
-    let key = path(place, &upload.name)?;
-    let Some(store) = &place.store().await?.parts else {
-        let staged = staged(&place.key(&upload.name));
+pub(super) async fn send(depot: &Depot, upload: &mut Upload, bytes: Bytes) -> Result<()> {
+    let key = depot.path(&upload.name)?;
+    let Some(store) = &depot.store().await?.parts else {
+        let staged = staged(&depot.place.key(&upload.name));
         return unblock(move || write_synced(&staged, &bytes)).await;
     };
     let parts: Vec<Bytes> =
         (0..bytes.len()).step_by(PART_BYTES).map(|at| bytes.slice(at..bytes.len().min(at + PART_BYTES))).collect();
+    let Upload { name, id, .. } = &*upload;
     let sent = parts.into_iter().enumerate().map(|(place, part)| {
-        let (store, key, id) = (Arc::clone(store), key.clone(), upload.id.clone());
-        async move { store.put_part(&key, &id, place, part.into()).await.map(|part| part.content_id) }
+        let key = &key;
+        async move {
+            let put = || async {
+                let sent = store.put_part(key, id, place, part.clone().into()).await;
+                sent.map(|part| part.content_id).map_err(|error| depot.failed(Call::Put, name, error))
+            };
+            depot.insistence.call(put).await
+        }
     });
-    let sent: Vec<String> = futures::stream::iter(sent)
-        .buffered(PARTS_AT_ONCE)
-        .try_collect()
-        .await
-        .map_err(|error| store_error(place.service, Call::Put, &url(place, &upload.name), error))?;
+    let sent: Vec<String> = futures::stream::iter(sent).buffered(PARTS_AT_ONCE).try_collect().await?;
     upload.parts = sent;
     Ok(())
 }
 
 /// [`complete`] of an upload that may have been completed by an earlier run.
-pub(super) async fn complete_again(place: &Place, upload: &Upload) -> Result<()> {
-    let store = place.store().await?;
+pub(super) async fn complete_again(depot: &Depot, upload: &Upload) -> Result<()> {
+    let store = depot.store().await?;
     // Names are never used twice: an object that is there is this one.
-    if store.parts.is_some() && exists(store, &path(place, &upload.name)?).await {
+    if store.parts.is_some() && depot.insistence.call(|| exists(depot, &upload.name)).await? {
         return Ok(());
     }
-    complete(place, upload).await
+    complete(depot, upload).await
 }
 
 /// Makes an object visible.
-pub(super) async fn complete(place: &Place, upload: &Upload) -> Result<()> {
-    let url = url(place, &upload.name);
-    let store = place.store().await?;
+pub(super) async fn complete(depot: &Depot, upload: &Upload) -> Result<()> {
+    let store = depot.store().await?;
     let lost = || {
-        Error::state(format!("cannot complete '{url}': its upload is gone"))
-            .with_hint("Something aborted it, such as a lifecycle rule of the bucket for incomplete uploads: give it more days.")
+        Error::state(format!("cannot complete '{}': its upload is gone", depot.url(&upload.name))).with_hint(
+            "Something aborted it, such as a lifecycle rule of the bucket for incomplete uploads, or moved the object within the \
+             moment in which the job died.",
+        )
     };
     let Some(parts) = &store.parts else {
-        let (staged, target) = (staged(&place.key(&upload.name)), local(&place.key(&upload.name)));
+        let key = depot.place.key(&upload.name);
+        let (staged, target) = (staged(&key), local(&key));
         let renamed = unblock(move || match fs::rename(&staged, &target) {
             Ok(()) => sync_folder(&target).map(|()| true).map_err(|error| local_error(&target, error)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(target.exists()),
@@ -100,98 +134,118 @@ pub(super) async fn complete(place: &Place, upload: &Upload) -> Result<()> {
         });
         return if renamed.await? { Ok(()) } else { Err(lost()) };
     };
-    let key = path(place, &upload.name)?;
-    let ids = upload.parts.iter().map(|part| PartId { content_id: part.clone() }).collect();
-    let Err(error) = parts.complete_multipart(&key, &upload.id, ids).await else { return Ok(()) };
-    // The answer of an earlier call may have been lost: then the upload is gone because the object is there.
-    if is_gone(&error) {
-        return if exists(store, &key).await { Ok(()) } else { Err(lost().with_cause(error)) };
-    }
-    Err(store_error(place.service, Call::Put, &url, error))
+    let key = depot.path(&upload.name)?;
+    let complete = || async {
+        let ids = upload.parts.iter().map(|part| PartId { content_id: part.clone() }).collect();
+        let Err(error) = parts.complete_multipart(&key, &upload.id, ids).await else { return Ok(()) };
+        // The answer of an earlier call may have been lost: then the upload is gone because the object is there.
+        match is_gone(&error) {
+            true if exists(depot, &upload.name).await? => Ok(()),
+            true => Err(lost()),
+            false => Err(depot.failed(Call::Put, &upload.name, error)),
+        }
+    };
+    depot.insistence.call(complete).await
 }
 
 /// Undoes an upload, whether it was completed or not.
-pub(super) async fn undo(place: &Place, upload: &Upload) -> Result<()> {
-    let url = url(place, &upload.name);
-    let store = place.store().await?;
-    let key = path(place, &upload.name)?;
-    match &store.parts {
-        None => {
-            let staged = staged(&place.key(&upload.name));
-            unblock(move || remove(&staged)).await?;
-        }
-        Some(parts) => {
-            if let Err(error) = parts.abort_multipart(&key, &upload.id).await
-                && !is_gone(&error)
-            {
-                return Err(store_error(place.service, Call::Abort, &url, error));
-            }
-        }
+pub(super) async fn undo(depot: &Depot, upload: &Upload) -> Result<()> {
+    if depot.store().await?.parts.is_some() {
+        abort(depot, upload).await?;
+    } else {
+        let staged = staged(&depot.place.key(&upload.name));
+        unblock(move || remove(&staged)).await?;
     }
-    delete(place, &upload.name).await
+    delete(depot, &upload.name).await
+}
+
+async fn abort(depot: &Depot, upload: &Upload) -> Result<()> {
+    let Some(parts) = &depot.store().await?.parts else { return Ok(()) };
+    let key = depot.path(&upload.name)?;
+    let abort = || async {
+        match parts.abort_multipart(&key, &upload.id).await {
+            Err(error) if !is_gone(&error) => Err(depot.failed(Call::Abort, &upload.name, error)),
+            _ => Ok(()),
+        }
+    };
+    depot.insistence.call(abort).await
+}
+
+/// Aborts the uploads that were begun and nobody knows of: those below the path whose object's name `is_own`, after all others
+/// were completed or undone. Where they cannot be listed they stay; there is nothing in them.
+pub(super) async fn abort_unknown(depot: &Depot, is_own: impl Fn(&str) -> bool) -> Result<()> {
+    let Some(open_uploads) = &depot.store().await?.open_uploads else { return Ok(()) };
+    let Ok(listed) = open_uploads.list(&depot.place.root).await else { return Ok(()) };
+    for upload in listed.into_iter().filter(|upload| is_own(upload.key.rsplit('/').next().unwrap_or_default())) {
+        let Some(name) = upload.key.strip_prefix(depot.place.root.as_str()) else { continue };
+        abort(depot, &Upload { name: name.to_owned(), id: upload.id, parts: Vec::new() }).await?;
+    }
+    Ok(())
 }
 
 /// Deletes an object, if it is there.
-pub(super) async fn delete(place: &Place, name: &str) -> Result<()> {
-    match place.store().await?.objects.delete(&path(place, name)?).await {
-        Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-        Err(error) => Err(store_error(place.service, Call::Delete, &url(place, name), error)),
-    }
+pub(super) async fn delete(depot: &Depot, name: &str) -> Result<()> {
+    let (store, path) = (depot.store().await?, depot.path(name)?);
+    let delete = || async {
+        match store.quick.delete(&path).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(depot.failed(Call::Delete, name, error)),
+        }
+    };
+    depot.insistence.call(delete).await
 }
 
-/// Writes a small object, visible at once.
-pub(super) async fn put(place: &Place, name: &str, bytes: Bytes) -> Result<()> {
-    let put = place.store().await?.objects.put(&path(place, name)?, bytes.into()).await;
-    put.map(drop).map_err(|error| store_error(place.service, Call::Put, &url(place, name), error))
+/// Writes an object, visible at once.
+pub(super) async fn put(depot: &Depot, name: &str, bytes: Bytes) -> Result<()> {
+    let (store, path) = (depot.store().await?, depot.path(name)?);
+    let put = || async {
+        let put = store.objects.put(&path, bytes.clone().into()).await;
+        put.map(drop).map_err(|error| depot.failed(Call::Put, name, error))
+    };
+    depot.insistence.call(put).await
 }
 
 /// Writes a small object that nobody else has; false if it is there already.
-pub(super) async fn create(place: &Place, name: &str) -> Result<bool> {
-    let put = place
-        .store()
-        .await?
-        .objects
-        .put_opts(&path(place, name)?, Bytes::from_static(b"{}").into(), PutMode::Create.into())
-        .await;
-    match put {
-        Ok(_) => Ok(true),
-        Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(false),
-        Err(error) => Err(store_error(place.service, Call::Put, &url(place, name), error)),
-    }
+pub(super) async fn create(depot: &Depot, name: &str) -> Result<bool> {
+    let (store, path) = (depot.store().await?, depot.path(name)?);
+    let create = || async {
+        match store.quick.put_opts(&path, Bytes::from_static(b"{}").into(), PutMode::Create.into()).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(false),
+            Err(error) => Err(depot.failed(Call::Put, name, error)),
+        }
+    };
+    depot.insistence.call(create).await
 }
 
-/// Reads a small object.
-pub(super) async fn get(place: &Place, name: &str) -> Result<Bytes> {
+/// Reads an object of the sink's own.
+pub(super) async fn get(depot: &Depot, name: &str) -> Result<Bytes> {
+    let (store, path) = (depot.store().await?, depot.path(name)?);
     let failed = |error| {
-        let error = store_error(place.service, Call::Get, &url(place, name), error);
+        let error = depot.failed(Call::Get, name, error);
         match error.kind() {
             ErrorKind::Config => Error::state(error.message().to_owned()).with_cause(error),
             _ => error,
         }
     };
-    let answer = place.store().await?.objects.get(&path(place, name)?).await.map_err(failed)?;
-    answer.bytes().await.map_err(failed)
+    let get = || async { store.objects.get(&path).await.map_err(failed)?.bytes().await.map_err(failed) };
+    depot.insistence.call(get).await
 }
 
-/// The key of `name`.
-fn path(place: &Place, name: &str) -> Result<Path> {
-    parse(&place.key(name))
-}
-
-/// `name` for messages.
-fn url(place: &Place, name: &str) -> String {
-    place.url_of(&place.key(name))
-}
-
-async fn exists(store: &Store, key: &Path) -> bool {
-    store.objects.get_opts(key, GetOptions { head: true, ..GetOptions::default() }).await.is_ok()
+async fn exists(depot: &Depot, name: &str) -> Result<bool> {
+    let head = GetOptions { head: true, ..GetOptions::default() };
+    match depot.store().await?.quick.get_opts(&depot.path(name)?, head).await {
+        Ok(_) => Ok(true),
+        Err(object_store::Error::NotFound { .. }) => Ok(false),
+        Err(error) => Err(depot.failed(Call::Get, name, error)),
+    }
 }
 
 /// True if the store does not know the upload.
 fn is_gone(error: &object_store::Error) -> bool {
     // S3 may say so within an answer of status 200, hence the code; the other texts are of stores in tests.
-    let said = chain(error);
-    matches!(error, object_store::Error::NotFound { .. })
+    let said = all_texts(error);
+    (matches!(error, object_store::Error::NotFound { .. }) && !said.contains("NoSuchBucket"))
         || ["NoSuchUpload", "MultipartUpload not found"].iter().any(|code| said.contains(code))
 }
 

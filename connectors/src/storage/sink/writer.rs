@@ -5,15 +5,19 @@
 //! | rows arrive | they are encoded into the buffer of their prefix |
 //! | a buffer is full or old | its object is uploaded, not completed; a note of the upload comes first (`journal`) |
 //! | prepare 7 | rows that are in no object yet are kept in the journal; the state names uploads and kept rows |
-//! | commit 7 | the uploads are completed: the objects appear |
+//! | commit 7 | the uploads are completed: the objects appear; a note says so |
 //!
-//! A restart completes what its checkpoint had prepared, undoes every later upload by the notes, completed or not, and takes
-//! the kept rows into its buffers. So an object may hold rows of many epochs and is still made exactly once. When a job ends,
-//! what is left becomes objects as well: a note of them is the moment from which they count, and a later run that finds it
+//! A restart completes what its checkpoint had prepared, unless the note says that this was done: a consumer may have moved the
+//! objects since. It undoes every later upload by the notes, completed or not, aborts those that were begun and never noted, and
+//! takes the kept rows into its buffers. So an object may hold rows of many epochs and is still made exactly once. When a job
+//! ends, what is left becomes objects as well: a note of them is the moment from which they count, and a later run that finds it
 //! does not write those rows again.
+//!
+//! While the store is not to be had every call waits (`storage::insistence`), and with it whoever writes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int64Array, StringArray, UInt32Array};
 use arrow::compute::take_record_batch;
@@ -35,10 +39,10 @@ use tokio::task::JoinHandle;
 
 use super::Settings;
 use super::encode::{Compression, ObjectFormat, Rows};
-use super::journal::{Journal, KEPT_EPOCHS};
-use super::uploads::{self, Upload};
+use super::journal::{Committed, Journal, KEPT_EPOCHS};
+use super::uploads::{self, Depot, Upload};
 use crate::blocking::unblock;
-use crate::storage::place::Place;
+use crate::storage::insistence::Insistence;
 
 /// All buffers together; past it the largest becomes an object early.
 const BUFFERED_BYTES_MAX: usize = 256 << 20;
@@ -54,11 +58,19 @@ struct State {
     epoch: Epoch,
     next_id: u64,
     /// Sent, perhaps not completed.
-    prepared: Vec<Upload>,
+    prepared: Vec<Prepared>,
     buffers: Vec<BufferState>,
     kept: Vec<Kept>,
     /// Kept rows that are all in objects, and since which epoch.
     retired: Vec<(Epoch, String)>,
+}
+
+/// An upload that is to be completed once `epoch` is.
+#[derive(Debug, Serialize, Deserialize)]
+struct Prepared {
+    epoch: Epoch,
+    #[serde(flatten)]
+    upload: Upload,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -91,7 +103,7 @@ struct Buffer {
 pub(super) struct ObjectWriter {
     inner: Arc<Mutex<Inner>>,
     /// In a job without checkpoints: completes objects that are old while no row comes.
-    ticker: Option<JoinHandle<()>>,
+    ticker: Option<JoinHandle<Error>>,
     bytes: Arc<AtomicU64>,
 }
 
@@ -103,6 +115,7 @@ impl Drop for ObjectWriter {
 
 struct Inner {
     settings: Arc<Settings>,
+    depot: Depot,
     clock: Arc<dyn Clock>,
     refused: RefusedRows,
     /// None in a job without checkpoints.
@@ -120,7 +133,7 @@ struct Inner {
     noted: Vec<Upload>,
     /// Uploads sent and not prepared.
     sent: Vec<Upload>,
-    prepared: Vec<(Epoch, Upload)>,
+    prepared: Vec<Prepared>,
     kept: Vec<Kept>,
     retired: Vec<(Epoch, String)>,
     /// Epochs with notes.
@@ -133,14 +146,18 @@ struct Inner {
 
 impl ObjectWriter {
     pub(super) async fn open(settings: Arc<Settings>, state: Option<&SinkState>, context: &SinkContext) -> Result<Self> {
+        // A folder of this machine is there or not: to wait for it is of no use.
+        let give_up_after = settings.place.local_path().map(|_| Duration::ZERO);
+        let insistence = Insistence::new(&context.clock, &settings.attempts, give_up_after);
+        let depot = Depot { place: Arc::clone(&settings.place), insistence };
         let state: State = match state {
             Some(SinkState(state)) => serde_json::from_value(state.clone()).map_err(|error| {
                 Error::state(format!("the checkpoint holds no state of a sink to '{}'", settings.place.url)).with_cause(error)
             })?,
             // A wrong bucket or missing permissions to write are found out here, before anything is read.
-            None => State { run: Journal::claim(&settings.place, &settings.name).await?, ..State::default() },
+            None => State { run: Journal::claim(&depot, &settings.name).await?, ..State::default() },
         };
-        let journal = Journal::new(Arc::clone(&settings.place), &settings.name, &state.run);
+        let journal = Journal::new(depot.clone(), &settings.name, &state.run);
         let error_format = ObjectFormat { spec: FormatSpec::Json, compression: Compression::None, schema: error_schema() };
         let mut inner = Inner {
             clock: Arc::clone(&context.clock),
@@ -161,11 +178,13 @@ impl ObjectWriter {
             closed: Vec::new(),
             failed: None,
             bytes: Arc::default(),
+            depot,
             settings,
         };
         if state.epoch > 0 {
             inner.restore(state).await?;
         }
+        inner.depot.insistence.started();
         let bytes = Arc::clone(&inner.bytes);
         let inner = Arc::new(Mutex::new(inner));
         let ticker = (!context.checkpointed).then(|| tokio::spawn(complete_old(Arc::clone(&inner), Arc::clone(&context.clock))));
@@ -173,8 +192,8 @@ impl ObjectWriter {
     }
 }
 
-/// Completes objects whose first row is old; what goes wrong is told at the writer's next call.
-async fn complete_old(inner: Arc<Mutex<Inner>>, clock: Arc<dyn Clock>) {
+/// Completes objects whose first row is old, until something goes wrong.
+async fn complete_old(inner: Arc<Mutex<Inner>>, clock: Arc<dyn Clock>) -> Error {
     loop {
         let due = {
             let inner = inner.lock().await;
@@ -184,8 +203,8 @@ async fn complete_old(inner: Arc<Mutex<Inner>>, clock: Arc<dyn Clock>) {
         clock.sleep_until(due).await;
         let mut inner = inner.lock().await;
         if let Err(error) = inner.complete_due().await {
-            inner.failed = Some(error);
-            return;
+            inner.failed = Some(error.clone());
+            return error;
         }
     }
 }
@@ -193,22 +212,31 @@ async fn complete_old(inner: Arc<Mutex<Inner>>, clock: Arc<dyn Clock>) {
 impl Inner {
     /// Goes on where the checkpoint of `state` was.
     async fn restore(&mut self, state: State) -> Result<()> {
-        let place = Arc::clone(&self.settings.place);
+        let depot = self.depot.clone();
         let Some(journal) = self.journal.clone() else {
             return Err(Error::state("a sink's checkpoint cannot be used in a job without checkpoints"));
         };
         let found = journal.find().await?;
         let newest = found.epochs.last().copied().unwrap_or(0);
         if newest > state.epoch + KEPT_EPOCHS {
-            let (url, epoch) = (&place.url, state.epoch);
+            let (url, epoch) = (&depot.place.url, state.epoch);
             return Err(Error::state(format!(
                 "cannot undo what was written to '{url}' after checkpoint {epoch}: {newest} epochs were"
             ))
             .with_hint(format!("A restart may be from one of the last {KEPT_EPOCHS} checkpoints.")));
         }
-        complete_all(&place, state.prepared, true).await?;
+        let committed = if found.committed { Some(journal.committed().await?) } else { None };
+        let is_open = |prepared: &Prepared| committed < Some(Committed { epoch: prepared.epoch, closed: false });
+        let open = state.prepared.into_iter().filter(is_open);
+        complete_all(&depot, open.map(|prepared| prepared.upload).collect(), true).await?;
         // What an earlier run wrote as it ended counts if it ended with this checkpoint.
         let closing = if found.closed.contains(&state.epoch) { Some(journal.closed(state.epoch).await?) } else { None };
+        let visible = Committed { epoch: state.epoch, closed: closing.is_some() };
+        if let Some(closing) = &closing
+            && committed < Some(visible)
+        {
+            complete_all(&depot, closing.clone(), true).await?;
+        }
         for epoch in found.closed.iter().copied().filter(|epoch| *epoch > state.epoch) {
             journal.forget_closed(epoch).await?;
         }
@@ -217,15 +245,20 @@ impl Inner {
             for upload in journal.uploads(epoch).await? {
                 let counts = closing.iter().flatten().any(|closing| closing.name == upload.name && closing.id == upload.id);
                 if !counts {
-                    uploads::undo(&place, &upload).await?;
+                    uploads::undo(&depot, &upload).await?;
                 }
             }
             journal.forget(epoch).await?;
         }
+        // All that are known are completed or undone.
+        uploads::abort_unknown(&depot, |object| is_object_of(&self.settings.name, &self.run, object)).await?;
+        if committed != Some(visible) {
+            // Later epochs are to come again: that they were committed no longer holds.
+            journal.commit(visible).await?;
+        }
         self.notes = found.epochs.into_iter().filter(|epoch| *epoch <= state.epoch).collect();
         self.retired = state.retired;
         if let Some(closing) = closing {
-            complete_all(&place, closing.clone(), true).await?;
             self.sequence = closing.len();
             self.noted = closing;
             journal.note(state.epoch + 1, &self.noted).await?;
@@ -334,7 +367,7 @@ impl Inner {
         if buffers.is_empty() {
             return Ok(());
         }
-        let place = Arc::clone(&self.settings.place);
+        let depot = self.depot.clone();
         let mut objects = Vec::with_capacity(buffers.len());
         for buffer in buffers {
             let (settings, run, epoch) = (&self.settings, &self.run, self.epoch + 1);
@@ -350,8 +383,8 @@ impl Inner {
         }
         let keys: Vec<String> = objects.iter().map(|(key, _)| key.clone()).collect();
         let begun = keys.into_iter().map(|key| {
-            let place = Arc::clone(&place);
-            async move { uploads::begin(&place, &key).await }
+            let depot = depot.clone();
+            async move { uploads::begin(&depot, &key).await }
         });
         let begun: Vec<Upload> = futures::stream::iter(begun).buffered(OBJECTS_AT_ONCE).try_collect().await?;
         if let Some(journal) = &self.journal {
@@ -362,13 +395,13 @@ impl Inner {
             }
         }
         let sent = begun.into_iter().zip(objects).map(|(mut upload, (_, bytes))| {
-            let place = Arc::clone(&place);
-            async move { uploads::send(&place, &mut upload, bytes).await.map(|()| upload) }
+            let depot = depot.clone();
+            async move { uploads::send(&depot, &mut upload, bytes).await.map(|()| upload) }
         });
         let sent: Vec<Upload> = futures::stream::iter(sent).buffered(OBJECTS_AT_ONCE).try_collect().await?;
         match self.journal {
             Some(_) => self.sent.extend(sent),
-            None => complete_all(&place, sent, false).await?,
+            None => complete_all(&depot, sent, false).await?,
         }
         Ok(())
     }
@@ -403,19 +436,18 @@ impl Inner {
             std::mem::take(&mut self.kept).into_iter().partition(|kept| kept.buffers.iter().any(|id| live.contains(id)));
         self.kept = kept;
         self.retired.extend(done.into_iter().map(|kept| (epoch, kept.key)));
-        self.prepared.extend(self.sent.drain(..).map(|upload| (epoch, upload)));
+        self.prepared.extend(self.sent.drain(..).map(|upload| Prepared { epoch, upload }));
         (self.epoch, self.sequence) = (epoch, 0);
         self.noted.clear();
         let buffers = self.buffers.iter().map(|buffer| {
             let Buffer { id, errors, prefix, opened, .. } = buffer;
             json!({ "id": id, "errors": errors, "prefix": prefix, "opened": opened })
         });
-        let prepared: Vec<_> = self.prepared.iter().map(|(_, upload)| upload).collect();
         Ok(SinkState(json!({
             "run": self.run,
             "epoch": epoch,
             "next_id": self.next_id,
-            "prepared": prepared,
+            "prepared": self.prepared,
             "buffers": buffers.collect::<Vec<_>>(),
             "kept": self.kept,
             "retired": self.retired,
@@ -424,10 +456,12 @@ impl Inner {
 
     async fn commit(&mut self, epoch: Epoch) -> Result<()> {
         let Some(journal) = self.journal.clone() else { return Ok(()) };
-        let committed = self.prepared.iter().take_while(|(prepared, _)| *prepared <= epoch).count();
-        let uploads = self.prepared.drain(..committed).map(|(_, upload)| upload).collect();
-        let place = Arc::clone(&self.settings.place);
-        complete_all(&place, uploads, false).await?;
+        let committed = self.prepared.iter().take_while(|prepared| prepared.epoch <= epoch).count();
+        if committed > 0 {
+            let uploads = self.prepared.drain(..committed).map(|prepared| prepared.upload).collect();
+            complete_all(&self.depot, uploads, false).await?;
+            journal.commit(Committed { epoch, closed: false }).await?;
+        }
         let old = epoch.saturating_sub(KEPT_EPOCHS);
         for closed in self.closed.extract_if(.., |closed| *closed <= old).collect::<Vec<_>>() {
             journal.forget_closed(closed).await?;
@@ -454,8 +488,8 @@ impl Inner {
             // From here on the objects count, whatever happens.
             let sent = std::mem::take(&mut self.sent);
             journal.close(self.epoch, &sent).await?;
-            let place = Arc::clone(&self.settings.place);
-            complete_all(&place, sent, false).await?;
+            complete_all(&self.depot, sent, false).await?;
+            journal.commit(Committed { epoch: self.epoch, closed: true }).await?;
         }
         Ok(())
     }
@@ -484,18 +518,40 @@ impl SinkWriter for ObjectWriter {
         self.inner.lock().await.close().await
     }
 
+    async fn failure(&mut self) -> Error {
+        match &mut self.ticker {
+            Some(ticker) => match ticker.await {
+                Ok(error) => error,
+                Err(error) => Error::internal("the completion of old objects ended unexpectedly").with_cause(error),
+            },
+            // Everything is done within calls.
+            None => std::future::pending().await,
+        }
+    }
+
     fn bytes_written(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 }
 
+/// True if an object has the name that this run of the sink gives: those of a sink `a` must not be taken for those of `a-1`.
+fn is_object_of(sink: &str, run: &str, object: &str) -> bool {
+    let numbers = || {
+        let (epoch, rest) =
+            object.strip_prefix(sink)?.strip_prefix('-')?.strip_prefix(run)?.strip_prefix('-')?.split_once('-')?;
+        Some((epoch, rest.split('.').next().unwrap_or(rest)))
+    };
+    let is_number = |text: &str, digits: usize| text.len() >= digits && text.bytes().all(|byte| byte.is_ascii_digit());
+    numbers().is_some_and(|(epoch, sequence)| is_number(epoch, 10) && is_number(sequence, 4))
+}
+
 /// Completes uploads; `again` if an earlier run may have done so.
-async fn complete_all(place: &Arc<Place>, uploads: Vec<Upload>, again: bool) -> Result<()> {
+async fn complete_all(depot: &Depot, uploads: Vec<Upload>, again: bool) -> Result<()> {
     let completed =
         uploads.into_iter().map(|upload| {
-            let place = Arc::clone(place);
+            let depot = depot.clone();
             async move {
-                if again { uploads::complete_again(&place, &upload).await } else { uploads::complete(&place, &upload).await }
+                if again { uploads::complete_again(&depot, &upload).await } else { uploads::complete(&depot, &upload).await }
             }
         });
     futures::stream::iter(completed).buffer_unordered(OBJECTS_AT_ONCE).try_collect().await
@@ -524,4 +580,25 @@ fn error_row(row: &RecordBatch, message: &str, now: EventTime) -> Result<RecordB
     let code = "DynamicPartitioning.MetadataExtractionFailed";
     let columns = vec![number(1), number(now), text(code), text(message), number(now), text(&raw)];
     Ok(RecordBatch::try_new(error_schema(), columns)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_object_of;
+
+    #[test]
+    fn objects_are_told_from_those_of_other_sinks_and_runs() {
+        for (object, is_own) in [
+            ("a-0001-0000000007-0000.jsonl", true),
+            ("a-0001-0000000007-0012", true),
+            ("a-0001-0000000007-0000.jsonl.gz", true),
+            ("a-0002-0000000007-0000.jsonl", false),
+            // Of a sink "a-0001".
+            ("a-0001-0002-0000000007-0000.jsonl", false),
+            ("a-0001-report.jsonl", false),
+            ("b-0001-0000000007-0000.jsonl", false),
+        ] {
+            assert_eq!(is_object_of("a", "0001", object), is_own, "{object}");
+        }
+    }
 }

@@ -7,7 +7,8 @@
 //! Order:    that of the keys within a split; what appears late comes late (`progress`).
 //! Delivery: exactly-once with checkpoints: an offset is a key, a position in the content and the keys that are done. An
 //!           object that was replaced while it was read cannot be resumed.
-//! Retries:  by the client, with backoff, for up to three minutes; then the job fails and a restart goes on.
+//! Retries:  what passes is tried again, with backoff: for ten seconds until the first answer, then with `follow` for ever, else
+//!           for three minutes, since a table or a job to its end should not wait unseen (`insistence`).
 //! Errors:   a damaged object under a prefix goes to `error_stream` and the next one is read; one that is a table is an error.
 
 mod body;
@@ -26,7 +27,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use kinesql_engine::connector::{
     ConnectorMetric, Offset, OptionKind, OptionSpec, Options, Payload, Source, SourceContext, SourceDefinition, SourceFactory,
-    SplitReader,
+    SplitReader, Trouble,
 };
 use kinesql_engine::format::{CsvOptions, FormatSpec};
 use kinesql_engine::runtime::clock::EventTime;
@@ -38,6 +39,7 @@ use self::progress::Progress;
 pub(super) use self::reader::parse;
 use self::reader::{ObjectFormat, ObjectReader, ReadOptions, list};
 use super::error::{Call, store_error};
+use super::insistence::{Attempts, Insistence};
 use super::place::{PATH, Place, Service};
 use crate::aws;
 use crate::blocking::unblock;
@@ -102,6 +104,9 @@ const OF_S3: &[OptionSpec] = &[
     START_TIME,
     MAX_RECORD_BYTES,
 ];
+
+/// How long a source that ends waits for a store that has answered before.
+const BOUNDED_PATIENCE: Duration = Duration::from_secs(180);
 
 /// Makes sources of one service.
 #[derive(Debug)]
@@ -296,8 +301,14 @@ impl Source for StorageSource {
             start_time: self.start_time,
             part: (part, parts),
         };
+        let give_up_after = match self.place.local_path() {
+            // A folder of this machine is there or not.
+            Some(_) => Some(Duration::ZERO),
+            None => (!self.follow).then_some(BOUNDED_PATIENCE),
+        };
+        let insistence = Insistence::new(&context.clock, &self.counters.attempts, give_up_after);
         let (place, counters) = (Arc::clone(&self.place), Arc::clone(&self.counters));
-        let reader = ObjectReader::new(place, options, Arc::clone(&context.clock), counters, progress);
+        let reader = ObjectReader::new(place, options, Arc::clone(&context.clock), counters, insistence, progress);
         Ok(Box::new(reader.reopen().await?))
     }
 
@@ -320,6 +331,10 @@ impl Source for StorageSource {
 
     fn metrics(&self) -> Vec<ConnectorMetric> {
         self.counters.metrics()
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        self.counters.attempts.troubles.current()
     }
 
     fn reads_path(&self, path: &FilePath) -> bool {
@@ -346,6 +361,7 @@ struct Counters {
     bytes: AtomicU64,
     /// Objects that each split has listed and not begun.
     waiting: Mutex<BTreeMap<u64, usize>>,
+    attempts: Arc<Attempts>,
 }
 
 impl Counters {
@@ -368,6 +384,7 @@ impl Counters {
             metric("objects_read", self.objects.load(Ordering::Relaxed) as f64),
             metric("bytes_read", self.bytes.load(Ordering::Relaxed) as f64),
             metric("objects_waiting", waiting as f64),
+            metric("calls_failed", self.attempts.failed()),
         ]
     }
 }

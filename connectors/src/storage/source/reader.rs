@@ -12,7 +12,7 @@ use futures::TryStreamExt as _;
 use kinesql_engine::connector::{Envelopes, Offset, Read, Records, SplitReader};
 use kinesql_engine::format::{RejectReason, Rejected};
 use kinesql_engine::runtime::clock::{Clock, EventTime};
-use kinesql_engine::{Error, Result};
+use kinesql_engine::{Error, ErrorKind, Result};
 use object_store::path::Path;
 use object_store::{GetOptions, ObjectMeta};
 
@@ -23,6 +23,7 @@ use crate::blocking::{split_rows, unblock};
 use crate::file::framing::{Framing, Piece};
 use crate::parquet::ParquetRows;
 use crate::storage::error::{Call, store_error};
+use crate::storage::insistence::{Failures, Insistence};
 use crate::storage::place::Place;
 
 /// Largest Parquet object: that of reference data (kda-sql-reference.md §6.11).
@@ -54,6 +55,7 @@ pub(super) struct ObjectReader {
     options: ReadOptions,
     clock: Arc<dyn Clock>,
     counters: Arc<Counters>,
+    insistence: Insistence,
     progress: Progress,
     queue: VecDeque<ObjectMeta>,
     /// When to list again; None before the first listing.
@@ -61,11 +63,13 @@ pub(super) struct ObjectReader {
     open: Option<Open>,
     /// The rows of the last piece, where those refused of it came first.
     pending: Option<Read>,
+    /// Where the open object could not be read on, and how often.
+    broken: Option<(u64, Failures)>,
 }
 
 struct Open {
+    meta: ObjectMeta,
     url: Arc<str>,
-    arrival: EventTime,
     content: Content,
 }
 
@@ -81,10 +85,11 @@ impl ObjectReader {
         options: ReadOptions,
         clock: Arc<dyn Clock>,
         counters: Arc<Counters>,
+        insistence: Insistence,
         progress: Progress,
     ) -> Self {
-        let (queue, due, open, pending) = (VecDeque::new(), None, None, None);
-        Self { place, options, clock, counters, progress, queue, due, open, pending }
+        let (queue, due, open, pending, broken) = (VecDeque::new(), None, None, None, None);
+        Self { place, options, clock, counters, insistence, progress, queue, due, open, pending, broken }
     }
 
     /// Opens the object that a restart interrupted.
@@ -92,20 +97,25 @@ impl ObjectReader {
         let Some(current) = self.progress.current.clone() else { return Ok(self) };
         let store = self.place.store().await?;
         let path = parse(&current.key)?;
-        let meta = store.objects.get_opts(&path, GetOptions { head: true, ..GetOptions::default() }).await;
         let url = self.place.url_of(&current.key);
-        let meta = meta.map_err(|error| store_error(self.place.service, Call::Get, &url, error))?.meta;
+        let head = || async {
+            let found = store.quick.get_opts(&path, GetOptions { head: true, ..GetOptions::default() }).await;
+            found.map_err(|error| store_error(self.place.service, Call::Get, &url, error))
+        };
+        let meta = self.insistence.call(head).await?.meta;
         if meta.e_tag != current.etag {
             return Err(Error::state(format!("cannot resume reading '{url}': it has changed since the checkpoint"))
                 .with_hint("Put the object back, or start the job without its checkpoint."));
         }
-        self.open = Some(open_object(&self.place, &self.options.format, &meta, Some(&current)).await?);
+        self.insistence.started();
+        self.open = Some(insist_on(&self.insistence, &self.place, &self.options.format, &meta, Some(&current)).await?);
         Ok(self)
     }
 
     /// Objects that are not read yet, in key order.
     async fn list(&mut self) -> Result<()> {
-        let listed = list(&self.place, self.progress.floor.as_deref()).await?;
+        let listed = self.insistence.call(|| list(&self.place, self.progress.floor.as_deref())).await?;
+        self.insistence.started();
         let (part, parts) = self.options.part;
         let wanted = listed.into_iter().filter(|meta| {
             let key = meta.location.as_ref();
@@ -124,7 +134,7 @@ impl ObjectReader {
 
     /// The next piece of the open object; None at its end.
     async fn piece(&mut self) -> Result<Option<Read>> {
-        let Some(Open { url, arrival, content }) = &mut self.open else { return Ok(None) };
+        let Some(Open { meta, url, content }) = &mut self.open else { return Ok(None) };
         let Some(current) = &mut self.progress.current else { return Ok(None) };
         match content {
             Content::Records(body) => {
@@ -133,7 +143,7 @@ impl ObjectReader {
                 let (raw, is_documents) = (body.is_raw(), body.is_documents());
                 current.documents = is_documents;
                 let (piece, arrival) = match found {
-                    Found::Piece(piece) => (piece, Some(*arrival)),
+                    Found::Piece(piece) => (piece, Some(meta.last_modified.timestamp_millis())),
                     Found::End => return Ok(None),
                     Found::Damaged(why) if !self.place.is_prefix() => return Err(damaged(url, current.position, &why)),
                     Found::Damaged(why) => {
@@ -182,6 +192,22 @@ impl ObjectReader {
     }
 }
 
+impl ObjectReader {
+    /// Opens the object again from the current place on, once it is time to, after it could not be read on because of `error`.
+    async fn open_again(&mut self, meta: &ObjectMeta, error: Error) -> Result<()> {
+        let Some(current) = self.progress.current.clone() else { return Err(error) };
+        // Failures at one place count together, also if the object can be opened between them.
+        let mut failures = match self.broken {
+            Some((position, failures)) if position == current.position => failures,
+            _ => Failures::since(self.clock.now()),
+        };
+        self.insistence.wait(&mut failures, error).await?;
+        self.broken = Some((current.position, failures));
+        self.open = Some(insist_on(&self.insistence, &self.place, &self.options.format, meta, Some(&current)).await?);
+        Ok(())
+    }
+}
+
 #[async_trait]
 impl SplitReader for ObjectReader {
     async fn next(&mut self) -> Result<Read> {
@@ -189,18 +215,26 @@ impl SplitReader for ObjectReader {
             return Ok(pending);
         }
         loop {
-            if self.open.is_some() {
-                if let Some(read) = self.piece().await? {
-                    return Ok(read);
+            if let Some(open) = &self.open {
+                let meta = open.meta.clone();
+                match self.piece().await {
+                    Ok(Some(read)) => return Ok(read),
+                    Ok(None) => {}
+                    // The connection broke, and again each time that the client went on behind what it had.
+                    Err(error) if error.kind() == ErrorKind::Unavailable => {
+                        self.open_again(&meta, error).await?;
+                        continue;
+                    }
+                    Err(error) => return Err(error),
                 }
-                self.open = None;
+                (self.open, self.broken) = (None, None);
                 self.progress.finish(self.options.late_window.as_millis() as i64);
                 self.counters.object();
             } else if let Some(meta) = self.queue.pop_front() {
                 self.counters.waiting(self.options.part.0, self.queue.len());
                 let (key, etag) = (meta.location.to_string(), meta.e_tag.clone());
                 let modified = meta.last_modified.timestamp_millis();
-                let open = match open_object(&self.place, &self.options.format, &meta, None).await {
+                let open = match insist_on(&self.insistence, &self.place, &self.options.format, &meta, None).await {
                     Ok(open) => open,
                     // Of several objects one may go, or be damaged, between the listing and now.
                     Err(error) if self.place.is_prefix() && is_about_object(&error) => {
@@ -224,7 +258,18 @@ impl SplitReader for ObjectReader {
     }
 }
 
-/// Opens an object, or goes on with one that a restart interrupted.
+/// [`open_object`], until it succeeds.
+async fn insist_on(
+    insistence: &Insistence,
+    place: &Place,
+    format: &ObjectFormat,
+    meta: &ObjectMeta,
+    resumed: Option<&Current>,
+) -> Result<Open> {
+    insistence.call(|| open_object(place, format, meta, resumed)).await
+}
+
+/// Opens an object, or goes on with one that was read to a place.
 async fn open_object(place: &Place, format: &ObjectFormat, meta: &ObjectMeta, resumed: Option<&Current>) -> Result<Open> {
     let url: Arc<str> = place.url_of(meta.location.as_ref()).into();
     let failed = |error| store_error(place.service, Call::Get, &url, error);
@@ -237,7 +282,8 @@ async fn open_object(place: &Place, format: &ObjectFormat, meta: &ObjectMeta, re
     let chunks = Box::pin(answer.into_stream());
     let content = match format {
         ObjectFormat::Records(options) => {
-            let documents = resumed.map(|current| current.documents);
+            // Before the first record it is not known yet.
+            let documents = resumed.filter(|current| current.position > 0).map(|current| current.documents);
             Content::Records(Box::new(Body::new(chunks, *options, position, documents)))
         }
         ObjectFormat::Parquet(schema) => {
@@ -247,7 +293,7 @@ async fn open_object(place: &Place, format: &ObjectFormat, meta: &ObjectMeta, re
             Content::Rows(Some(unblock(move || ParquetRows::open(bytes, &url, &schema, position)).await?))
         }
     };
-    Ok(Open { url, arrival: meta.last_modified.timestamp_millis(), content })
+    Ok(Open { meta: meta.clone(), url, content })
 }
 
 /// Says where each document ends, for whoever else takes the records apart: no line break needs to be there.
@@ -284,7 +330,7 @@ pub(super) async fn list(place: &Place, floor: Option<&str>) -> Result<Vec<Objec
     let store = place.store().await?;
     if !place.is_prefix() {
         let head = GetOptions { head: true, ..GetOptions::default() };
-        let found = store.objects.get_opts(&parse(&place.root)?, head).await;
+        let found = store.quick.get_opts(&parse(&place.root)?, head).await;
         return match found {
             Ok(found) => Ok(vec![found.meta]),
             Err(error) => Err(store_error(place.service, Call::Get, &place.url, error)),
@@ -293,8 +339,8 @@ pub(super) async fn list(place: &Place, floor: Option<&str>) -> Result<Vec<Objec
     let prefix = parse(place.root.trim_end_matches('/'))?;
     let prefix = Some(&prefix).filter(|prefix| !prefix.as_ref().is_empty());
     let listing = match floor {
-        Some(floor) => store.objects.list_with_offset(prefix, &parse(floor)?),
-        None => store.objects.list(prefix),
+        Some(floor) => store.quick.list_with_offset(prefix, &parse(floor)?),
+        None => store.quick.list(prefix),
     };
     let listed: Vec<ObjectMeta> =
         listing.try_collect().await.map_err(|error| store_error(place.service, Call::List, &place.url, error))?;

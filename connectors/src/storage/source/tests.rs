@@ -3,12 +3,13 @@ use std::io::Write as _;
 use arrow::array::{ArrayRef, Int64Array};
 use arrow::record_batch::RecordBatch;
 use kinesql_engine::connector::{OptionEntry, Read};
-use kinesql_engine::runtime::clock::ManualClock;
+use kinesql_engine::runtime::clock::{Clock as _, ManualClock};
 use kinesql_engine::types::SqlType;
 use object_store::memory::InMemory;
 use object_store::{ObjectStoreExt as _, path::Path};
 use parquet::arrow::ArrowWriter;
 
+use super::super::faulty::Faulty;
 use super::*;
 use crate::conformance::{check_source, lines, read_split, source_context};
 
@@ -18,7 +19,7 @@ fn source(store: &Arc<InMemory>, root: &str, format: FormatSpec, options: &[(&st
     let specs: Vec<_> = OF_S3.iter().collect();
     let options = Options::check("connector 's3'", &specs, &entries, None).expect("valid options");
     let definition = SourceDefinition { name: "s".to_owned(), schema: None, format };
-    StorageSource::try_new(Place::in_memory(Arc::clone(store), root), &definition, &options)
+    StorageSource::try_new(Place::in_store(store, root), &definition, &options)
 }
 
 async fn put(store: &InMemory, key: &str, bytes: impl Into<bytes::Bytes>) {
@@ -54,7 +55,7 @@ async fn objects_under_a_prefix_conform() {
     }
     let make = || Arc::new(source(&store, "in/", FormatSpec::Json, &[]).expect("a source")) as Arc<dyn Source>;
     check_source(make, &source_context(), &lines(text.as_bytes())).await;
-    assert_eq!(make().metrics().len(), 3);
+    assert_eq!(make().metrics().len(), 4);
 }
 
 #[tokio::test]
@@ -201,7 +202,7 @@ async fn parquet_objects_conform_and_refuse_rows() {
     let mut writer = ArrowWriter::try_new(Vec::new(), schema, None).expect("in memory");
     writer.write(&batch).expect("in memory");
     put(&store, "small", writer.into_inner().expect("in memory")).await;
-    let small = StorageSource::try_new(Place::in_memory(store, "small"), &definition, &options).expect("a source");
+    let small = StorageSource::try_new(Place::in_store(&store, "small"), &definition, &options).expect("a source");
     small.inspect().await.expect("Parquet");
     let records = all(&small).await;
     assert_eq!(records.len(), 4, "{records:?}");
@@ -218,4 +219,117 @@ fn options_that_do_not_fit_together_are_refused() {
     assert!(refuse("a/", &[("start_time", "yesterday")]).contains("Write it as 2024-01-31 12:00:00"));
     assert!(refuse("a/", &[("max_record_bytes", "0")]).contains("cannot be 0"));
     assert!(refuse("a/", &[("follow", "true"), ("poll_interval", "0s")]).contains("cannot be 0"));
+}
+
+/// Reads on as the clock passes, until `done`.
+async fn read_while(
+    reader: &mut Box<dyn SplitReader>,
+    clock: &ManualClock,
+    mut done: impl FnMut() -> bool,
+) -> Option<Result<Read>> {
+    let mut next = reader.next();
+    loop {
+        match futures::poll!(next.as_mut()) {
+            std::task::Poll::Ready(read) => return Some(read),
+            std::task::Poll::Pending if done() => return None,
+            std::task::Poll::Pending => clock.set(clock.now() + 100),
+        }
+        // What blocks is done by other threads.
+        tokio::task::yield_now().await;
+    }
+}
+
+fn faulty(options: &[(&str, &str)]) -> (Arc<Faulty>, StorageSource) {
+    let store = Arc::new(Faulty::default());
+    let mut entries = vec![OptionEntry::new("path", "memory")];
+    entries.extend(options.iter().map(|(key, value)| OptionEntry::new(*key, *value)));
+    let options = Options::check("connector 's3'", &OF_S3.iter().collect::<Vec<_>>(), &entries, None).expect("valid options");
+    let definition = SourceDefinition { name: "s".to_owned(), schema: None, format: FormatSpec::Json };
+    let source = StorageSource::try_new(Place::in_store(&store, "in/"), &definition, &options).expect("a source");
+    (store, source)
+}
+
+fn text(read: Option<Result<Read>>) -> String {
+    match read {
+        Some(Ok(Read::Records(records))) => String::from_utf8_lossy(&records.bytes).into_owned(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_for_hours_is_waited_for_by_who_follows() {
+    let (store, source) = faulty(&[("follow", "true"), ("poll_interval", "10s")]);
+    put(&store.inner, "in/1", "{\"n\":1}\n").await;
+    let clock = ManualClock::starting_at(0);
+    let context = SourceContext::new(clock.clone(), FormatSpec::Json);
+    let mut reader = source.open("0/1", None, &context).await.expect("open");
+    assert_eq!(text(Some(reader.next().await)), "{\"n\":1}\n");
+    store.set_down(true);
+    put(&store.inner, "in/2", "{\"n\":2}\n").await;
+    assert!(read_while(&mut reader, &clock, || store.refused() >= 1_000).await.is_none(), "it goes on trying");
+    assert!(clock.now() > 3_600_000, "{} ms", clock.now());
+    let trouble = source.trouble().expect("it is said");
+    assert!(trouble.reason.ends_with("connection refused") && clock.now() - trouble.since > 3_600_000, "{trouble:?}");
+    store.set_down(false);
+    assert_eq!(text(read_while(&mut reader, &clock, || false).await), "{\"n\":2}\n");
+    assert!(source.trouble().is_none());
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_ends_the_start_and_a_source_that_ends() {
+    for (options, seconds) in [(&[("follow", "true")][..], 10..30), (&[], 10..30)] {
+        let (store, source) = faulty(options);
+        store.set_down(true);
+        let clock = ManualClock::starting_at(0);
+        let context = SourceContext::new(clock.clone(), FormatSpec::Json);
+        let mut reader = source.open("0/1", None, &context).await.expect("open");
+        let ended = read_while(&mut reader, &clock, || false).await.expect("given up");
+        let error = ended.expect_err("it never answered");
+        assert_eq!(error.message(), "s3:ListBucket of 'memory://in/': connection refused");
+        assert!(seconds.contains(&(clock.now() / 1_000)), "{} ms", clock.now());
+    }
+    let (store, source) = faulty(&[]);
+    put(&store.inner, "in/1", "{\"n\":1}\n").await;
+    put(&store.inner, "in/2", "{\"n\":2}\n").await;
+    let clock = ManualClock::starting_at(0);
+    let mut reader = source.open("0/1", None, &SourceContext::new(clock.clone(), FormatSpec::Json)).await.expect("open");
+    assert_eq!(text(Some(reader.next().await)), "{\"n\":1}\n");
+    store.set_down(true);
+    assert!(read_while(&mut reader, &clock, || false).await.expect("given up").is_err());
+    assert!((180..=200).contains(&(clock.now() / 1_000)), "{} ms", clock.now());
+}
+
+#[tokio::test]
+async fn an_object_whose_answer_breaks_off_is_read_on_from_there() {
+    let (store, source) = faulty(&[("max_record_bytes", "64")]);
+    let (documents, lines) = (numbered(0..10, ""), numbered(0..30_000, "\n"));
+    put(&store.inner, "in/a", documents.clone()).await;
+    put(&store.inner, "in/b", lines.clone()).await;
+    let clock = ManualClock::starting_at(0);
+    let mut reader = source.open("0/1", None, &SourceContext::new(clock.clone(), FormatSpec::Json)).await.expect("open");
+    let mut read = String::new();
+    store.break_bodies(3);
+    while read.len() < documents.len() {
+        read.push_str(&text(read_while(&mut reader, &clock, || false).await));
+    }
+    store.break_bodies(10);
+    loop {
+        match read_while(&mut reader, &clock, || false).await {
+            Some(Ok(Read::End { .. })) => break,
+            piece => read.push_str(&text(piece)),
+        }
+    }
+    assert!(read == documents + &lines, "{} bytes", read.len());
+    assert_eq!(store.refused(), 13);
+    // At one place it gives up in the end.
+    store.break_bodies(usize::MAX);
+    let mut reader = source.open("0/1", None, &SourceContext::new(clock.clone(), FormatSpec::Json)).await.expect("open");
+    let since = clock.now();
+    let error = loop {
+        match read_while(&mut reader, &clock, || false).await.expect("ready") {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!((180_000..240_000).contains(&(clock.now() - since)), "{error}");
 }
