@@ -25,6 +25,7 @@ type Row = (&'static str, &'static str, [&'static [&'static str]; 6]);
 
 const SINK_CONFORMS: &str = "src/storage/sink/tests.rs::objects_of_every_checkpoint_conform";
 const S3_SINK_CONFORMS: &str = "tests/aws/s3.rs::the_sink_conforms";
+const S3_SINK_FAULTS: &str = "tests/aws/s3.rs::failures_cost_the_sink_time_only";
 const S3_SINK_DOWN: &str = "tests/aws/conformance/sinks.rs::the_s3_sink_waits_for_a_store_that_goes_down_and_comes_back";
 const SAME_CODE: &[&str] = &["the code is that of `s3`"];
 
@@ -179,9 +180,9 @@ const MATRIX: &[Row] = &[
         "s3",
         [
             &[S3_SINK_CONFORMS, SINK_CONFORMS],
-            &[S3_SINK_DOWN],
-            &["src/storage/sink/tests.rs::rows_without_a_key_go_to_the_error_prefix_or_to_the_error_stream"],
-            &[S3_SINK_DOWN],
+            &[S3_SINK_FAULTS, S3_SINK_DOWN],
+            &[S3_SINK_FAULTS, "src/storage/sink/tests.rs::rows_without_a_key_go_to_the_error_prefix_or_to_the_error_stream"],
+            &[S3_SINK_FAULTS, S3_SINK_DOWN],
             &["src/storage/sink/tests.rs::what_a_stopped_job_still_had_is_written_once"],
             &[S3_SINK_CONFORMS, "src/storage/sink/tests.rs::objects_of_many_checkpoints_conform"],
         ],

@@ -137,3 +137,117 @@ async fn a_row_that_is_too_large_becomes_a_row_of_error_stream() {
         "\"ERROR_NAME\":\"RECORD_TOO_LARGE\",\"MESSAGE\":\"the record has 40 bytes with its key; the destination takes 39\"";
     assert!(errors.lines().all(|line| line.contains(expected)), "{errors:.400}");
 }
+
+/// The largest records that the service takes; one byte more is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_of_10_mib_are_written() {
+    let Some(server) = servers::kinesis() else { return };
+    let client = Client::new(&config(&server.endpoint));
+    stream(&client, "sink-10-mib", 1).await;
+    allow_10_mib(&client, "sink-10-mib").await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    // The partition key counts.
+    let lengths = [3, (10 << 20) - 1, 10 << 20, 5];
+    let lines: String = lengths.iter().map(|length| "x".repeat(*length) + "\n").collect();
+    std::fs::write(path("in.txt"), lines).expect("written");
+    let kinesis =
+        format!("connector = 'kinesis', stream = 'sink-10-mib', region = 'us-east-1', endpoint = '{}'", server.endpoint);
+    // To sign so much takes its time in a build without optimisation.
+    let sink = "format = 'raw', partition_key.fixed = 'k', max_record_bytes = '10mb', request_timeout = '10min'";
+    let sql = format!(
+        "CREATE SOURCE \"IN\" (\"R\" VARBINARY) WITH (connector = 'file', path = '{}', format = 'raw', max_record_bytes = '11mb');
+         CREATE SINK \"S\" FROM \"IN\" WITH ({kinesis}, {sink});
+         CREATE SINK \"E\" FROM error_stream WITH (connector = 'file', path = '{}');",
+        path("in.txt"),
+        path("errors.jsonl")
+    );
+    run(&sql).await.expect("the job ends");
+    let errors = std::fs::read_to_string(path("errors.jsonl")).expect("written");
+    assert_eq!(errors.lines().count(), 1);
+    let expected = "the record has 10485761 bytes with its key; the destination takes 10485760";
+    assert!(errors.contains("RECORD_TOO_LARGE") && errors.contains(expected), "{errors:.400}");
+}
+
+/// kinesis-local answers with 500 when a record is larger than 7.5 MiB.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_of_7_mib_are_read() {
+    let Some(server) = servers::kinesis() else { return };
+    let client = Client::new(&config(&server.endpoint));
+    stream(&client, "source-7-mib", 1).await;
+    allow_10_mib(&client, "source-7-mib").await;
+    for length in [3, 7 << 20, 5] {
+        let put = client.put_record().stream_name("source-7-mib").partition_key("k");
+        put.data(aws_smithy_types::Blob::new("x".repeat(length))).send().await.expect("put");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("out.txt");
+    let sql = format!(
+        "CREATE SOURCE \"IN\" (\"R\" VARBINARY) WITH (connector = 'kinesis', stream = 'source-7-mib', region = 'us-east-1',
+             endpoint = '{}', format = 'raw', scan.start = 'trim_horizon');
+         CREATE SINK \"S\" FROM \"IN\" WITH (connector = 'file', path = '{}', format = 'raw');",
+        server.endpoint,
+        out.display()
+    );
+    let job = super::job::start(&sql).await.expect("started");
+    while job.metrics().sources[0].rows.get() < 3 {
+        job.sync().await.expect("running");
+        tokio::task::yield_now().await;
+    }
+    job.stop();
+    job.wait().await.expect("stopped");
+    let out = std::fs::read(&out).expect("written");
+    let lengths: Vec<_> = out.split(|byte| *byte == b'\n').map(<[u8]>::len).filter(|length| *length > 0).collect();
+    assert_eq!(lengths, [3, 7 << 20, 5]);
+}
+
+async fn allow_10_mib(client: &Client, name: &str) {
+    let summary = client.describe_stream_summary().stream_name(name).send().await.expect("described");
+    let arn = summary.stream_description_summary().expect("there").stream_arn();
+    let larger = client.update_max_record_size().stream_arn(arn).max_record_size_in_kib(10 << 10);
+    larger.send().await.expect("the stream takes them");
+}
+
+/// What the stream takes is not what the options say: the record is given up, not sent for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_only_the_service_finds_too_large_costs_no_other() {
+    let Some(server) = servers::kinesis() else { return };
+    let client = Client::new(&config(&server.endpoint));
+    stream(&client, "sink-refused", 1).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let lines: String = [3, (1 << 20) + 1, 5].iter().map(|length| "x".repeat(*length) + "\n").collect();
+    std::fs::write(path("in.txt"), lines).expect("written");
+    let sql = format!(
+        "CREATE SOURCE \"IN\" (\"R\" VARBINARY) WITH (connector = 'file', path = '{}', format = 'raw', max_record_bytes = '2mb');
+         CREATE SINK \"S\" FROM \"IN\" WITH (connector = 'kinesis', stream = 'sink-refused', region = 'us-east-1',
+             endpoint = '{}', format = 'raw', partition_key.fixed = 'k', max_record_bytes = '10mb', request_timeout = '10min');
+         CREATE SINK \"E\" FROM error_stream WITH (connector = 'file', path = '{}');",
+        path("in.txt"),
+        server.endpoint,
+        path("errors.jsonl")
+    );
+    run(&sql).await.expect("the job ends");
+    let records: Vec<_> = read(&client, "sink-refused").await.into_values().flatten().collect();
+    let mut lengths: Vec<_> = records.iter().map(|record| record.data().as_ref().len()).collect();
+    lengths.sort_unstable();
+    assert_eq!(lengths, [3, 5]);
+    let errors = std::fs::read_to_string(path("errors.jsonl")).expect("written");
+    assert_eq!(errors.lines().count(), 1);
+    let expected = "kinesis:PutRecords of stream \\\"sink-refused\\\": InvalidArgumentException: ";
+    assert!(errors.contains("\"RECORD_REFUSED\"") && errors.contains(expected), "{errors:.400}");
+}
+
+/// A stream is looked for in the region of the options only.
+#[tokio::test]
+async fn a_stream_of_another_region_is_not_there() {
+    let Some(server) = servers::kinesis() else { return };
+    stream(&Client::new(&config(&server.endpoint)), "sink-elsewhere", 1).await;
+    let file = rows(1, 1);
+    let sink =
+        format!("connector = 'kinesis', stream = 'sink-elsewhere', region = 'eu-west-1', endpoint = '{}'", server.endpoint);
+    let error = run(&script(&file, &sink)).await.expect_err("elsewhere");
+    let expected = "kinesis:DescribeStreamSummary of stream \"sink-elsewhere\": ResourceNotFoundException";
+    assert!(error.message().starts_with(expected) && !error.message().contains('\n'), "{error}");
+    assert_eq!(error.hint(), Some("Check its name and the region: it does not exist there."));
+}

@@ -1,9 +1,10 @@
 //! `s3` against moto (strict) and ministack.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use arrow::array::{ArrayRef, AsArray, Int32Array, Int64Array};
-use arrow::datatypes::{Int32Type, Schema};
+use arrow::array::{ArrayRef, AsArray, Int32Array, Int64Array, StringArray};
+use arrow::datatypes::{Int32Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use futures::TryStreamExt as _;
 use kinesql_engine::connector::memory::MemoryConnector;
@@ -19,6 +20,7 @@ use object_store::{ObjectStore as _, ObjectStoreExt as _};
 use parquet::arrow::ArrowWriter;
 
 use super::servers::{self, Server};
+use super::switch::Switch;
 
 /// A bucket of a test's own.
 pub struct Bucket {
@@ -247,38 +249,44 @@ struct Folder<'a> {
 
 impl kinesql_connectors::conformance::SinkHarness for Folder<'_> {
     fn sink(&self) -> Arc<dyn kinesql_engine::connector::Sink> {
-        use kinesql_engine::connector::{OptionEntry, Options, SinkDefinition, SinkFactory as _};
-        let factory = kinesql_connectors::storage::StorageSinkFactory(kinesql_connectors::storage::Service::S3);
         let path = format!("s3://{}/{}", self.bucket.name, self.prefix);
-        let mut entries = vec![OptionEntry::new("path", path), OptionEntry::new("endpoint", &self.bucket.endpoint)];
-        entries.push(OptionEntry::new("region", "us-east-1"));
-        entries.extend(self.options.iter().map(|(key, value)| OptionEntry::new(*key, *value)));
-        let options = Options::check("s3", &factory.options().iter().collect::<Vec<_>>(), &entries, None).expect("valid");
-        let schema = numbers(0..0).schema();
-        let definition = SinkDefinition { name: "out".to_owned(), stream: "S".to_owned(), schema, format: None };
-        factory.create(&definition, &options).expect("a sink")
+        let place = [("path", path.as_str()), ("endpoint", &self.bucket.endpoint), ("region", "us-east-1")];
+        s3_sink(&[&place, self.options].concat(), numbers(0..0).schema())
     }
 
     fn output(&self) -> std::collections::BTreeMap<String, Vec<u8>> {
-        let objects = tokio::task::block_in_place(|| {
-            tokio::runtime::Handle::current().block_on(async {
-                let listed: Vec<_> =
-                    self.bucket.store.list(Some(&Path::from(self.prefix.as_str()))).try_collect().await.expect("listed");
-                let mut objects = Vec::new();
-                for meta in listed.into_iter().filter(|meta| !meta.location.as_ref().contains("_kinesql")) {
-                    let bytes = self.bucket.store.get(&meta.location).await.expect("there").bytes().await.expect("read");
-                    objects.push((meta.location.to_string(), bytes.to_vec()));
-                }
-                objects
-            })
-        });
-        let named = objects.into_iter().map(|(key, bytes)| {
-            let key = &key[self.prefix.len()..];
-            let (folder, name) = key.rsplit_once("out-").expect("a name of the sink");
-            (format!("{folder}{}", name.split_once('-').expect("a run").1), bytes)
-        });
-        named.collect()
+        output(self.bucket, &self.prefix)
     }
+}
+
+/// The objects of a sink `out`; their names without the run.
+fn output(bucket: &Bucket, prefix: &str) -> std::collections::BTreeMap<String, Vec<u8>> {
+    let objects = tokio::task::block_in_place(|| {
+        tokio::runtime::Handle::current().block_on(async {
+            let listed: Vec<_> = bucket.store.list(Some(&Path::from(prefix))).try_collect().await.expect("listed");
+            let mut objects = Vec::new();
+            for meta in listed.into_iter().filter(|meta| !meta.location.as_ref().contains("_kinesql")) {
+                let bytes = bucket.store.get(&meta.location).await.expect("there").bytes().await.expect("read");
+                objects.push((meta.location.to_string(), bytes.to_vec()));
+            }
+            objects
+        })
+    });
+    let named = objects.into_iter().map(|(key, bytes)| {
+        let key = &key[prefix.len()..];
+        let (folder, name) = key.rsplit_once("out-").expect("a name of the sink");
+        (format!("{folder}{}", name.split_once('-').expect("a run").1), bytes)
+    });
+    named.collect()
+}
+
+fn s3_sink(options: &[(&str, &str)], schema: SchemaRef) -> Arc<dyn kinesql_engine::connector::Sink> {
+    use kinesql_engine::connector::{OptionEntry, Options, SinkDefinition, SinkFactory as _};
+    let factory = kinesql_connectors::storage::StorageSinkFactory(kinesql_connectors::storage::Service::S3);
+    let entries: Vec<_> = options.iter().map(|(key, value)| OptionEntry::new(*key, *value)).collect();
+    let options = Options::check("s3", &factory.options().iter().collect::<Vec<_>>(), &entries, None).expect("valid");
+    let definition = SinkDefinition { name: "out".to_owned(), stream: "S".to_owned(), schema, format: None };
+    factory.create(&definition, &options).expect("a sink")
 }
 
 fn numbers(range: std::ops::Range<i64>) -> RecordBatch {
@@ -306,6 +314,212 @@ async fn the_sink_conforms() {
             kinesql_connectors::conformance::check_sink(make, &epochs).await;
         }
         println!("{name} conforms");
+    }
+}
+
+/// Rows of a number and a text, the key of the partition.
+fn keyed(range: std::ops::Range<i64>, key: &str) -> RecordBatch {
+    let fields = vec![SqlType::BigInt.field("n", true), SqlType::Varchar(4_000).field("key", true)];
+    let keys: ArrayRef = Arc::new(StringArray::from_iter_values(range.clone().map(|_| key)));
+    let columns = vec![Arc::new(Int64Array::from_iter_values(range)) as ArrayRef, keys];
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("a batch")
+}
+
+/// A place below a prefix of its own, behind a relay that can be cut.
+struct Cut<'a> {
+    bucket: &'a Bucket,
+    switch: &'a Switch,
+    prefix: String,
+}
+
+impl kinesql_connectors::conformance::SinkHarness for Cut<'_> {
+    fn sink(&self) -> Arc<dyn kinesql_engine::connector::Sink> {
+        let path = format!("s3://{}/{}", self.bucket.name, self.prefix);
+        let place = [("path", path.as_str()), ("endpoint", &self.switch.endpoint), ("region", "us-east-1")];
+        let options = [("prefix", "!{partitionKey:key}/"), ("buffer_interval", "0s"), ("buffer_size", "1mb")];
+        s3_sink(&[place, options].concat(), keyed(0..0, "").schema())
+    }
+
+    fn output(&self) -> std::collections::BTreeMap<String, Vec<u8>> {
+        output(self.bucket, &self.prefix)
+    }
+}
+
+impl kinesql_connectors::conformance::FaultHarness for Cut<'_> {
+    fn set_down(&self, down: bool) {
+        self.switch.set_down(down);
+    }
+
+    fn refused(&self) -> usize {
+        self.switch.refused()
+    }
+}
+
+/// The store goes away in the middle of every call of a checkpoint, takes nothing while rows come, and gets a row without a place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failures_cost_the_sink_time_only() {
+    for (name, server) in all() {
+        let bucket = Bucket::new(server, "faults").await;
+        let switch = Switch::before(&server.endpoint).await;
+        let count = std::cell::Cell::new(0);
+        let make = || {
+            count.set(count.get() + 1);
+            Cut { bucket: &bucket, switch: &switch, prefix: format!("{}/", count.get()) }
+        };
+        let epochs = [keyed(0..4, "a"), keyed(4..5, "b"), keyed(5..9, "a")];
+        // A row is 30 bytes or so: two and a half of them fill a buffer.
+        let bulk = (&keyed(0..16_000, "bulk"), 3);
+        kinesql_connectors::conformance::check_sink_faults(make, &epochs, &keyed(7..8, &"x".repeat(1_000)), bulk).await;
+        println!("{name} conforms");
+    }
+}
+
+/// What the bucket has begun and not completed, by key.
+async fn open_uploads(bucket: &Bucket) -> Vec<String> {
+    let url = format!("{}/{}?uploads=", bucket.endpoint, bucket.name);
+    let answer = reqwest::get(&url).await.expect("the server answers").text().await.expect("text");
+    answer.split("<Key>").skip(1).map(|rest| rest.split("</Key>").next().expect("closed").to_owned()).collect()
+}
+
+/// A job that died between the beginning of an upload and its note, and one that died behind the note.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_leaves_no_upload_open() {
+    use object_store::multipart::MultipartStore as _;
+    for (name, server) in all() {
+        let bucket = Bucket::new(server, "left").await;
+        let folder = tempfile::tempdir().expect("a folder");
+        let sql = format!(
+            "CREATE SOURCE T WITH (connector = 'generator', kind = 'ticks', rate = 0, rows = 200000);
+            CREATE SINK O FROM T WITH ({}, partition_by = 'SECTOR', buffer_size = '1mb');",
+            bucket.options("out/")
+        );
+        let start = async || {
+            let checkpoints = kinesql_engine::CheckpointOptions {
+                // When the test says so.
+                interval: std::time::Duration::from_secs(3_600),
+                ..kinesql_engine::CheckpointOptions::new(folder.path())
+            };
+            let builder = Engine::builder().checkpoints(checkpoints).connectors(kinesql_connectors::register_all);
+            super::job::use_test_credentials();
+            builder.build().expect("an engine").run_script(&sql).await.expect("started")
+        };
+        let job = start().await;
+        job.checkpoint().await.expect("taken");
+        while open_uploads(&bucket).await.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        job.abort();
+        let _ = job.wait().await;
+        drop(job);
+        let unknown = ["out/SECTOR=ENERGY/O-0001-0000000002-0099.jsonl", "out/O-0001-0002-0000000002-0099.jsonl", "other/x"];
+        for key in unknown {
+            bucket.store.create_multipart(&Path::from(key)).await.expect("begun");
+        }
+        start().await.wait().await.expect("complete");
+        let mut left = open_uploads(&bucket).await;
+        left.sort();
+        assert_eq!(left, ["other/x", "out/O-0001-0002-0000000002-0099.jsonl"], "{name}: those of others stay");
+    }
+}
+
+/// Passes requests on, or says that the credentials have expired.
+async fn expiring(endpoint: &str) -> (String, Arc<AtomicBool>, Arc<AtomicUsize>) {
+    use axum::extract::Request;
+    use axum::response::{IntoResponse as _, Response};
+    let (expired, refused) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (server, flag, counter) = (endpoint.to_owned(), Arc::clone(&expired), Arc::clone(&refused));
+    let client = reqwest::Client::new();
+    let pass = move |request: Request| {
+        let (server, client, flag, counter) = (server.clone(), client.clone(), Arc::clone(&flag), Arc::clone(&counter));
+        async move {
+            if flag.load(Ordering::SeqCst) {
+                counter.fetch_add(1, Ordering::SeqCst);
+                let body = "<?xml version=\"1.0\"?>\n<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>";
+                return (axum::http::StatusCode::BAD_REQUEST, body).into_response();
+            }
+            let (parts, body) = request.into_parts();
+            let body = axum::body::to_bytes(body, usize::MAX).await.expect("a body");
+            let url = format!("{server}{}", parts.uri);
+            let mut passed = client.request(parts.method, url).body(body);
+            for (header, value) in
+                parts.headers.iter().filter(|(header, _)| !["host", "content-length"].contains(&header.as_str()))
+            {
+                passed = passed.header(header, value);
+            }
+            let answer = passed.send().await.expect("the server answers");
+            let (status, headers) = (answer.status(), answer.headers().clone());
+            let mut response = Response::new(axum::body::Body::from(answer.bytes().await.expect("a body")));
+            *response.status_mut() = status;
+            let kept = headers.iter().filter(|(header, _)| !["transfer-encoding", "connection"].contains(&header.as_str()));
+            response.headers_mut().extend(kept.map(|(header, value)| (header.clone(), value.clone())));
+            response
+        }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let relay = format!("http://{}", listener.local_addr().expect("an address"));
+    let app = axum::Router::new().fallback(pass);
+    tokio::spawn(async move { axum::serve(listener, app).await.expect("served") });
+    (relay, expired, refused)
+}
+
+/// Credentials that expire while a job runs are waited for: they may be renewed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn expired_credentials_of_the_sink_are_waited_for() {
+    let Some(server) = servers::moto() else { return };
+    let bucket = Bucket::new(server, "expired").await;
+    let (relay, expired, refused) = expiring(&server.endpoint).await;
+    let memory = MemoryConnector::default();
+    let engine = Engine::builder().connectors(|registry| {
+        kinesql_connectors::register_all(registry);
+        memory.register(registry);
+    });
+    let engine = engine.build().expect("an engine");
+    let sql = format!(
+        "CREATE SOURCE N (ID INTEGER) WITH (connector = 'memory');
+        CREATE SINK O FROM N WITH ({}, prefix = '', buffer_interval = '0s');",
+        bucket.options("out/").replace(&bucket.endpoint, &relay)
+    );
+    execute(&engine, sql).await.expect("valid");
+    let job = engine.start().await.expect("started");
+    expired.store(true, Ordering::SeqCst);
+    let ids: ArrayRef = Arc::new(Int32Array::from(vec![1, 2]));
+    let schema = Arc::new(Schema::new(vec![SqlType::Integer.field("ID", true)]));
+    memory.source("N").expect("bound").push(RecordBatch::try_new(schema, vec![ids]).expect("a batch"));
+    while refused.load(Ordering::SeqCst) < 3 {
+        tokio::task::yield_now().await;
+    }
+    let trouble = job.metrics().sinks[0].trouble().expect("it is said");
+    assert!(trouble.reason.ends_with("': ExpiredToken: The provided token has expired."), "{trouble:?}");
+    expired.store(false, Ordering::SeqCst);
+    job.stop();
+    job.wait().await.expect("complete");
+    let rows: Vec<_> = bucket.objects().await.into_iter().filter(|(key, _)| key.starts_with("out/O-")).collect();
+    assert_eq!(rows.iter().map(|(_, bytes)| String::from_utf8_lossy(bytes)).collect::<String>(), "{\"ID\":1}\n{\"ID\":2}\n");
+}
+
+/// The store says no such thing as S3 does with buckets of other regions.
+#[tokio::test]
+async fn a_bucket_in_another_region_is_named_with_its_region() {
+    let body = "<?xml version=\"1.0\"?>\n<Error><Code>AuthorizationHeaderMalformed</Code><Message>The authorization header is malformed; \
+                the region 'us-east-1' is wrong; expecting 'eu-west-1'</Message><Region>eu-west-1</Region></Error>";
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+    let app = axum::Router::new().fallback(move || async move { (axum::http::StatusCode::BAD_REQUEST, body) });
+    tokio::spawn(async move { axum::serve(listener, app).await.expect("served") });
+    super::job::use_test_credentials();
+    for kind in ["CREATE TABLE T (N INTEGER)", "CREATE SOURCE T (N INTEGER)"] {
+        let engine = engine(&MemoryConnector::default());
+        let options = format!("connector = 's3', path = 's3://b/x/', region = 'us-east-1', endpoint = '{endpoint}'");
+        let sql = format!("{kind} WITH ({options}); CREATE SINK O FROM T WITH (connector = 'memory');");
+        let said = match execute(&engine, sql).await {
+            Err(said) => said,
+            Ok(()) => match engine.start().await {
+                Ok(job) => job.wait().await.expect_err("elsewhere").to_string(),
+                Err(error) => error.to_string(),
+            },
+        };
+        assert!(said.contains("s3:ListBucket of 's3://b/x/': the bucket is in another region\n"), "{said}");
+        assert!(said.contains("\nhint: Add region = 'eu-west-1' to the options."), "{said}");
     }
 }
 

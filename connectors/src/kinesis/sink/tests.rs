@@ -160,6 +160,43 @@ async fn throttled_and_partly_failing_puts_lose_nothing_and_keep_the_order_of_a_
 }
 
 #[tokio::test]
+async fn expired_credentials_are_waited_for() {
+    let kinesis = Kinesis::start(1, StoreOptions::default(), &[]).await;
+    let sink = kinesis.make_sink(&[]).expect("valid options");
+    let mut writer = sink.open(None, &sink_context(true)).await.expect("open");
+    kinesis.server.fail_with(400, "ExpiredTokenException", "The security token included in the request is expired");
+    writer.write(&delivery_rows(0..3, 10)).await.expect("written");
+    let mut prepare = Box::pin(writer.prepare(1));
+    while kinesis.server.refused() < 5 {
+        assert!(futures::poll!(prepare.as_mut()).is_pending(), "they may be renewed");
+        tokio::task::yield_now().await;
+    }
+    let trouble = sink.trouble().expect("it is said");
+    let expected =
+        "kinesis:PutRecords of stream \"OUT\": ExpiredTokenException: The security token included in the request is expired";
+    assert_eq!(trouble.reason, expected);
+    kinesis.set_down(false);
+    prepare.await.expect("renewed");
+    assert_eq!(kinesis.texts().await.len(), 3);
+}
+
+#[tokio::test]
+async fn an_error_of_the_service_under_a_new_name_is_waited_for() {
+    let kinesis = Kinesis::start(1, StoreOptions::default(), &[]).await;
+    let mut writer = kinesis.writer(&[]).await.expect("open");
+    kinesis.server.fail_with(500, "KMSInternalException", "something of the service's own");
+    writer.write(&delivery_rows(0..3, 10)).await.expect("written");
+    let mut prepare = Box::pin(writer.prepare(1));
+    while kinesis.server.refused() < 5 {
+        assert!(futures::poll!(prepare.as_mut()).is_pending());
+        tokio::task::yield_now().await;
+    }
+    kinesis.set_down(false);
+    prepare.await.expect("it passed");
+    assert_eq!(kinesis.texts().await.len(), 3);
+}
+
+#[tokio::test]
 async fn rows_have_the_keys_that_the_options_say() {
     let kinesis = Kinesis::start(4, StoreOptions::default(), &[]).await;
     let all_keys = async |kinesis: &Kinesis| {
