@@ -126,7 +126,7 @@ impl Binder<'_> {
             None => None,
         };
         let schema = match &plan {
-            Some(plan) if statement.columns.is_empty() => stream_schema_of(plan),
+            Some(plan) if statement.columns.is_empty() => stream_schema_of(plan)?,
             _ => {
                 let columns = statement
                     .columns
@@ -141,6 +141,7 @@ impl Binder<'_> {
         }
         self.catalog.streams.insert(name.value.clone(), StreamEntry { schema: schema.clone(), source: None });
         if let Some(plan) = plan {
+            let plan = if statement.columns.is_empty() { plan.of_own_stream() } else { plan };
             let (plan, warnings) = plan.insert_into(name, &schema, None)?;
             self.warnings.extend(warnings);
             let (pump, target) = (name.value.clone(), name.value.clone());

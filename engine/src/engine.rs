@@ -28,8 +28,8 @@ use crate::diagnostic::{Diagnostic, Script, Span};
 use crate::error::{Error, Result};
 use crate::plan::explain::explain;
 use crate::plan::explain_error::explain_error;
-use crate::plan::function::place_at_call;
 use crate::plan::names::check_tables;
+use crate::plan::places::explain_in;
 use crate::plan::row_clock::current_row_timestamp;
 use crate::plan::rules::kda_rules;
 use crate::plan::session::session_context;
@@ -624,7 +624,7 @@ async fn plan_table_query(query: &Query, functions: &Functions, state: &SessionS
     let statement = DataFusionStatement::Statement(Box::new(sqlparser::ast::Statement::Query(ast.clone())));
     let plan = state.statement_to_plan(statement).await.and_then(|plan| kda_rules(plan, &Settings::of(state)));
     plan.map_err(|error| {
-        let problem = place_at_call(explain_error(&error, &StreamSchemas::default()), &ast);
+        let problem = explain_in(&error, &StreamSchemas::default(), &ast);
         vec![if problem.span.is_none() { problem.at(query.span) } else { problem }]
     })
 }

@@ -2,7 +2,7 @@
 //! (kda-sql-reference.md §1.5–1.7, §8.2).
 //!
 //! - Both sides of a comparison are of one kind: numbers, text, bytes, truth values, DATE, TIME, TIMESTAMP or intervals. A
-//!   character literal beside a DATE, TIME or TIMESTAMP is read as one.
+//!   character literal beside a DATE, TIME or TIMESTAMP is read as one, and a DECIMAL beside an approximate number is one.
 //! - Times take intervals only, and a difference of two times needs a qualifier.
 //! - `interval * n` and `interval / n` take any number.
 //! - `(a - b) SECOND`, which is a number by itself, is an interval beside an interval or a time.
@@ -16,6 +16,7 @@ use datafusion::common::{DFSchema, DataFusionError, Diagnostic, Result, ScalarVa
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, cast};
 use kinesql_udfs::scalar::{interval_scale, kda_cast, nonzero, trim};
+use kinesql_udfs::sql_type::approximate_of;
 use sqlparser::ast::BinaryOperator;
 
 use crate::types::{SqlType, sql_type_name};
@@ -120,7 +121,16 @@ fn kind(expr: &Expr, schema: &DFSchema) -> Option<Kind> {
 pub(super) fn comparable(left: Expr, right: Expr, schema: &DFSchema) -> Result<(Expr, Expr)> {
     let (Some(one), Some(other)) = (kind(&left, schema), kind(&right, schema)) else { return Ok((left, right)) };
     if one == other {
-        return if one == Kind::Text { padded(left, right, schema) } else { Ok((left, right)) };
+        return match one {
+            Kind::Text => padded(left, right, schema),
+            Kind::Number => {
+                let mut sides = [left, right];
+                approximated(sides.iter_mut(), schema)?;
+                let [left, right] = sides;
+                Ok((left, right))
+            }
+            _ => Ok((left, right)),
+        };
     }
     match (one, other) {
         (time, Kind::Text) if let (true, Some(read)) = (time.is_time(), as_time(&right, time)?) => return Ok((left, read)),
@@ -131,6 +141,17 @@ pub(super) fn comparable(left: Expr, right: Expr, schema: &DFSchema) -> Result<(
     }
     let [one, other] = [field_name(&left, schema)?, field_name(&right, schema)?];
     Err(error_at(format!("cannot compare {one} with {other}"), "Convert one of them: CAST(… AS …).", &[&left, &right]))
+}
+
+/// Makes the DECIMALs among numbers approximate if one of the others is (§1.7).
+pub(super) fn approximated<'a>(numbers: impl Iterator<Item = &'a mut Expr>, schema: &DFSchema) -> Result<()> {
+    let numbers = numbers.map(|number| Ok((number.get_type(schema)?, number))).collect::<Result<Vec<_>>>()?;
+    if let Some(approximate) = approximate_of(numbers.iter().map(|(data_type, _)| data_type)) {
+        for (_, number) in numbers.into_iter().filter(|(data_type, _)| data_type.is_decimal()) {
+            *number = cast(std::mem::take(number), approximate.clone());
+        }
+    }
+    Ok(())
 }
 
 /// CHAR is compared as if both sides were padded to one length: blanks at the end do not count (§1.9).

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use datafusion::catalog::{
     CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider, SchemaProvider, TableProvider,
 };
@@ -19,15 +19,19 @@ use datafusion::sql::parser::Statement as DataFusionStatement;
 use futures::FutureExt;
 use sqlparser::ast::{self, GroupByExpr, OrderByKind, SelectItem, SetExpr, Spanned, Visit, Visitor};
 
+use super::alias_list;
 use super::explain_error::explain_error;
-use super::function::{Functions, place_at_call};
+use super::function::Functions;
 use super::item_names::name_by_text;
 use super::join::{JoinPlanner, StreamJoins, check_joins, find_keys, prepare_joins, read_tables};
 use super::locate::locate;
 use super::metadata::resolve_metadata;
+use super::monotonic_key::group_by_column;
 use super::names::check_names;
 use super::over::resolve_windows;
+use super::override_order::split_overrides;
 use super::physical::{NO_ROWTIME, OperatorSpec, PlanNode, plan_operators};
+use super::places::{explain_in, narrow};
 use super::rowtime::{Carrier, make_explicit};
 use super::rules::{kda_rules, literals, subqueries};
 use super::table_function::{TableFunctionPlanner, TableFunctions, prepare_table_functions};
@@ -49,6 +53,8 @@ pub type ReferenceTables = BTreeMap<String, Arc<dyn TableProvider>>;
 pub struct QueryPlan {
     /// The operators.
     pub node: PlanNode,
+    /// The columns of the output as the query declares them: the lengths of texts, which the operators do not ask for.
+    pub(super) fields: Vec<FieldRef>,
     /// Places of the select list in the output, in order.
     pub columns: Vec<usize>,
     /// Place of ROWTIME in the output.
@@ -75,7 +81,7 @@ pub async fn plan_stream_query(
     let fail = |diagnostic: Diagnostic| vec![if diagnostic.span.is_none() { diagnostic.at(query.span) } else { diagnostic }];
     let mut written = query.ast.clone();
     functions.rename_calls(&mut written);
-    let explain = |error: DataFusionError| fail(place_at_call(explain_error(&error, streams), &written));
+    let explain = |error: DataFusionError| fail(explain_in(&error, streams, &written));
     let settings = Settings::of(state);
     let tables = reference_tables(state).await.map_err(explain)?;
     let mut problems = check_names(&written, state, streams, &tables);
@@ -88,29 +94,33 @@ pub async fn plan_stream_query(
     let item_spans = item_spans(&written.body);
     let mut explicit = written.clone();
     let streams = &resolve_metadata(&mut explicit, streams, &tables);
-    let explain = |error: DataFusionError| fail(place_at_call(explain_error(&error, streams), &written));
+    let explain = |error: DataFusionError| fail(explain_in(&error, streams, &written));
     name_by_text(&mut explicit, &query.item_texts);
     let windows = prepare_windows(&mut explicit)?;
     let (functions, mut warnings) = prepare_table_functions(&mut explicit)?;
     let joins = prepare_joins(&mut explicit, streams, &settings)?;
     warnings.extend(query.warnings.iter().cloned());
     warnings.extend(resolve_windows(&mut explicit, &settings)?);
+    group_by_column(&mut explicit);
+    split_overrides(&mut explicit);
     let carrier = make_explicit(&mut explicit, streams);
     let session = state_with(state, streams, tables, joins, functions, windows);
     let plan = |query: Box<ast::Query>| logical_plan(query, &session, streams, &settings, now);
     let logical = match plan(explicit.clone()).await {
         Ok(logical) => logical,
         Err(error) => {
-            let problem = place_at_call(explain_error(&error, streams), &written);
+            let problem = explain_in(&error, streams, &written);
             // Everything that is named is at hand: planning a part of the query again does not wait.
-            let mut problem_of = |part| {
-                let planned = plan(Box::new(part)).now_or_never()?;
-                planned.err().map(|error| explain_error(&error, streams).message)
-            };
+            let planned = |part| plan(Box::new(part)).now_or_never();
+            if alias_list::is_about_list(&problem.message) {
+                let mut schema_of = |part| Some(planned(part)?.ok()?.schema().clone());
+                return Err(fail(alias_list::explain(&explicit, &mut schema_of).unwrap_or(problem)));
+            }
+            let mut problem_of = |part| planned(part)?.err().map(|error| explain_error(&error, streams).message);
             let known = problem.span.is_some();
             let place = if known { None } else { locate(&explicit, &problem.message, &mut problem_of) };
             return Err(fail(match place {
-                Some(place) => problem.at(place),
+                Some(place) => narrow(problem.at(place), &error, &written),
                 None => problem,
             }));
         }
@@ -128,13 +138,20 @@ pub async fn plan_stream_query(
     let schema = node.schema();
     let rowtime = schema.index_of(ROWTIME).map_err(|_| fail(Diagnostic::error("the query has no ROWTIME")))?;
     let columns = (0..schema.fields().len()).filter(|i| *i != rowtime || carrier != Carrier::Added).collect();
-    Ok(QueryPlan { node, columns, rowtime, carrier, item_spans, span: query.span, warnings })
+    let fields = declared_fields(&schema, logical.schema().as_arrow());
+    Ok(QueryPlan { node, fields, columns, rowtime, carrier, item_spans, span: query.span, warnings })
 }
 
 impl QueryPlan {
     /// What may not be meant, for a query that is shown; those of a pump come with its insert.
     pub fn warnings(&self) -> &[Diagnostic] {
         &self.warnings
+    }
+
+    /// The plan for a stream of its own: the item `ROWTIME` is no column of it, as it is one of every stream.
+    pub fn of_own_stream(mut self) -> Self {
+        self.columns.retain(|column| *column != self.rowtime);
+        self
     }
 
     /// The operators of a query whose rows are shown: the select list, nothing else.
@@ -144,6 +161,17 @@ impl QueryPlan {
         let operator = OperatorSpec::Select { indices: self.columns, schema: Arc::new(Schema::new(fields)) };
         PlanNode::Unary { input: Box::new(self.node), operator }
     }
+}
+
+/// The fields of `schema` with what `logical`, which has the same columns, says of them.
+fn declared_fields(schema: &Schema, logical: &Schema) -> Vec<FieldRef> {
+    let declared = |(place, field): (usize, &FieldRef)| match logical.fields().get(place) {
+        Some(known) if known.name() == field.name() && known.data_type() == field.data_type() => {
+            Arc::new(field.as_ref().clone().with_metadata(known.metadata().clone()))
+        }
+        _ => field.clone(),
+    };
+    schema.fields().iter().enumerate().map(declared).collect()
 }
 
 /// What DataFusion's planner and the rules make of a query.
@@ -296,9 +324,23 @@ fn item_spans(body: &SetExpr) -> Vec<Span> {
     }
 }
 
-/// Columns as a stream created by `CREATE STREAM s AS SELECT …` has them, ROWTIME last.
-pub fn stream_schema_of(plan: &QueryPlan) -> SchemaRef {
-    let output = plan.node.schema();
-    let columns = plan.columns.iter().filter(|column| **column != plan.rowtime).map(|column| output.fields()[*column].clone());
-    Arc::new(Schema::new(columns.chain([SqlType::Timestamp.field(ROWTIME, false)]).collect::<Vec<_>>()))
+/// Columns as a stream created by `CREATE STREAM s AS SELECT …` has them, ROWTIME last. An interval is no column (kda-sql-reference.md
+/// §1.5).
+pub fn stream_schema_of(plan: &QueryPlan) -> Result<SchemaRef, Vec<Diagnostic>> {
+    let (mut columns, mut problems) = (Vec::new(), Vec::new());
+    for (item, column) in plan.columns.iter().enumerate().filter(|(_, column)| **column != plan.rowtime) {
+        let field = &plan.fields[*column];
+        if matches!(field.data_type(), DataType::Interval(_) | DataType::Duration(_)) {
+            let place = plan.item_spans.get(item).filter(|_| plan.item_spans.len() == plan.columns.len());
+            let problem = Diagnostic::error(format!("column \"{}\" is an interval: streams have none", field.name()));
+            let hint = "Convert it: CAST(… AS VARCHAR(20)), or CAST(… AS BIGINT) if it has one field.";
+            problems.push(problem.at(place.copied().unwrap_or(plan.span)).hint(hint));
+        }
+        columns.push(match SqlType::of_field(field) {
+            Some(sql_type) => sql_type.field(field.name(), field.is_nullable()),
+            None => field.clone(),
+        });
+    }
+    columns.push(SqlType::Timestamp.field(ROWTIME, false));
+    if problems.is_empty() { Ok(Arc::new(Schema::new(columns))) } else { Err(problems) }
 }

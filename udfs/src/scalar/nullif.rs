@@ -21,7 +21,7 @@ use datafusion::logical_expr::{
 
 use super::type_family::strangers;
 use super::zip_columns;
-use crate::sql_type::sql_type_name;
+use crate::sql_type::{approximate_of, sql_type_name};
 
 /// The function `nullif`.
 pub fn udf() -> Arc<ScalarUDF> {
@@ -99,5 +99,7 @@ impl ScalarUDFImpl for Nullif {
 
 /// The type in which both are compared.
 fn common(a: &DataType, b: &DataType) -> Result<DataType> {
-    comparison_coercion(a, b).ok_or_else(|| plan_datafusion_err!("cannot compare {a} with {b} in NULLIF"))
+    approximate_of([a, b])
+        .or_else(|| comparison_coercion(a, b))
+        .ok_or_else(|| plan_datafusion_err!("cannot compare {a} with {b} in NULLIF"))
 }

@@ -29,7 +29,11 @@ pub fn udf() -> Arc<ScalarUDF> {
         parameters: &[
             ("s", Kind::Text, "A line."),
             ("regex", Kind::Text, "A Java regular expression with a group for each column; a constant."),
-            ("columns", Kind::Text, "`name TYPE type [NOT NULL]`, separated by commas; a constant. COLUMN1, … unless given."),
+            (
+                "columns",
+                Kind::Text,
+                "`name TYPE type [NOT NULL] [format]`, separated by commas; a constant. COLUMN1, … unless given.",
+            ),
         ],
         required: 2,
         section: DOC_SECTION_REGEX,
@@ -43,7 +47,7 @@ pub fn udf() -> Arc<ScalarUDF> {
             let columns = columns(&regex, description).map_err(row_error)?;
             let lines = args.texts(0)?;
             let mut groups = regex.capture_locations();
-            let mut records = RecordBuilder::new(&columns, args.rows, lines.byte_count());
+            let mut records = RecordBuilder::new(&columns, args, lines.byte_count());
             for row in 0..args.rows {
                 match lines.at(row).and_then(|line| regex.captures_read(&mut groups, line).map(|_| line)) {
                     Some(line) => {
@@ -58,7 +62,7 @@ pub fn udf() -> Arc<ScalarUDF> {
             records.finish()
         },
     }
-    .udf()
+    .knowing_query_time()
 }
 
 fn plan(args: &PlanArguments<'_>) -> Result<FieldRef> {
