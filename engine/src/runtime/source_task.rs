@@ -433,6 +433,7 @@ mod tests {
         let mut task = SourceTask {
             source: "s".to_owned(),
             split: "0".to_owned(),
+            told: None,
             offset: None,
             decoder: RowDecoder::Batches(vec![0], schema.clone()),
             metadata: RowMetadata::new(&Arc::new(Schema::empty()), false),

@@ -4,9 +4,10 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     self, Expr, GroupByExpr, LimitClause, ObjectName, ObjectNamePart, Select, SelectItem, SetExpr, Spanned, TableFactor,
-    VisitorMut,
+    UnaryOperator, VisitorMut,
 };
 
+use super::calls::take;
 use super::{AVAILABLE, calls, interval_casts, named_cast, periods, row_in_query};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::sql::ddl::ERROR_STREAM;
@@ -145,6 +146,7 @@ impl VisitorMut for Finish<'_> {
                     "Write one pump per grouping.",
                 );
             }
+            Expr::UnaryOp { op: UnaryOperator::Not, .. } => not_before_test(expr),
             _ => {}
         }
         calls::rewrite(expr);
@@ -191,8 +193,21 @@ fn count(columns: usize) -> String {
     if columns == 1 { "1 column".to_owned() } else { format!("{columns} columns") }
 }
 
-fn is_subquery(expr: &Expr) -> bool {
-    matches!(expr, Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. })
+/// NOT binds closer than IS TRUE, IS FALSE and IS UNKNOWN (kda-sql-reference.md §1.9): `NOT UNKNOWN IS TRUE` is FALSE. sqlparser
+/// reads it the other way round, as is right for IS NULL.
+fn not_before_test(not: &mut Expr) {
+    let Expr::UnaryOp { op: UnaryOperator::Not, expr: test } = not else { return };
+    let (Expr::IsTrue(tested)
+    | Expr::IsNotTrue(tested)
+    | Expr::IsFalse(tested)
+    | Expr::IsNotFalse(tested)
+    | Expr::IsUnknown(tested)
+    | Expr::IsNotUnknown(tested)) = test.as_mut()
+    else {
+        return;
+    };
+    **tested = Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(take(tested)) };
+    *not = take(test);
 }
 
 /// DataFusion's functions have lower-case names and are looked up as written.
