@@ -8,7 +8,7 @@ use kinesql_engine::diagnostic::Script;
 use kinesql_engine::runtime::clock::ManualClock;
 use kinesql_engine::{Engine, ErrorKind, Outcome};
 
-use crate::stream::{Row, batch};
+use crate::stream::batch;
 
 /// An engine with the source `S` of the columns of [`batch`], which has ended after one row.
 async fn engine() -> Engine {
@@ -21,7 +21,7 @@ async fn engine() -> Engine {
     let source = r#"CREATE SOURCE "S" ("k" VARCHAR(4), "v" INTEGER, "t" TIMESTAMP, WATERMARK FOR "t" AS "t") WITH (connector = 'memory');"#;
     engine.execute(&Script::new("s.sql", source)).await.expect("right");
     let source = memory.source("S").expect("created");
-    source.push(batch(&[(Some(1), Some(7), 0) as Row]));
+    source.push(batch(&[(Some(1), Some(7), 0)]));
     source.finish();
     engine
 }

@@ -13,8 +13,8 @@ use kinesql_engine::Engine;
 use kinesql_engine::connector::memory::MemoryConnector;
 use kinesql_engine::diagnostic::Script;
 
-use super::job::config;
 use super::servers;
+use super::streams::config;
 
 /// Creates a delivery stream that delivers to `url`.
 pub async fn delivery_stream(client: &Client, name: &str, url: &str) {

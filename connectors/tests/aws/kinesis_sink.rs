@@ -142,8 +142,8 @@ async fn a_row_that_is_too_large_becomes_a_row_of_error_stream() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn records_of_10_mib_are_written_and_read() {
     let Some(server) = servers::kinesis() else { return };
-    let client = Client::new(&config(&server.endpoint));
-    stream(&client, "sink-10-mib", 1).await;
+    let client = client(&server.endpoint);
+    create(&client, "sink-10-mib", 1).await;
     let summary = client.describe_stream_summary().stream_name("sink-10-mib").send().await.expect("described");
     let arn = summary.stream_description_summary().expect("there").stream_arn();
     let larger = client.update_max_record_size().stream_arn(arn).max_record_size_in_kib(10 << 10);
@@ -195,8 +195,8 @@ async fn records_of_10_mib_are_written_and_read() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_record_that_only_the_service_finds_too_large_costs_no_other() {
     let Some(server) = servers::kinesis() else { return };
-    let client = Client::new(&config(&server.endpoint));
-    stream(&client, "sink-refused", 1).await;
+    let client = client(&server.endpoint);
+    create(&client, "sink-refused", 1).await;
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name).display().to_string();
     let lines: String = [3, (1 << 20) + 1, 5].iter().map(|length| "x".repeat(*length) + "\n").collect();
@@ -225,7 +225,7 @@ async fn a_record_that_only_the_service_finds_too_large_costs_no_other() {
 #[tokio::test]
 async fn a_stream_of_another_region_is_not_there() {
     let Some(server) = servers::kinesis() else { return };
-    stream(&Client::new(&config(&server.endpoint)), "sink-elsewhere", 1).await;
+    create(&client(&server.endpoint), "sink-elsewhere", 1).await;
     let file = rows(1, 1);
     let sink =
         format!("connector = 'kinesis', stream = 'sink-elsewhere', region = 'eu-west-1', endpoint = '{}'", server.endpoint);

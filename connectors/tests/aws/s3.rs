@@ -554,7 +554,7 @@ async fn records_are_copied_as_they_were_before_anything_else_saw_them() {
     use aws_sdk_kinesis::primitives::Blob;
     let (Some(server), Some(kinesis)) = (servers::moto(), servers::kinesis()) else { return };
     let client = aws_sdk_kinesis::Client::new(&super::job::config(&kinesis.endpoint));
-    super::kinesis_sink::stream(&client, "copied", 1).await;
+    super::streams::create(&client, "copied", 1).await;
     let bucket = Bucket::new(server, "copied").await;
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("out.csv");

@@ -11,9 +11,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tempfile::NamedTempFile;
 
-use super::super::job::config;
 use super::super::s3::Bucket;
 use super::super::servers;
+use super::super::streams::config;
 use super::super::switch::Switch;
 use super::{Feed, record};
 
@@ -107,7 +107,7 @@ pub async fn kinesis(rule: &str) -> Option<Stream> {
     let server = servers::kinesis()?;
     let client = aws_sdk_kinesis::Client::new(&config(&server.endpoint));
     let name = name("conformance", rule);
-    super::super::kinesis_sink::stream(&client, &name, 2).await;
+    super::super::streams::create(&client, &name, 2).await;
     Some(Stream { client, name, switch: Switch::before(&server.endpoint).await })
 }
 

@@ -16,9 +16,10 @@ use kinesql_engine::connector::{OptionEntry, Options, Sink, SinkDefinition, Sink
 use object_store::{ObjectStore as _, ObjectStoreExt as _};
 use tempfile::TempDir;
 
-use super::super::job::{config, start, use_test_credentials};
+use super::super::job::{start, use_test_credentials};
 use super::super::s3::Bucket;
 use super::super::servers;
+use super::super::streams::config;
 use super::super::switch::Switch;
 
 /// A number that no other harness has.
@@ -73,7 +74,7 @@ async fn the_kinesis_sink_conforms() {
     let make = async || {
         let client = aws_sdk_kinesis::Client::new(&config(&server.endpoint));
         let name = format!("sink-conformance-{}", number());
-        super::super::kinesis_sink::stream(&client, &name, 2).await;
+        super::super::streams::create(&client, &name, 2).await;
         Stream { client, name, switch: Switch::before(&server.endpoint).await }
     };
     check_at_least_once_sink(make, &delivery_rows(7..8, 1 << 20)).await;
