@@ -85,7 +85,9 @@ impl VisitorMut for Finish<'_> {
             let hint = "List the columns; one that is to come twice needs two names: column, column AS other_name.";
             self.report("the select list has the same columns twice", span, hint);
         }
-        let span = self.span_of(select);
+        // The word alone: the span of all of it takes a deep stack for a deep expression.
+        let word = select.select_token.0.span;
+        let span = if word == sqlparser::tokenizer::Span::empty() { self.span } else { word.into() };
         if select.from.is_empty() {
             self.not_on_streams("a stream query needs FROM", span, "Name the stream: SELECT STREAM … FROM \"stream\".");
         }
