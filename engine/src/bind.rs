@@ -64,7 +64,7 @@ impl Binder<'_> {
         };
         let schema = match &plan {
             Some(plan) if statement.columns.is_empty() => {
-                let schema = stream_schema_of(plan);
+                let schema = stream_schema_of(plan)?;
                 check_columns_of_query(name, &schema)?;
                 schema
             }
@@ -886,7 +886,6 @@ fn check_columns_of_query(stream: &Name, schema: &Schema) -> Result<(), Problems
         let what = match field.data_type() {
             DataType::Null => "has no type: it is always NULL",
             DataType::Struct(_) => "is a record, which a stream cannot have",
-            DataType::Interval(_) | DataType::Duration(_) => "is an interval, which a stream cannot have",
             _ => "has a type that a stream cannot have",
         };
         let problem = Diagnostic::error(format!("column \"{}\" of stream \"{}\" {what}", field.name(), stream.value));

@@ -29,9 +29,9 @@ use crate::error::{Error, Result};
 use crate::plan::batch_models::place_at_model;
 use crate::plan::explain::explain;
 use crate::plan::explain_error::explain_error;
-use crate::plan::function::place_at_call;
 use crate::plan::item_names::name_by_text;
 use crate::plan::names::check_tables;
+use crate::plan::places::explain_in;
 use crate::plan::row_clock::current_row_timestamp;
 use crate::plan::rules::kda_rules;
 use crate::plan::session::session_context;
@@ -682,7 +682,7 @@ async fn check_operators(plan: &LogicalPlan, query: &Query, state: &SessionState
 
 /// A problem of a query without STREAM, at its place in `ast`, or at the whole query.
 fn table_problem(error: &DataFusionError, query: &Query, ast: &sqlparser::ast::Query) -> Diagnostic {
-    let problem = place_at_call(explain_error(error, &StreamSchemas::default()), ast);
+    let problem = explain_in(error, &StreamSchemas::default(), ast);
     let problem = if problem.span.is_none() { place_at_model(problem, ast) } else { problem };
     if problem.span.is_none() { problem.at(query.span) } else { problem }
 }

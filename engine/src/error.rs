@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::diagnostic::Diagnostic;
-use crate::plan::explain_error::with_sql_types;
+use crate::plan::planner_words::with_sql_types;
 
 /// The result of every public call of the engine.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -208,8 +208,19 @@ impl From<arrow::error::ArrowError> for Error {
             ArrowError::ArithmeticOverflow(message) | ArrowError::CastError(message) | ArrowError::ParseError(message) => {
                 Error::data(in_sql(message)).named("COERCION_ERROR")
             }
+            ArrowError::InvalidArgumentError(message) if let Some(message) = decimal_overflow(&message) => {
+                Error::data(message).named("COERCION_ERROR")
+            }
             ArrowError::ComputeError(message) | ArrowError::InvalidArgumentError(message) => Error::data(message),
             other => Error::internal(other.to_string()),
         }
     }
+}
+
+/// Arrow's "123.45 is too large to store in a Decimal128 of precision 4. Max is 99.99" in our words.
+fn decimal_overflow(message: &str) -> Option<String> {
+    let (value, rest) = message.split_once(" to store in a Decimal")?;
+    let value = value.strip_suffix(" is too large").or_else(|| value.strip_suffix(" is too small"))?;
+    let digits = rest.split_once(" of precision ")?.1.split_once('.')?.0;
+    Some(format!("{value} is out of the range of a DECIMAL of {digits} digits"))
 }

@@ -50,6 +50,13 @@ fn a_window_larger_than_the_memory_budget_fails_and_says_which() {
     check(failure(stagger, 200_000), &["stagger window", "time order"]);
     let sliding = "SELECT STREAM MAX(\"v\") OVER (PARTITION BY \"v\" RANGE INTERVAL '1' HOUR PRECEDING) AS \"n\" FROM \"S\"";
     check(failure(sliding, 200_000), &["sliding window", "time order"]);
+    let hopping = "SELECT STREAM \"v\", COUNT(*) AS \"n\" FROM TABLE(HOP(TABLE \"S\", DESCRIPTOR(ROWTIME), INTERVAL '1' MINUTE, INTERVAL '1' HOUR)) GROUP BY \"v\", window_start, window_end";
+    // Its rows are counted minute by minute before the hops put the minutes together.
+    check(failure(hopping, 200_000), &["tumbling window"]);
+    let session = "SELECT STREAM \"v\", COUNT(*) AS \"n\" FROM TABLE(SESSION(TABLE \"S\" PARTITION BY \"v\", DESCRIPTOR(ROWTIME), INTERVAL '1' HOUR)) GROUP BY \"v\", window_start, window_end";
+    check(failure(session, 200_000), &["session window", "time order"]);
+    let sorted = "SELECT STREAM \"v\" FROM \"S\" ORDER BY FLOOR(\"S\".ROWTIME TO HOUR), \"v\" DESC";
+    check(failure(sorted, 100_000), &["sort", "time order"]);
     let distinct = "SELECT STREAM DISTINCT FLOOR(\"S\".ROWTIME TO HOUR) AS \"hour\", \"v\" FROM \"S\"";
     check(failure(distinct, 100_000), &["distinct", "time order"]);
     let join =
@@ -79,6 +86,14 @@ fn ten_thousand_rows_of_one_rowtime_are_in_every_window() {
         let join = "SELECT STREAM ROWTIME AS \"at\", COUNT(*) AS \"n\", SUM(a.\"v\") AS \"sum\" FROM \"S\" AS a JOIN \"U\" AS b ON a.ROWTIME = b.ROWTIME AND a.\"v\" = b.\"v\" \
                     GROUP BY FLOOR(ROWTIME TO MINUTE)";
         assert_eq!(run(join, splits), ["1970-01-01T00:02:00.000 5000 24995000"]);
+        let hopping = "SELECT STREAM window_end AS \"end\", COUNT(*) AS \"n\" FROM TABLE(HOP(TABLE \"S\", DESCRIPTOR(ROWTIME), INTERVAL '30' SECOND, INTERVAL '1' MINUTE)) GROUP BY window_start, window_end";
+        assert_eq!(run(hopping, splits), ["1970-01-01T00:01:30.000 10000", "1970-01-01T00:02:00.000 10000"]);
+        let session = "SELECT STREAM \"k\", COUNT(*) AS \"n\" FROM TABLE(SESSION(TABLE \"S\" PARTITION BY \"k\", DESCRIPTOR(ROWTIME), INTERVAL '1' SECOND)) GROUP BY \"k\", window_start, window_end";
+        let mut sessions = run(session, splits);
+        sessions.sort_unstable();
+        assert_eq!(sessions, ["k0 3334", "k1 3333", "k2 3333"]);
+        let sorted = "SELECT STREAM \"v\" FROM \"S\" ORDER BY ROWTIME, \"v\" DESC";
+        assert_eq!(run(sorted, splits), (0..10_000).rev().map(|n: i32| n.to_string()).collect::<Vec<_>>());
         let distinct = "SELECT STREAM DISTINCT FLOOR(\"S\".ROWTIME TO MINUTE) AS \"minute\", \"k\" FROM \"S\"";
         assert_eq!(run(distinct, splits).len(), 3);
     }
@@ -100,10 +115,34 @@ fn rows_of_thirty_and_of_a_hundred_columns_keep_every_value() {
         let list = |item: &dyn Fn(i64) -> String| (0..width).map(item).collect::<Vec<_>>().join(", ");
         let queries = [
             ("ALL", "SELECT STREAM * FROM \"S\"".to_owned()),
-            ("MAX", format!("SELECT STREAM {} FROM \"S\" GROUP BY STEP(\"S\".ROWTIME BY INTERVAL '5' SECOND)", list(&|c| format!("MAX(\"c{c}\") AS \"m{c}\"")))),
-            ("KEYS", format!("SELECT STREAM {0}, COUNT(*) AS \"n\" FROM \"S\" GROUP BY {0}, FLOOR(\"S\".ROWTIME TO MINUTE)", list(&|c| format!("\"c{c}\"")))),
-            ("OVER", format!("SELECT STREAM {} FROM \"S\" WINDOW w AS (ROWS 6 PRECEDING)", list(&|c| format!("SUM(\"c{c}\") OVER w AS \"s{c}\"")))),
-            ("JOIN", "SELECT STREAM * FROM \"S\" OVER (RANGE INTERVAL '1' SECOND PRECEDING) AS a JOIN \"S\" AS b ON a.ROWTIME = b.ROWTIME".to_owned()),
+            (
+                "MAX",
+                format!(
+                    "SELECT STREAM {} FROM \"S\" GROUP BY STEP(\"S\".ROWTIME BY INTERVAL '5' SECOND)",
+                    list(&|c| format!("MAX(\"c{c}\") AS \"m{c}\""))
+                ),
+            ),
+            (
+                "KEYS",
+                format!(
+                    "SELECT STREAM {0}, COUNT(*) AS \"n\" FROM \"S\" GROUP BY {0}, FLOOR(\"S\".ROWTIME TO MINUTE)",
+                    list(&|c| format!("\"c{c}\""))
+                ),
+            ),
+            (
+                "OVER",
+                format!(
+                    "SELECT STREAM {} FROM \"S\" WINDOW w AS (ROWS 6 PRECEDING)",
+                    list(&|c| format!("SUM(\"c{c}\") OVER w AS \"s{c}\""))
+                ),
+            ),
+            (
+                "JOIN",
+                format!(
+                    "SELECT STREAM {}, a.\"t\", b.\"t\" AS \"of b\" FROM \"S\" OVER (RANGE INTERVAL '1' SECOND PRECEDING) AS a JOIN \"S\" AS b ON a.ROWTIME = b.ROWTIME",
+                    list(&|c| format!("a.\"c{c}\", b.\"c{c}\" AS \"d{c}\""))
+                ),
+            ),
         ];
         let memory = MemoryConnector::default();
         let engine = Engine::builder().clock(ManualClock::starting_at(0)).connectors(|registry| memory.register(registry));

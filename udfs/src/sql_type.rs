@@ -21,6 +21,7 @@ pub const CHARACTER_LENGTH_MAX: u32 = 65_535;
 
 const LENGTH: &str = "kinesql.length";
 const FIXED: &str = "kinesql.fixed";
+const TRUNCATED: &str = "kinesql.truncated";
 
 /// A column type as SQL names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -134,6 +135,29 @@ impl fmt::Display for SqlType {
             SqlType::Timestamp => f.write_str("TIMESTAMP"),
         }
     }
+}
+
+/// The type that numbers have in common if some of them are approximate and some DECIMAL: DOUBLE (§1.7). DataFusion would take a
+/// DECIMAL of 30 digits, which the largest DOUBLEs do not fit and the smallest vanish in.
+pub fn approximate_of<'a>(types: impl IntoIterator<Item = &'a DataType>) -> Option<DataType> {
+    let (mut has_approximate, mut has_decimal) = (false, false);
+    for data_type in types {
+        has_approximate |= data_type.is_floating();
+        has_decimal |= data_type.is_decimal();
+    }
+    (has_approximate && has_decimal).then_some(DataType::Float64)
+}
+
+/// Marks a number whose digits behind the point are dropped when it is assigned to a whole number: EXTRACT(SECOND FROM …) (§8.6).
+pub(crate) fn truncated(field: Field) -> Field {
+    let mut metadata = field.metadata().clone();
+    metadata.insert(TRUNCATED.to_owned(), "true".to_owned());
+    field.with_metadata(metadata)
+}
+
+/// True for a field that [`truncated`] has marked.
+pub fn is_truncated(field: &Field) -> bool {
+    field.metadata().contains_key(TRUNCATED)
 }
 
 /// The type of a column as SQL names it, or the Arrow name for types that SQL columns cannot have.

@@ -1,12 +1,14 @@
 //! DataFusion's planning errors in the words of a user of SQL.
 
+use arrow::datatypes::Schema;
 use datafusion::common::{Column, DataFusionError, SchemaError};
 
-use super::expr_text::function_name;
-use super::names::unknown_column;
+use super::names::{unknown_column, unknown_relation};
+use super::planner_words::{about_names, about_types, with_sql_types};
 use super::query::StreamSchemas;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::sql::CURSOR;
+use crate::types::ROWTIME;
 
 /// DataFusion's planning error in our words.
 pub(crate) fn explain_error(error: &DataFusionError, streams: &StreamSchemas) -> Diagnostic {
@@ -16,31 +18,10 @@ pub(crate) fn explain_error(error: &DataFusionError, streams: &StreamSchemas) ->
     });
     let diagnostic = match error.find_root() {
         DataFusionError::SchemaError(schema_error, _) => match schema_error.as_ref() {
-            SchemaError::FieldNotFound { field, valid_fields } => {
-                // A name without a qualifier is looked up in the only stream there is.
-                let relations = valid_fields.iter().filter_map(|column| column.relation.as_ref());
-                let mut relations: Vec<_> = relations.map(|relation| relation.table().to_owned()).collect();
-                relations.dedup();
-                let only = relations.pop().filter(|_| relations.is_empty());
-                let relation = field.relation.as_ref().map(|relation| relation.table().to_owned()).or(only);
-                // Of several joined relations only the one that is named counts.
-                let of_relation = |column: &&Column| match (&field.relation, &column.relation) {
-                    (Some(named), Some(relation)) => named.table() == relation.table(),
-                    _ => true,
-                };
-                let mut valid: Vec<_> = valid_fields.iter().filter(of_relation).map(|column| column.name.as_str()).collect();
-                if valid.is_empty() {
-                    valid = valid_fields.iter().map(|column| column.name.as_str()).collect();
-                }
-                let owner = match relation {
-                    Some(relation) if streams.contains_key(&relation) => format!("stream \"{relation}\""),
-                    // The query does not say the names that it was given.
-                    Some(relation) if relation.starts_with(CURSOR) => "the rows of the table function".to_owned(),
-                    Some(relation) if relation.starts_with('$') => "the query in FROM".to_owned(),
-                    Some(relation) => format!("\"{relation}\""),
-                    None => "the streams of FROM".to_owned(),
-                };
-                unknown_column(&field.name, &owner, valid.into_iter())
+            SchemaError::FieldNotFound { field, valid_fields } => unknown_field(field, valid_fields, streams),
+            SchemaError::AmbiguousReference { field } if field.name == ROWTIME => {
+                Diagnostic::error("ROWTIME is ambiguous: the rows have one, and the select list gives them another")
+                    .hint("Name the columns instead of a wildcard, or sort in a query in FROM.")
             }
             SchemaError::AmbiguousReference { field } => Diagnostic::error(format!("column \"{}\" is ambiguous", field.name))
                 .hint("Write it with the alias of its stream: alias.column."),
@@ -55,7 +36,7 @@ pub(crate) fn explain_error(error: &DataFusionError, streams: &StreamSchemas) ->
             Diagnostic::error(format!("column \"{column}\" is neither in GROUP BY nor inside an aggregate"))
                 .hint("Add it to the GROUP BY, or use it inside an aggregate such as MAX.")
         }
-        root if let Some(problem) = about_types(&message_of(root)) => problem,
+        root if let Some(problem) = about_types(&message_of(root)).or_else(|| about_names(&message_of(root))) => problem,
         // What DataFusion takes for its own mistake is here a call that it cannot plan.
         DataFusionError::Internal(message) => {
             let first = message.lines().next().unwrap_or_default().split(".This issue").next().unwrap_or_default();
@@ -75,87 +56,44 @@ pub(crate) fn explain_error(error: &DataFusionError, streams: &StreamSchemas) ->
     }
 }
 
-/// How the message about a condition that is no BOOLEAN begins.
-pub(super) const NO_CONDITION: &str = "the condition ";
-
-/// DataFusion's messages about types that do not go together, in the words of SQL.
-fn about_types(message: &str) -> Option<Diagnostic> {
-    let between = |start: &str, end: &str| Some(message.split_once(start)?.1.split_once(end)?.0);
-    if let Some(call) = between("argument types '", "'") {
-        let (name, types) = call.split_once('(')?;
-        let types = with_sql_types(types.strip_suffix(')').unwrap_or(types));
-        let name = function_name(name);
-        if types.is_empty() {
-            return Some(Diagnostic::error(format!("{name} needs an argument")));
+/// A column that no relation has, or a relation that FROM has not.
+fn unknown_field(field: &Column, valid_fields: &[Column], streams: &StreamSchemas) -> Diagnostic {
+    // Columns without a relation are those of a select list, which clauses behind it may name; relations say more.
+    let of_relations: Vec<&Column> = valid_fields.iter().filter(|column| column.relation.is_some()).collect();
+    let mut known = if of_relations.is_empty() { valid_fields.iter().collect() } else { of_relations };
+    let mut relations: Vec<&str> = known.iter().filter_map(|column| Some(column.relation.as_ref()?.table())).collect();
+    relations.dedup();
+    let named = field.relation.as_ref().map(|relation| relation.table());
+    if let Some(named) = named.filter(|named| !relations.is_empty() && !relations.contains(named)) {
+        // Names that begin so are the planner's.
+        relations.retain(|relation| !relation.starts_with('$'));
+        relations.sort_unstable();
+        relations.dedup();
+        return unknown_relation(named, &relations);
+    }
+    // Of several joined relations only the one that is named counts; a name without one is looked up in the only one there is.
+    known.retain(|column| named.is_none() || column.relation.as_ref().is_none_or(|relation| Some(relation.table()) == named));
+    let mut names: Vec<&str> = Vec::new();
+    for column in &known {
+        if !names.contains(&column.name.as_str()) {
+            names.push(&column.name);
         }
-        let problem = Diagnostic::error(format!("{name} cannot take {types}"));
-        return Some(problem.hint("Convert the argument with CAST."));
     }
-    if let Some((condition, data_type)) =
-        message.strip_prefix("Cannot create filter with non-boolean predicate '").and_then(|rest| rest.split_once("' returning "))
-    {
-        let data_type = with_sql_types(data_type);
-        let is_name = condition.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '"'));
-        let name = condition.rsplit('.').next().filter(|_| is_name).map(|name| format!("\"{}\" ", name.trim_matches('"')));
-        return Some(Diagnostic::error(format!("{NO_CONDITION}{}is {data_type}, not BOOLEAN", name.unwrap_or_default())));
-    }
-    let computed = between("Cannot coerce arithmetic expression ", " to valid types");
-    if let Some(computed) = computed {
-        return Some(Diagnostic::error(format!("{} cannot be computed", with_sql_types(computed))));
-    }
-    if let Some(compared) = between("Cannot infer common argument type for comparison operation ", "\n") {
-        return Some(Diagnostic::error(format!("{} cannot be compared", with_sql_types(compared))));
-    }
-    if let Some(compared) = message.strip_prefix("Cannot infer common argument type for comparison operation ") {
-        return Some(Diagnostic::error(format!("{} cannot be compared", with_sql_types(compared))));
-    }
-    let (then, rest) = message.strip_prefix("Failed to coerce then (")?.split_once(") and else (")?;
-    let otherwise = rest.split_once(") to common types")?.0;
-    Some(Diagnostic::error(format!(
-        "CASE gives {} in one branch and {} in another: they have no common type",
-        with_sql_types(then),
-        with_sql_types(otherwise)
-    )))
+    let only = if let [only] = relations.as_slice() { Some(*only) } else { None };
+    let owner = match named.or(only) {
+        Some(internal) if internal.starts_with(CURSOR) => "the rows of the table function".to_owned(),
+        // The query does not say the names that it was given.
+        Some(internal) if internal.starts_with('$') => "the query in FROM".to_owned(),
+        // The name may be an alias of something else.
+        Some(name) if streams.get(name).is_some_and(|schema| has_columns(schema, &names)) => format!("stream \"{name}\""),
+        Some(name) => format!("\"{name}\""),
+        None => "the streams of FROM".to_owned(),
+    };
+    unknown_column(&field.name, &owner, names.into_iter())
 }
 
-/// Arrow's names of types and SQL's; the longer of two that begin alike first.
-const TYPES: [(&str, &str); 18] = [
-    ("Timestamp(ms)", "TIMESTAMP"),
-    ("Time32(ms)", "TIME"),
-    ("Interval(MonthDayNano)", "INTERVAL"),
-    ("Duration(ms)", "INTERVAL"),
-    ("Decimal128", "DECIMAL"),
-    ("LargeUtf8", "VARCHAR"),
-    ("Utf8View", "VARCHAR"),
-    ("Utf8", "VARCHAR"),
-    ("Boolean", "BOOLEAN"),
-    ("Date32", "DATE"),
-    ("Float64", "DOUBLE"),
-    ("Float32", "REAL"),
-    ("Int64", "BIGINT"),
-    ("Int32", "INTEGER"),
-    ("Int16", "SMALLINT"),
-    ("Int8", "TINYINT"),
-    ("Binary", "VARBINARY"),
-    ("Null", "NULL"),
-];
-
-/// `message` with SQL's names of types.
-pub(crate) fn with_sql_types(message: &str) -> String {
-    let mut out = String::with_capacity(message.len());
-    let mut rest = message;
-    while let Some(first) = rest.chars().next() {
-        let is_inside = out.chars().next_back().is_some_and(|before| before.is_alphanumeric() || before == '_');
-        let ends = |name: &str| !rest[name.len()..].chars().next().is_some_and(|next| next.is_alphanumeric() || next == '_');
-        let found = TYPES.iter().find(|(name, _)| !is_inside && rest.starts_with(name) && ends(name));
-        let (length, word) = match found {
-            Some((name, sql)) => (name.len(), *sql),
-            None => (first.len_utf8(), &rest[..first.len_utf8()]),
-        };
-        out.push_str(word);
-        rest = &rest[length..];
-    }
-    out
+fn has_columns(schema: &Schema, names: &[&str]) -> bool {
+    schema.fields().len() == names.len() && names.iter().all(|name| schema.index_of(name).is_ok())
 }
 
 /// The message without the name of the error's variant in front.
@@ -173,35 +111,5 @@ fn lower_first(text: &str) -> String {
             first.to_lowercase().chain(characters).collect()
         }
         _ => text.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn types_have_their_names_in_sql() {
-        assert_eq!(
-            with_sql_types("Timestamp(ms) + Int32, Decimal128(10, 2), MyUtf8, Utf8"),
-            "TIMESTAMP + INTEGER, DECIMAL(10, 2), MyUtf8, VARCHAR"
-        );
-        let said = |message: &str| about_types(message).map(|problem| problem.message);
-        assert_eq!(
-            said("No function matches the given name and argument types 'sum(Timestamp(ms))'. You might …").as_deref(),
-            Some("SUM cannot take TIMESTAMP")
-        );
-        assert_eq!(
-            said("No function matches the given name and argument types 'abs()'. You might …").as_deref(),
-            Some("ABS needs an argument")
-        );
-        assert_eq!(
-            said("Cannot coerce arithmetic expression Timestamp(ms) + Int32 to valid types").as_deref(),
-            Some("TIMESTAMP + INTEGER cannot be computed")
-        );
-        assert_eq!(
-            said("Cannot infer common argument type for comparison operation Timestamp(ms) = Int32").as_deref(),
-            Some("TIMESTAMP = INTEGER cannot be compared")
-        );
     }
 }

@@ -314,7 +314,7 @@ pub(crate) async fn plan_body(
     }
     let at_body = |problem: Diagnostic| vec![if problem.span.is_none() { problem.at(query.span) } else { problem }];
     let explain = |error: datafusion::error::DataFusionError| {
-        let problem = super::explain_error::explain_error(&error, &streams);
+        let problem = super::places::explain_in(&error, &streams, &ast);
         at_body(match is_unknown_column(&error) {
             true => unknown_parameter(problem, parameters),
             false => problem,

@@ -2,12 +2,14 @@
 
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use kinesql_udfs::scalar::kda_cast::can_cast;
+use kinesql_udfs::sql_type::is_truncated;
 
 use super::names::unknown_column;
 use super::physical::{OperatorSpec, PlanNode};
 use super::query::QueryPlan;
 use super::rowtime::Carrier;
 use crate::diagnostic::Diagnostic;
+use crate::operator::insert::InsertSource;
 use crate::sql::Name;
 use crate::types::{ROWTIME, SqlType, sql_type_name};
 
@@ -55,11 +57,10 @@ impl QueryPlan {
             );
             return Err(problems);
         }
-        let output = self.node.schema();
         let mut sources = vec![None; declared.len()];
         for (i, (column, place)) in self.columns.iter().zip(&targets).enumerate() {
             let Some(place) = place else { continue };
-            let (from, to) = (output.field(*column), &declared[*place]);
+            let (from, to) = (&self.fields[*column], &declared[*place]);
             let at = |diagnostic: Diagnostic| match self.item_spans.get(i) {
                 Some(span) if self.item_spans.len() == self.columns.len() => diagnostic.at(*span),
                 _ => diagnostic.at(self.span),
@@ -81,7 +82,8 @@ impl QueryPlan {
                     });
                 }
             }
-            if sources[*place].replace(*column).is_some() {
+            let truncates = is_truncated(from) && to.data_type().is_integer();
+            if sources[*place].replace(InsertSource { column: *column, truncates }).is_some() {
                 problems.push(Diagnostic::error(format!("column \"{}\" is listed twice", to.name())).at(self.span));
             }
         }
@@ -97,7 +99,7 @@ impl QueryPlan {
         if !problems.is_empty() {
             return Err(problems);
         }
-        sources.push(Some(self.rowtime));
+        sources.push(Some(InsertSource { column: self.rowtime, truncates: false }));
         let operator = OperatorSpec::Insert { sources, schema: schema.clone() };
         Ok((PlanNode::Unary { input: Box::new(self.node), operator }, warnings))
     }

@@ -21,18 +21,25 @@ pub(super) fn locate(query: &Query, message: &str, problem_of: &mut dyn FnMut(Qu
     // The visitor never breaks off.
     let _ = query.visit(&mut selects);
     let mut left = PROBES_MAX;
-    let mut fails = |select: &Select, expr: &Expr| {
+    let mut fails = |probe: Query| {
         left = left.saturating_sub(1);
-        left > 0 && problem_of(probe(query, select, expr)).is_some_and(|problem| same(&problem, message))
+        left > 0 && problem_of(probe).is_some_and(|problem| same(&problem, message))
     };
     for select in &selects.0 {
+        let mut fails_in_list = |expr: &Expr| fails(probe(query, select, expr));
         // What is wrong below is found there.
-        if fails(select, &Expr::Value(Value::Null.with_empty_span())) {
+        if fails_in_list(&Expr::Value(Value::Null.with_empty_span())) {
             continue;
         }
         for expr in expressions(select) {
-            if fails(select, &expr) {
-                return smallest(&expr, &mut |part| fails(select, part));
+            if fails_in_list(&expr) {
+                return smallest(&expr, &mut fails_in_list);
+            }
+        }
+        // A condition that is none is a value like any other in a list.
+        for (condition, probe) in conditions(query, select) {
+            if fails(probe) {
+                return place(condition);
             }
         }
     }
@@ -52,8 +59,11 @@ fn smallest(expr: &Expr, fails: &mut dyn FnMut(&Expr) -> bool) -> Option<Span> {
     // The deepest ones first: a part that fails makes all around it fail.
     parts.found.sort_by_key(|(depth, _)| std::cmp::Reverse(*depth));
     let failing = parts.found.iter().find(|(_, part)| fails(part)).map_or(expr, |(_, part)| part);
-    let place = |expr: &Expr| Some(expr.span()).filter(|span| *span != PlanSpan::empty()).map(Span::from);
     place(failing).or_else(|| place(expr))
+}
+
+fn place(expr: &Expr) -> Option<Span> {
+    Some(expr.span()).filter(|span| *span != PlanSpan::empty()).map(Span::from)
 }
 
 /// `select` with nothing but `expr` in its list.
@@ -67,6 +77,18 @@ fn probe(query: &Query, select: &Select, expr: &Expr) -> Query {
         ..select.clone()
     };
     Query { body: Box::new(SetExpr::Select(Box::new(select))), order_by: None, ..query.clone() }
+}
+
+/// The conditions of `select`, each with a query that has no other.
+fn conditions<'a>(query: &Query, select: &'a Select) -> Vec<(&'a Expr, Query)> {
+    let of = |select: Select| Query { body: Box::new(SetExpr::Select(Box::new(select))), order_by: None, ..query.clone() };
+    let nothing = || vec![SelectItem::UnnamedExpr(Expr::Value(Value::Null.with_empty_span()))];
+    let alone = Select { distinct: None, projection: nothing(), selection: None, having: None, ..select.clone() };
+    let no_groups = GroupByExpr::Expressions(Vec::new(), Vec::new());
+    let filtered = Select { selection: select.selection.clone(), group_by: no_groups, ..alone.clone() };
+    let grouped = Select { having: select.having.clone(), ..alone };
+    let filter = select.selection.iter().map(|condition| (condition, of(filtered.clone())));
+    filter.chain(select.having.iter().map(|condition| (condition, of(grouped.clone())))).collect()
 }
 
 /// The expressions of every clause but FROM.

@@ -5,6 +5,7 @@
 //!             ─ type coercion, simplify, prune columns ─ QueryPlan: operators on streams, or an error with its place
 //! ```
 
+mod alias_list;
 pub(crate) mod batch_models;
 mod constant_text;
 mod distinct;
@@ -19,11 +20,15 @@ mod join;
 mod locate;
 mod metadata;
 pub mod monotonic;
+mod monotonic_key;
 mod named_cast;
 pub(crate) mod names;
 mod operators;
 mod over;
+mod override_order;
 pub mod physical;
+pub(crate) mod places;
+pub(crate) mod planner_words;
 pub mod query;
 pub(crate) mod row_clock;
 pub mod rowtime;

@@ -5,14 +5,15 @@ use std::ops::ControlFlow;
 use datafusion::common::TableReference;
 use datafusion::execution::SessionState;
 use datafusion::prelude::SessionContext;
-use sqlparser::ast::{self, Visit, Visitor};
+use sqlparser::ast::{self, Spanned, Visit, Visitor};
 
 use super::batch_models::{is_model, over_streams, over_tables};
 use super::function::user_name;
 use super::over::needs_over;
 use super::query::{ReferenceTables, StreamSchemas};
+use super::rowtime::{first_aggregate, relation_name};
 use crate::catalog::Catalog;
-use crate::diagnostic::{Diagnostic, closest};
+use crate::diagnostic::{Diagnostic, Span, closest};
 use crate::sql::Query;
 use crate::types::ROWTIME;
 
@@ -44,7 +45,7 @@ const KDA_FUNCTIONS: &[&str] = &[
     "W3C_LOG_PARSE",
 ];
 
-/// Unknown streams and functions.
+/// Unknown streams and functions, and names that stand where they mean nothing.
 pub(super) fn check_names(
     query: &ast::Query,
     state: &SessionState,
@@ -63,6 +64,7 @@ pub(super) fn check_names(
         type Break = ();
         fn pre_visit_query(&mut self, query: &ast::Query) -> ControlFlow<()> {
             self.with.extend(query.with.iter().flat_map(|with| &with.cte_tables).map(|cte| cte.alias.name.value.clone()));
+            self.problems.extend(query.order_by.as_ref().and_then(subquery).map(|at| no_subquery("ORDER BY", at)));
             ControlFlow::Continue(())
         }
         fn pre_visit_relation(&mut self, relation: &ast::ObjectName) -> ControlFlow<()> {
@@ -72,6 +74,18 @@ pub(super) fn check_names(
                 && !self.with.contains(&ident.value)
             {
                 self.problems.push(unknown_stream(&ident.value, self.streams.keys().map(String::as_str)).at(ident.span));
+            }
+            ControlFlow::Continue(())
+        }
+        fn pre_visit_select(&mut self, select: &ast::Select) -> ControlFlow<()> {
+            if let Some(aggregate) = select.selection.as_ref().and_then(first_aggregate) {
+                let problem = Diagnostic::error(format!("{} is not allowed in WHERE", aggregate.value.to_uppercase()));
+                let hint = "Filter groups with HAVING, or aggregate in a query in FROM, in parentheses, and filter its rows.";
+                self.problems.push(problem.at(aggregate.span).label("an aggregate of many rows").hint(hint));
+            }
+            self.problems.extend(repeated_relation(select));
+            if let ast::GroupByExpr::Expressions(keys, _) = &select.group_by {
+                self.problems.extend(keys.iter().find_map(subquery).map(|at| no_subquery("GROUP BY", at)));
             }
             ControlFlow::Continue(())
         }
@@ -129,6 +143,46 @@ pub(super) fn check_names(
 fn is_window_function(state: &SessionState, name: &str) -> bool {
     let exists_without = state.scalar_functions().contains_key(name) || state.aggregate_functions().contains_key(name);
     state.window_functions().contains_key(name) && !exists_without
+}
+
+/// The place of the first subquery in `part`.
+fn subquery(part: &impl Visit) -> Option<Span> {
+    struct Subqueries;
+    impl Visitor for Subqueries {
+        type Break = Span;
+        fn pre_visit_expr(&mut self, expr: &ast::Expr) -> ControlFlow<Span> {
+            match expr {
+                ast::Expr::Subquery(_) | ast::Expr::InSubquery { .. } | ast::Expr::Exists { .. } => {
+                    ControlFlow::Break(expr.span().into())
+                }
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    part.visit(&mut Subqueries).break_value()
+}
+
+fn no_subquery(clause: &str, at: Span) -> Diagnostic {
+    let problem = Diagnostic::error(format!("a subquery is not allowed in {clause}")).at(at);
+    problem.hint("Compute it in a query in FROM, in parentheses, and refer to its column.")
+}
+
+/// The second of two relations of FROM that have one name.
+fn repeated_relation(select: &ast::Select) -> Option<Diagnostic> {
+    fn names(table: &ast::TableWithJoins, found: &mut Vec<ast::Ident>) {
+        for factor in std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation)) {
+            match factor {
+                ast::TableFactor::NestedJoin { table_with_joins, .. } => names(table_with_joins, found),
+                factor => found.extend(relation_name(factor).filter(|name| !name.value.starts_with('$'))),
+            }
+        }
+    }
+    let mut found = Vec::new();
+    select.from.iter().for_each(|table| names(table, &mut found));
+    let is_repeated = |place: usize| found[..place].iter().any(|before| before.value == found[place].value);
+    let second = &found[(0..found.len()).find(|place| is_repeated(*place))?];
+    let problem = Diagnostic::error(format!("two relations of FROM are called \"{}\"", second.value)).at(second.span);
+    Some(problem.hint("Give each an alias of its own: \"S\" AS a JOIN \"S\" AS b."))
 }
 
 /// The first stream that a query reads.
@@ -220,6 +274,15 @@ pub fn unknown_stream<'a>(name: &str, existing: impl Iterator<Item = &'a str>) -
     match existing.iter().find(|other| other.eq_ignore_ascii_case(name)) {
         Some(other) => diagnostic.hint(format!("Names without quotes are upper case. Did you mean \"{other}\", in quotes?")),
         None => diagnostic.did_you_mean(name, existing),
+    }
+}
+
+/// The error for `alias.column` of a relation that FROM does not have.
+pub(super) fn unknown_relation(name: &str, existing: &[&str]) -> Diagnostic {
+    let diagnostic = Diagnostic::error(format!("FROM has no \"{name}\"")).label(format!("it has {}", existing.join(", ")));
+    match existing.iter().find(|other| other.eq_ignore_ascii_case(name)) {
+        Some(other) => diagnostic.hint(format!("Names without quotes are upper case. Did you mean \"{other}\", in quotes?")),
+        None => diagnostic.did_you_mean(name, existing.iter().copied()),
     }
 }
 

@@ -33,7 +33,7 @@ use crate::operator::distinct::{Distinct, DistinctPlan};
 use crate::operator::filter::Filter;
 use crate::operator::group_rank::{GroupRank, GroupRankPlan};
 use crate::operator::hop_window::{HopPlan, HopWindow};
-use crate::operator::insert::Insert;
+use crate::operator::insert::{Insert, InsertSource};
 use crate::operator::lookup_join::{LookupJoin, LookupPlan};
 use crate::operator::merge::Merge;
 use crate::operator::model::{Model, ModelPlan};
@@ -122,7 +122,7 @@ pub enum OperatorSpec {
     Running { plan: Box<RunningPlan>, text: String },
     OverrideRowtime { schema: SchemaRef, rowtime: usize, sorts: bool },
     Merge { schema: SchemaRef, rowtime: usize },
-    Insert { sources: Vec<Option<usize>>, schema: SchemaRef },
+    Insert { sources: Vec<Option<InsertSource>>, schema: SchemaRef },
     WindowJoin { plan: Box<WindowJoinPlan>, sides: Vec<Side>, text: String },
 }
 

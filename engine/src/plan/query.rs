@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use datafusion::catalog::{
     CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider, SchemaProvider, TableProvider,
 };
@@ -21,15 +21,20 @@ use sqlparser::ast::{
     self, BinaryOperator, GroupByExpr, OrderByKind, SelectItem, SetExpr, Spanned, UnaryOperator, Visit, Visitor,
 };
 
-use super::explain_error::{NO_CONDITION, explain_error};
-use super::function::{Functions, place_at_call};
+use super::alias_list;
+use super::explain_error::explain_error;
+use super::function::Functions;
 use super::item_names::name_by_text;
 use super::join::{JoinPlanner, StreamJoins, check_joins, find_keys, prepare_joins, read_tables};
 use super::locate::locate;
 use super::metadata::resolve_metadata;
+use super::monotonic_key::group_by_column;
 use super::names::check_names;
 use super::over::resolve_windows;
+use super::override_order::split_overrides;
 use super::physical::{NO_ROWTIME, OperatorSpec, PlanNode, plan_operators};
+use super::places::{explain_in, narrow};
+use super::planner_words::NO_CONDITION;
 use super::rowtime::{Carrier, make_explicit};
 use super::rules::{kda_rules, literals, steps, subqueries};
 use super::table_function::{TableFunctionPlanner, TableFunctions, prepare_table_functions};
@@ -52,6 +57,8 @@ pub type ReferenceTables = BTreeMap<String, Arc<dyn TableProvider>>;
 pub struct QueryPlan {
     /// The operators.
     pub node: PlanNode,
+    /// The columns of the output as the query declares them: the lengths of texts, which the operators do not ask for.
+    pub(super) fields: Vec<FieldRef>,
     /// Places of the select list in the output, in order.
     pub columns: Vec<usize>,
     /// Place of ROWTIME in the output.
@@ -78,7 +85,7 @@ pub async fn plan_stream_query(
     let fail = |diagnostic: Diagnostic| vec![if diagnostic.span.is_none() { diagnostic.at(query.span) } else { diagnostic }];
     let mut written = query.ast.clone();
     functions.rename_calls(&mut written);
-    let explain = |error: DataFusionError| fail(place_at_call(explain_error(&error, streams), &written));
+    let explain = |error: DataFusionError| fail(explain_in(&error, streams, &written));
     let settings = Settings::of(state);
     let tables = reference_tables(state).await.map_err(explain)?;
     let mut problems = check_names(&written, state, streams, &tables);
@@ -92,7 +99,7 @@ pub async fn plan_stream_query(
     let item_spans = item_spans(&written.body);
     let mut explicit = written.clone();
     let streams = &resolve_metadata(&mut explicit, streams, &tables);
-    let explain = |error: DataFusionError| fail(place_at_call(explain_error(&error, streams), &written));
+    let explain = |error: DataFusionError| fail(explain_in(&error, streams, &written));
     name_by_text(&mut explicit, &query.item_texts);
     let windows = prepare_windows(&mut explicit)?;
     let value_of = |expr: &ast::Expr| constant_value(expr, state, &settings, now);
@@ -100,6 +107,8 @@ pub async fn plan_stream_query(
     let joins = prepare_joins(&mut explicit, streams, &tables, &settings)?;
     warnings.extend(query.warnings.iter().cloned());
     warnings.extend(resolve_windows(&mut explicit, streams, &settings)?);
+    group_by_column(&mut explicit);
+    split_overrides(&mut explicit);
     let carrier = make_explicit(&mut explicit, streams);
     let session = state_with(state, streams, tables, joins, functions, windows);
     let plan = |query: Box<ast::Query>| logical_plan(query, &session, streams, &settings, now);
@@ -107,20 +116,25 @@ pub async fn plan_stream_query(
         Ok(logical) => logical,
         Err(error) => {
             // Everything that is named is at hand: planning a part of the query again does not wait.
-            let mut error_of = |part| plan(Box::new(part)).now_or_never()?.err();
+            let planned = |part| plan(Box::new(part)).now_or_never();
+            let first = explain_in(&error, streams, &written);
+            if alias_list::is_about_list(&first.message) {
+                let mut schema_of = |part| Some(planned(part)?.ok()?.schema().clone());
+                return Err(fail(alias_list::explain(&explicit, &mut schema_of).unwrap_or(first)));
+            }
+            let mut error_of = |part| planned(part)?.err();
             let errors = all_unknown_columns(&explicit, error, &mut error_of);
-            let mut problems: Vec<_> =
-                errors.iter().map(|error| place_at_call(explain_error(error, streams), &written)).collect();
+            let mut problems: Vec<_> = errors.iter().map(|error| explain_in(error, streams, &written)).collect();
             if problems.len() > 1 {
                 return Err(problems);
             }
             let problem = problems.remove(0);
             let mut problem_of = |part| error_of(part).map(|error| explain_error(&error, streams).message);
-            let known = problem.span.is_some() || problem.message.starts_with(NO_CONDITION);
+            let known = problem.span.is_some();
             let place = if known { None } else { locate(&explicit, &problem.message, &mut problem_of) };
             let place = place.or_else(|| clause_span(&query.ast, &problem.message).filter(|_| problem.span.is_none()));
             return Err(fail(match place {
-                Some(place) => problem.at(place),
+                Some(place) => narrow(problem.at(place), &errors[0], &written),
                 None => problem,
             }));
         }
@@ -138,19 +152,18 @@ pub async fn plan_stream_query(
     let schema = node.schema();
     let rowtime = schema.index_of(ROWTIME).map_err(|_| fail(Diagnostic::error("the query has no ROWTIME")))?;
     let columns = (0..schema.fields().len()).filter(|i| *i != rowtime || carrier != Carrier::Added).collect();
-    Ok(QueryPlan { node, columns, rowtime, carrier, item_spans, span: query.span, warnings })
+    let fields = declared_fields(&schema, logical.schema().as_arrow());
+    Ok(QueryPlan { node, fields, columns, rowtime, carrier, item_spans, span: query.span, warnings })
 }
 
 impl QueryPlan {
-    /// Without a column for ROWTIME, which every stream has anyway.
+    /// The plan for a stream of its own: the item `ROWTIME` is no column of it, as it is one of every stream.
     pub fn without_rowtime(mut self) -> Self {
-        let place = self.columns.iter().position(|column| *column == self.rowtime);
-        if let Some(place) = place {
-            if self.item_spans.len() == self.columns.len() {
-                self.item_spans.remove(place);
-            }
-            self.columns.remove(place);
+        if self.item_spans.len() == self.columns.len() {
+            let mut columns = self.columns.iter();
+            self.item_spans.retain(|_| columns.next() != Some(&self.rowtime));
         }
+        self.columns.retain(|column| *column != self.rowtime);
         self
     }
 
@@ -179,6 +192,17 @@ fn of_streams(query: &Query, streams: &StreamSchemas) -> Vec<Diagnostic> {
     });
     let reads = |within: Span| read.iter().any(|stream| within.start <= stream.start && stream.end <= within.end);
     query.of_streams.iter().filter(|part| reads(part.within)).map(|part| part.problem.clone()).collect()
+}
+
+/// The fields of `schema` with what `logical`, which has the same columns, says of them.
+fn declared_fields(schema: &Schema, logical: &Schema) -> Vec<FieldRef> {
+    let declared = |(place, field): (usize, &FieldRef)| match logical.fields().get(place) {
+        Some(known) if known.name() == field.name() && known.data_type() == field.data_type() => {
+            Arc::new(field.as_ref().clone().with_metadata(known.metadata().clone()))
+        }
+        _ => field.clone(),
+    };
+    schema.fields().iter().enumerate().map(declared).collect()
 }
 
 /// What DataFusion's planner and the rules make of a query.
@@ -377,9 +401,23 @@ fn item_spans(body: &SetExpr) -> Vec<Span> {
     }
 }
 
-/// Columns as a stream created by `CREATE STREAM s AS SELECT …` has them, ROWTIME last.
-pub fn stream_schema_of(plan: &QueryPlan) -> SchemaRef {
-    let output = plan.node.schema();
-    let columns = plan.columns.iter().filter(|column| **column != plan.rowtime).map(|column| output.fields()[*column].clone());
-    Arc::new(Schema::new(columns.chain([SqlType::Timestamp.field(ROWTIME, false)]).collect::<Vec<_>>()))
+/// Columns as a stream created by `CREATE STREAM s AS SELECT …` has them, ROWTIME last. An interval is no column (kda-sql-reference.md
+/// §1.5).
+pub fn stream_schema_of(plan: &QueryPlan) -> Result<SchemaRef, Vec<Diagnostic>> {
+    let (mut columns, mut problems) = (Vec::new(), Vec::new());
+    for (item, column) in plan.columns.iter().enumerate().filter(|(_, column)| **column != plan.rowtime) {
+        let field = &plan.fields[*column];
+        if matches!(field.data_type(), DataType::Interval(_) | DataType::Duration(_)) {
+            let place = plan.item_spans.get(item).filter(|_| plan.item_spans.len() == plan.columns.len());
+            let problem = Diagnostic::error(format!("column \"{}\" is an interval: streams have none", field.name()));
+            let hint = "Convert it: CAST(… AS VARCHAR(20)), or CAST(… AS BIGINT) if it has one field.";
+            problems.push(problem.at(place.copied().unwrap_or(plan.span)).hint(hint));
+        }
+        columns.push(match SqlType::of_field(field) {
+            Some(sql_type) => sql_type.field(field.name(), field.is_nullable()),
+            None => field.clone(),
+        });
+    }
+    columns.push(SqlType::Timestamp.field(ROWTIME, false));
+    if problems.is_empty() { Ok(Arc::new(Schema::new(columns))) } else { Err(problems) }
 }

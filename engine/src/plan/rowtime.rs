@@ -102,7 +102,7 @@ fn name_in_order(query: &mut Query, carrier: Carrier) {
 }
 
 /// True for `ORDER BY t WITHIN …`.
-fn is_within(query: &Query) -> bool {
+pub(super) fn is_within(query: &Query) -> bool {
     let Some(OrderByKind::Expressions(sorts)) = query.order_by.as_ref().map(|order| &order.kind) else { return false };
     matches!(sorts.first().map(|sort| &sort.expr), Some(Expr::Function(function)) if is_marker(&function.name, WITHIN))
 }
@@ -257,7 +257,7 @@ fn name_hidden(factor: &mut TableFactor, columns: &[String], is_last: bool) {
 }
 
 /// The name of the join of streams in FROM, if there is one.
-fn stream_join(table: &TableWithJoins) -> Option<Ident> {
+pub(super) fn stream_join(table: &TableWithJoins) -> Option<Ident> {
     std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation)).find_map(|factor| match factor {
         TableFactor::NestedJoin { alias: Some(alias), .. } if is_stream_join(&alias.name.value) => Some(alias.name.clone()),
         TableFactor::NestedJoin { table_with_joins, .. } => stream_join(table_with_joins),
@@ -323,31 +323,42 @@ const AGGREGATES: &[&str] = &[
 ];
 
 fn contains_aggregate(item: &SelectItem) -> bool {
+    first_aggregate(item).is_some()
+}
+
+/// The name of the first aggregate function that is called in `part`.
+pub(super) fn first_aggregate(part: &impl Visit) -> Option<Ident> {
     /// Depth in queries that stand for values: their aggregates are their own.
     struct Finder(usize);
     impl Visitor for Finder {
-        type Break = ();
-        fn pre_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
+        type Break = Ident;
+        fn pre_visit_query(&mut self, _query: &Query) -> ControlFlow<Ident> {
             self.0 += 1;
             ControlFlow::Continue(())
         }
-        fn post_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
+        fn post_visit_query(&mut self, _query: &Query) -> ControlFlow<Ident> {
             self.0 -= 1;
             ControlFlow::Continue(())
         }
-        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Ident> {
             match expr {
                 Expr::Function(function) if self.0 == 0 && function.over.is_none() && is_aggregate_name(&function.name) => {
-                    ControlFlow::Break(())
+                    function
+                        .name
+                        .0
+                        .last()
+                        .and_then(|part| part.as_ident())
+                        .cloned()
+                        .map_or(ControlFlow::Continue(()), ControlFlow::Break)
                 }
                 _ => ControlFlow::Continue(()),
             }
         }
     }
-    item.visit(&mut Finder(0)).is_break()
+    part.visit(&mut Finder(0)).break_value()
 }
 
-fn is_aggregate_name(name: &ObjectName) -> bool {
+pub(super) fn is_aggregate_name(name: &ObjectName) -> bool {
     let name = name.0.last().and_then(|part| part.as_ident()).map(|ident| ident.value.to_lowercase());
     name.is_some_and(|name| AGGREGATES.contains(&name.as_str()))
 }

@@ -1,9 +1,10 @@
 //! COALESCE(v1, v2, …): the first argument that is not NULL (kda-sql-reference.md §5.6).
 //!
-//! DataFusion's own function with KDA's rule for types: DataFusion makes text of a number beside a text.
+//! DataFusion's own function with KDA's rules for types: DataFusion makes text of a number beside a text, and a DECIMAL of a
+//! DOUBLE beside one.
 //!
 //! Input:  arguments of one family of types, such as numbers. Those after the first that is not NULL are not computed.
-//! Output: the common type; NULL if all are NULL.
+//! Output: the common type, approximate if one of the numbers is (§1.7); NULL if all are NULL.
 //! Errors: arguments of two families, when the query is planned.
 
 use std::sync::{Arc, LazyLock};
@@ -18,7 +19,7 @@ use datafusion::logical_expr::{
 };
 
 use super::type_family::strangers;
-use crate::sql_type::sql_type_name;
+use crate::sql_type::{approximate_of, sql_type_name};
 
 /// The function `coalesce`.
 pub fn udf() -> Arc<ScalarUDF> {
@@ -45,7 +46,10 @@ impl ScalarUDFImpl for Coalesce {
             let [one, other] = [one, other].map(|data_type| sql_type_name(&Field::new("", data_type.clone(), true)));
             return plan_err!("COALESCE of {one} and {other}: its arguments must be of one kind, such as numbers");
         }
-        self.own.coerce_types(arg_types)
+        match approximate_of(arg_types) {
+            Some(approximate) => Ok(vec![approximate; arg_types.len()]),
+            None => self.own.coerce_types(arg_types),
+        }
     }
 
     fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {

@@ -40,7 +40,7 @@ pub fn udf() -> Arc<ScalarUDF> {
             let columns = numbered(regex.field_count() as i64).map_err(row_error)?;
             let lines = args.texts(0)?;
             let mut ends = Vec::new();
-            let mut records = RecordBuilder::new(&columns, args.rows, lines.byte_count());
+            let mut records = RecordBuilder::new(&columns, args, lines.byte_count());
             for row in 0..args.rows {
                 match lines.at(row) {
                     Some(line) if regex.read(line, &mut ends, |value| records.push(Some(value))) => records.end_record(),

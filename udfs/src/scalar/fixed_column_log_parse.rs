@@ -23,7 +23,7 @@ pub fn udf() -> Arc<ScalarUDF> {
         aliases: &[],
         parameters: &[
             ("s", Kind::Text, "A line."),
-            ("columns", Kind::Text, "`name TYPE type [NOT NULL] START n [FOR m]`, separated by commas; a constant."),
+            ("columns", Kind::Text, "`name TYPE type [NOT NULL] [format] START n [FOR m]`, separated by commas; a constant."),
         ],
         required: 2,
         section: DOC_SECTION_STRING,
@@ -40,7 +40,7 @@ pub fn udf() -> Arc<ScalarUDF> {
         run: |args| {
             let columns = described(args.constant_text(1)?.unwrap_or_default(), true).map_err(row_error)?;
             let lines = args.texts(0)?;
-            let mut records = RecordBuilder::new(&columns, args.rows, lines.byte_count());
+            let mut records = RecordBuilder::new(&columns, args, lines.byte_count());
             for row in 0..args.rows {
                 let Some(line) = lines.at(row) else {
                     records.null_record();
@@ -57,5 +57,5 @@ pub fn udf() -> Arc<ScalarUDF> {
             records.finish()
         },
     }
-    .udf()
+    .knowing_query_time()
 }

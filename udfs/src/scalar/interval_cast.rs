@@ -27,7 +27,7 @@ use datafusion::logical_expr::{
 use super::qualifier::Qualifier;
 use super::unit::Unit;
 use super::{is_text, map_column};
-use crate::sql_type::{CHARACTER_LENGTH_MAX, SqlType, sql_type_name};
+use crate::sql_type::{CHARACTER_LENGTH_MAX, SqlType, sql_type_name, truncated};
 
 /// Holds every difference of two TIMESTAMPs in seconds.
 const SECONDS: DataType = DataType::Decimal128(19, 3);
@@ -117,7 +117,9 @@ impl ScalarUDFImpl for IntervalCast {
             (Target::Number, Some(_)) => DataType::Int64,
             (Target::Interval, _) => interval_type(qualifier),
         };
-        Ok(Arc::new(Field::new(self.name(), data_type, nullable)))
+        let field = Field::new(self.name(), data_type, nullable);
+        // Without CAST around it, it stands for EXTRACT.
+        Ok(Arc::new(if self.target == Target::Number { truncated(field) } else { field }))
     }
 
     fn is_strict(&self) -> bool {

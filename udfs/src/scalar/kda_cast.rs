@@ -29,7 +29,7 @@ use arrow::datatypes::{
     TimestampMillisecondType,
 };
 use arrow::error::ArrowError;
-use arrow::util::display::FormatOptions;
+use arrow::util::display::{FormatOptions, array_value_to_string};
 use chrono::{DateTime, NaiveDate, NaiveTime, Timelike};
 use datafusion::common::{Result, internal_err, plan_err};
 use datafusion::logical_expr::{
@@ -126,6 +126,11 @@ pub fn cast(column: &ArrayRef, target: SqlType) -> Result<ArrayRef, ArrowError> 
         SqlType::Decimal(..) if text => parsed(column, target, |text| text.trim_matches(' ')),
         SqlType::Real | SqlType::Double if text => parsed(column, target, |text| text.trim_matches(' ')),
         SqlType::Real => to_real(column),
+        SqlType::Decimal(..) => strict(column, &target.data_type()).map_err(|error| match column.len() {
+            // The row that fails is found by halving.
+            1 => out_of_range(array_value_to_string(column, 0).unwrap_or_default(), target),
+            _ => ArrowError::CastError(error.to_string()),
+        }),
         SqlType::Boolean if text => parse_each::<BooleanArray, _>(column, target, |text| {
             let is = |word: &str| text.eq_ignore_ascii_case(word);
             if is("true") { Some(true) } else { is("false").then_some(false) }

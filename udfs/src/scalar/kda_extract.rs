@@ -2,7 +2,8 @@
 //! (kda-sql-reference.md §5.4, §8.6).
 //!
 //! Input:  a constant YEAR, MONTH, DAY, HOUR, MINUTE or SECOND; a TIMESTAMP, DATE, TIME, interval or duration.
-//! Output: BIGINT; of SECOND DECIMAL(5, 3), with milliseconds. NULL for NULL.
+//! Output: BIGINT; of SECOND DECIMAL(5, 3), with milliseconds, which are dropped, not rounded, where the number goes into a whole
+//!         one without CAST. NULL for NULL.
 //! Time:   UTC. A DATE is its midnight. Fields of an interval are what is left after the larger ones, days being the largest
 //!         beside hours and years beside months; all have the sign of the interval.
 //! Errors: a unit that the type does not have, when the query is planned.
@@ -25,7 +26,7 @@ use super::date_pattern::DAY_MS;
 use super::instant::milliseconds;
 use super::map_column;
 use super::unit::Unit;
-use crate::sql_type::sql_type_name;
+use crate::sql_type::{sql_type_name, truncated};
 
 const SECOND_TYPE: DataType = DataType::Decimal128(5, 3);
 
@@ -67,8 +68,8 @@ impl ScalarUDFImpl for KdaExtract {
             let name = format!("{unit:?}").to_uppercase();
             return plan_err!("cannot extract {name} from {}: it has no such field", sql_type_name(source));
         }
-        let data_type = if unit == Unit::Second { SECOND_TYPE } else { DataType::Int64 };
-        Ok(Arc::new(Field::new(self.name(), data_type, source.is_nullable())))
+        let field = |data_type| Field::new(self.name(), data_type, source.is_nullable());
+        Ok(Arc::new(if unit == Unit::Second { truncated(field(SECOND_TYPE)) } else { field(DataType::Int64) }))
     }
 
     fn is_strict(&self) -> bool {

@@ -5,9 +5,12 @@
 //! description = name "TYPE" data-type [ "NOT" "NULL" ] [ format ] [ "START" n [ "FOR" m ] ]
 //! ```
 //!
-//! Names are folded to capital letters unless they stand in double quotes. A format, which is a text, is refused: the values of
-//! DATE, TIME and TIMESTAMP columns have the forms of CAST.
+//! Names are folded to capital letters unless they stand in double quotes. A format, which is a text, is a pattern of
+//! `SimpleDateFormat` (date_pattern.rs) for a DATE, TIME or TIMESTAMP; without one its values have the forms of CAST.
 
+use arrow::error::ArrowError;
+
+use super::date_pattern::Pattern;
 use crate::sql_type::{CHARACTER_LENGTH_MAX, SqlType};
 
 /// The length of the fields COLUMN1, COLUMN2, … (§5.9).
@@ -21,6 +24,8 @@ pub(super) struct Column {
     pub name: String,
     pub sql_type: SqlType,
     pub is_nullable: bool,
+    /// How a DATE, TIME or TIMESTAMP is written, if not as in CAST.
+    pub format: Option<Pattern>,
     /// START, 0-based, and FOR, both in characters.
     pub place: Option<(usize, Option<usize>)>,
 }
@@ -34,6 +39,7 @@ pub(super) fn numbered(count: i64) -> Result<Vec<Column>, String> {
         name: format!("COLUMN{number}"),
         sql_type: SqlType::Varchar(DEFAULT_LENGTH),
         is_nullable: true,
+        format: None,
         place: None,
     };
     Ok((1..=count).map(column).collect())
@@ -112,9 +118,7 @@ impl Parser {
         if !is_nullable {
             self.expect("NULL")?;
         }
-        if let Some(Token::Text(_)) = self.tokens.get(self.at) {
-            return Err(format!("the column {name} has a format: formats are not supported, declare VARCHAR and convert it"));
-        }
+        let format = self.format(&name, sql_type)?;
         let place = if with_places {
             self.expect("START")?;
             let start = self.number("the place where the column starts")?;
@@ -123,7 +127,20 @@ impl Parser {
         } else {
             None
         };
-        Ok(Column { name, sql_type, is_nullable, place })
+        Ok(Column { name, sql_type, is_nullable, format, place })
+    }
+
+    fn format(&mut self, column: &str, sql_type: SqlType) -> Result<Option<Pattern>, String> {
+        let Some(Token::Text(format)) = self.tokens.get(self.at) else { return Ok(None) };
+        if !matches!(sql_type, SqlType::Date | SqlType::Time | SqlType::Timestamp) {
+            return Err(format!("the column {column} has a format: only DATE, TIME and TIMESTAMP have one, not {sql_type}"));
+        }
+        self.at += 1;
+        match Pattern::compile(format) {
+            Ok(pattern) => Ok(Some(pattern)),
+            Err(ArrowError::ParseError(problem)) => Err(format!("the format of the column {column}: {problem}")),
+            Err(problem) => Err(format!("the format of the column {column}: {problem}")),
+        }
     }
 
     fn sql_type(&mut self) -> Result<SqlType, String> {

@@ -23,7 +23,7 @@ use datafusion::logical_expr::{
 
 use super::type_family::strangers;
 use super::zip_columns;
-use crate::sql_type::{SqlType, sql_type_name};
+use crate::sql_type::{SqlType, approximate_of, sql_type_name};
 
 /// The function `nullif`.
 pub fn udf() -> Arc<ScalarUDF> {
@@ -111,8 +111,7 @@ fn without_padding(texts: &ArrayRef) -> ArrayRef {
 
 /// The type in which both are compared.
 fn common(a: &DataType, b: &DataType) -> Result<DataType> {
-    if (a.is_floating() && b.is_decimal()) || (a.is_decimal() && b.is_floating()) {
-        return Ok(DataType::Float64);
-    }
-    comparison_coercion(a, b).ok_or_else(|| plan_datafusion_err!("cannot compare {a} with {b} in NULLIF"))
+    approximate_of([a, b])
+        .or_else(|| comparison_coercion(a, b))
+        .ok_or_else(|| plan_datafusion_err!("cannot compare {a} with {b} in NULLIF"))
 }

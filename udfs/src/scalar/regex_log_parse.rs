@@ -29,7 +29,11 @@ pub fn udf() -> Arc<ScalarUDF> {
         parameters: &[
             ("s", Kind::Text, "A line."),
             ("regex", Kind::Text, "A Java regular expression with a group for each column; a constant."),
-            ("columns", Kind::Text, "`name TYPE type [NOT NULL]`, separated by commas; a constant. COLUMN1, … unless given."),
+            (
+                "columns",
+                Kind::Text,
+                "`name TYPE type [NOT NULL] [format]`, separated by commas; a constant. COLUMN1, … unless given.",
+            ),
         ],
         required: 2,
         section: DOC_SECTION_REGEX,
@@ -43,7 +47,7 @@ pub fn udf() -> Arc<ScalarUDF> {
             let columns = columns(&regex, description).map_err(row_error)?;
             let lines = args.texts(0)?;
             let mut groups = regex.groups();
-            let mut records = RecordBuilder::new(&columns, args.rows, lines.byte_count());
+            let mut records = RecordBuilder::new(&columns, args, lines.byte_count());
             for row in 0..args.rows {
                 let matches = |line| regex.captures_at(line, 0, &mut groups).map(|whole| whole.map(|_| line));
                 match lines.at(row).map(matches).transpose().map_err(row_error)?.flatten() {
@@ -59,7 +63,7 @@ pub fn udf() -> Arc<ScalarUDF> {
             records.finish()
         },
     }
-    .udf()
+    .knowing_query_time()
 }
 
 fn plan(args: &PlanArguments<'_>) -> Result<FieldRef> {

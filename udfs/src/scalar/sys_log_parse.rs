@@ -45,7 +45,7 @@ pub fn udf() -> Arc<ScalarUDF> {
         plan: |args| Ok(args.record(columns().into())),
         run,
     }
-    .with_query_time(udf)
+    .with_query_time()
 }
 
 fn columns() -> Vec<arrow::datatypes::FieldRef> {

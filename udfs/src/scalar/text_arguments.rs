@@ -13,11 +13,13 @@ pub(super) struct Arguments<'a> {
     result: &'a FieldRef,
     /// Rows of the batch; 1 if every argument is a constant.
     pub rows: usize,
+    /// When the query started, in milliseconds since 1970, for functions that ask for it.
+    pub query_time: Option<i64>,
 }
 
 impl<'a> Arguments<'a> {
-    pub fn new(values: &'a [ColumnarValue], result: &'a FieldRef, rows: usize) -> Self {
-        Self { values, result, rows }
+    pub fn new(values: &'a [ColumnarValue], result: &'a FieldRef, rows: usize, query_time: Option<i64>) -> Self {
+        Self { values, result, rows, query_time }
     }
 
     pub fn len(&self) -> usize {

@@ -63,6 +63,7 @@ impl Kind {
 pub(super) type Parameter = (&'static str, Kind, &'static str);
 
 /// A function as its file declares it.
+#[derive(Clone)]
 pub(super) struct TextFunction {
     /// The name in calls, in small letters.
     pub name: &'static str,
@@ -87,16 +88,21 @@ pub(super) struct TextFunction {
 impl TextFunction {
     /// As DataFusion takes it.
     pub fn udf(self) -> Arc<ScalarUDF> {
-        self.declared(None)
+        self.declared(QueryTime::Unused)
     }
 
-    /// As DataFusion takes it; the last argument is the time of the query unless given. `again` is the function itself.
-    pub fn with_query_time(self, again: fn() -> Arc<ScalarUDF>) -> Arc<ScalarUDF> {
-        self.declared(Some(again))
+    /// As DataFusion takes it; the last argument is the time of the query unless given.
+    pub fn with_query_time(self) -> Arc<ScalarUDF> {
+        self.declared(QueryTime::LastArgument)
     }
 
-    fn declared(self, with_query_time: Option<fn() -> Arc<ScalarUDF>>) -> Arc<ScalarUDF> {
-        let volatility = if with_query_time.is_some() { Volatility::Stable } else { Volatility::Immutable };
+    /// As DataFusion takes it; `Arguments::query_time` is the time of the query.
+    pub fn knowing_query_time(self) -> Arc<ScalarUDF> {
+        self.declared(QueryTime::Known(None))
+    }
+
+    fn declared(self, query_time: QueryTime) -> Arc<ScalarUDF> {
+        let volatility = if query_time == QueryTime::LastArgument { Volatility::Stable } else { Volatility::Immutable };
         let counts = (self.required..=self.parameters.len()).map(TypeSignature::Any).collect();
         let (expression, value) = self.example;
         let width = value.chars().count().max(1);
@@ -118,7 +124,7 @@ impl TextFunction {
             signature: Signature::one_of(counts, volatility),
             documentation: documentation.build(),
             aliases: self.aliases.iter().map(|&alias| alias.to_owned()).collect(),
-            with_query_time,
+            query_time,
             function: self,
         }))
     }
@@ -129,8 +135,17 @@ struct Declared {
     signature: Signature,
     aliases: Vec<String>,
     documentation: Documentation,
-    /// Makes the function again, if its last argument is the time of the query unless given.
-    with_query_time: Option<fn() -> Arc<ScalarUDF>>,
+    query_time: QueryTime,
+}
+
+/// How a function learns when the query started, which DataFusion says while it simplifies the query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum QueryTime {
+    Unused,
+    /// In its last argument, unless that is given.
+    LastArgument,
+    /// From itself: milliseconds since 1970, once the query was simplified.
+    Known(Option<i64>),
 }
 
 impl std::fmt::Debug for Declared {
@@ -139,10 +154,10 @@ impl std::fmt::Debug for Declared {
     }
 }
 
-// The name stands for the whole: there is one declaration of each.
+// The name stands for the declaration: there is one of each.
 impl PartialEq for Declared {
     fn eq(&self, other: &Self) -> bool {
-        self.function.name == other.function.name
+        (self.function.name, self.query_time) == (other.function.name, other.query_time)
     }
 }
 
@@ -150,7 +165,7 @@ impl Eq for Declared {}
 
 impl Hash for Declared {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.function.name.hash(state);
+        (self.function.name, self.query_time).hash(state);
     }
 }
 
@@ -190,11 +205,14 @@ impl ScalarUDFImpl for Declared {
     }
 
     fn simplify(&self, mut args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
-        match (self.with_query_time, info.query_execution_start_time()) {
-            (Some(again), Some(now)) if args.len() < self.function.parameters.len() => {
-                args.push(Expr::Literal(ScalarValue::TimestampMillisecond(Some(now.timestamp_millis()), None), None));
-                Ok(ExprSimplifyResult::Simplified(again().call(args)))
+        let now = info.query_execution_start_time().map(|now| now.timestamp_millis());
+        let again = |query_time| self.function.clone().declared(query_time);
+        match (self.query_time, now) {
+            (QueryTime::LastArgument, Some(_)) if args.len() < self.function.parameters.len() => {
+                args.push(Expr::Literal(ScalarValue::TimestampMillisecond(now, None), None));
+                Ok(ExprSimplifyResult::Simplified(again(QueryTime::LastArgument).call(args)))
             }
+            (QueryTime::Known(None), Some(_)) => Ok(ExprSimplifyResult::Simplified(again(QueryTime::Known(now)).call(args))),
             _ => Ok(ExprSimplifyResult::Original(args)),
         }
     }
@@ -202,7 +220,8 @@ impl ScalarUDFImpl for Declared {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let constant = args.args.iter().all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
         let rows = if constant { 1 } else { args.number_rows };
-        let arguments = Arguments::new(&args.args, &args.return_field, rows);
+        let query_time = if let QueryTime::Known(time) = self.query_time { time } else { None };
+        let arguments = Arguments::new(&args.args, &args.return_field, rows, query_time);
         let column = (self.function.run)(&arguments)?;
         Ok(if constant { ColumnarValue::Scalar(ScalarValue::try_from_array(&column, 0)?) } else { ColumnarValue::Array(column) })
     }
@@ -280,7 +299,12 @@ fn must_be_constant<T>(function: &TextFunction, argument: usize) -> Result<T> {
 
 /// The name as scripts write it.
 fn sql_name(name: &str) -> String {
-    name.trim_start_matches("kda_").to_ascii_uppercase()
+    match name {
+        "is_like" => "LIKE".to_owned(),
+        "similar_to" => "SIMILAR TO".to_owned(),
+        "substring_from" | "substring_similar" => "SUBSTRING".to_owned(),
+        name => name.trim_start_matches("kda_").to_ascii_uppercase(),
+    }
 }
 
 /// What is wrong with constants, as an error of the planner.

@@ -30,7 +30,7 @@ pub fn udf() -> Arc<ScalarUDF> {
             (
                 "columns",
                 Kind::TextOrInteger,
-                "How many columns, or `name TYPE type [NOT NULL]`, separated by commas; a constant.",
+                "How many columns, or `name TYPE type [NOT NULL] [format]`, separated by commas; a constant.",
             ),
             ("delimiter", Kind::Text, "What stands between two columns; a constant."),
             ("escape", Kind::Text, "The character that makes the next one literal; a constant, none unless given."),
@@ -62,7 +62,7 @@ pub fn udf() -> Arc<ScalarUDF> {
             }
             .map_err(row_error)?;
             let lines = args.texts(0)?;
-            let mut records = RecordBuilder::new(&columns, args.rows, lines.byte_count());
+            let mut records = RecordBuilder::new(&columns, args, lines.byte_count());
             let mut value = String::new();
             for row in 0..args.rows {
                 match lines.at(row) {
@@ -76,7 +76,7 @@ pub fn udf() -> Arc<ScalarUDF> {
             records.finish()
         },
     }
-    .udf()
+    .knowing_query_time()
 }
 
 /// How columns are separated.

@@ -41,7 +41,7 @@ pub fn udf() -> Arc<ScalarUDF> {
             let columns = numbered(format.value_count() as i64).map_err(row_error)?;
             let lines = args.texts(0)?;
             let mut values = Vec::with_capacity(columns.len());
-            let mut records = RecordBuilder::new(&columns, args.rows, lines.byte_count());
+            let mut records = RecordBuilder::new(&columns, args, lines.byte_count());
             for row in 0..args.rows {
                 match lines.at(row) {
                     Some(line) if format.read(line, &mut values) => {

@@ -10,6 +10,7 @@ use sqlparser::ast::{
 use super::check::place;
 use super::prepare::{in_clauses, in_windows, is_column, preserved, relation_names};
 use crate::diagnostic::Diagnostic;
+use crate::plan::names::unknown_column;
 use crate::plan::rowtime::relation_name;
 
 /// A column of USING: its name, what it stands for, and the relations that have it.
@@ -46,6 +47,10 @@ pub(super) fn to_on(
         JoinConstraint::Natural => natural(relations, right_columns, using),
         JoinConstraint::On(_) | JoinConstraint::None => return Ok(()),
     };
+    if let Some(problem) = names.iter().find_map(|name| unknown_name(name, relations, right_columns, using)) {
+        *constraint = JoinConstraint::On(Expr::value(ast::Value::Boolean(true)));
+        return Err(problem);
+    }
     let column = |relation: &Ident, name: &Ident| Expr::CompoundIdentifier(vec![relation.clone(), name.clone()]);
     let left = |name: &Ident| match using.iter().position(|merged| merged.name == name.value) {
         Some(place) => Some((using[place].value.clone(), Some(place))),
@@ -94,6 +99,25 @@ pub(super) fn to_on(
         *constraint = JoinConstraint::On(on);
     }
     Ok(())
+}
+
+/// The problem of a name in USING that no relation before JOIN has, or not the one behind it.
+fn unknown_name(name: &Ident, relations: &[Relation], right: Option<&[String]>, using: &[Merged]) -> Option<Diagnostic> {
+    let is_merged = using.iter().any(|merged| merged.name == name.value);
+    let left: Option<Vec<&String>> = relations
+        .iter()
+        .map(|(_, columns)| columns.as_ref())
+        .collect::<Option<Vec<_>>>()
+        .map(|all| all.into_iter().flatten().collect());
+    let missing = |columns: Vec<&String>, side: &str| {
+        let problem = unknown_column(&name.value, &format!("what stands {side} JOIN"), columns.into_iter().map(String::as_str));
+        Some(problem.at(name.span))
+    };
+    match (left, right) {
+        (Some(left), _) if !is_merged && !left.contains(&&name.value) => missing(left, "before"),
+        (_, Some(right)) if !right.contains(&name.value) => missing(right.iter().collect(), "behind"),
+        _ => None,
+    }
 }
 
 /// The relation that has the column; that of which nothing is known, if it is the only one that can.

@@ -1,5 +1,5 @@
-//! Types that must go together outside of operators: BETWEEN, IN and CASE (kda-sql-reference.md §1.6, §8.2). DataFusion would
-//! compare text with numbers by converting one of them, silently.
+//! Types that must go together outside of operators: BETWEEN, IN, CASE and UNION ALL (kda-sql-reference.md §1.6, §1.7, §8.2).
+//! DataFusion would convert between text and numbers silently, and make DECIMALs of approximate numbers.
 
 use std::sync::Arc;
 
@@ -50,6 +50,8 @@ pub(super) fn checked(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>
                     }
                     **when = other;
                 }
+            } else {
+                check_conditions(&case, schema)?;
             }
             check_results(&case, schema)?;
             Transformed::yes(Expr::Case(case))
@@ -95,6 +97,17 @@ fn beside_query(expr: Expr, subquery: Subquery, schema: &DFSchema) -> Result<(Ex
         _ => Projection::try_new(with_column(Expr::Column(Column::from(plan.schema().qualified_field(0))))?, plan)?,
     };
     Ok((expr, Subquery { subquery: Arc::new(LogicalPlan::Projection(plan)), outer_ref_columns, spans }))
+}
+
+/// The conditions of a CASE are conditions: DataFusion would take any number but 0 for TRUE.
+fn check_conditions(case: &Case, schema: &DFSchema) -> Result<()> {
+    for (when, _) in &case.when_then_expr {
+        if let Some(kind) = Kind::of(&when.get_type(schema)?).filter(|kind| *kind != Kind::Truth) {
+            let hint = "Write CASE WHEN x = 1 THEN …, or CASE x WHEN 1 THEN ….";
+            return Err(error_at(format!("a condition of CASE is {kind}"), hint, &[when]));
+        }
+    }
+    Ok(())
 }
 
 /// The results of a CASE are of one kind.

@@ -4,9 +4,10 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     self, Expr, GroupByExpr, LimitClause, ObjectName, ObjectNamePart, Select, SelectItem, SetExpr, Spanned, TableFactor,
-    VisitorMut,
+    UnaryOperator, VisitorMut,
 };
 
+use super::calls::take;
 use super::{AVAILABLE, calls, interval_casts, named_cast, periods, row_in_query};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::sql::ddl::ERROR_STREAM;
@@ -84,7 +85,9 @@ impl VisitorMut for Finish<'_> {
             let hint = "List the columns; one that is to come twice needs two names: column, column AS other_name.";
             self.report("the select list has the same columns twice", span, hint);
         }
-        let span = self.span_of(select);
+        // The word alone: the span of all of it takes a deep stack for a deep expression.
+        let word = select.select_token.0.span;
+        let span = if word == sqlparser::tokenizer::Span::empty() { self.span } else { word.into() };
         if select.from.is_empty() {
             self.not_on_streams("a stream query needs FROM", span, "Name the stream: SELECT STREAM … FROM \"stream\".");
         }
@@ -145,6 +148,7 @@ impl VisitorMut for Finish<'_> {
                     "Write one pump per grouping.",
                 );
             }
+            Expr::UnaryOp { op: UnaryOperator::Not, .. } => not_before_test(expr),
             _ => {}
         }
         calls::rewrite(expr);
@@ -189,6 +193,23 @@ fn repeated_wildcard(items: &[SelectItem]) -> Option<&SelectItem> {
 
 fn count(columns: usize) -> String {
     if columns == 1 { "1 column".to_owned() } else { format!("{columns} columns") }
+}
+
+/// NOT binds closer than IS TRUE, IS FALSE and IS UNKNOWN (kda-sql-reference.md §1.9): `NOT UNKNOWN IS TRUE` is FALSE. sqlparser
+/// reads it the other way round, as is right for IS NULL.
+fn not_before_test(not: &mut Expr) {
+    let Expr::UnaryOp { op: UnaryOperator::Not, expr: test } = not else { return };
+    let (Expr::IsTrue(tested)
+    | Expr::IsNotTrue(tested)
+    | Expr::IsFalse(tested)
+    | Expr::IsNotFalse(tested)
+    | Expr::IsUnknown(tested)
+    | Expr::IsNotUnknown(tested)) = test.as_mut()
+    else {
+        return;
+    };
+    **tested = Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(take(tested)) };
+    *not = take(test);
 }
 
 /// DataFusion's functions have lower-case names and are looked up as written.

@@ -1479,7 +1479,7 @@ error: GROUP BY ALL is not allowed in a stream query
  --> app.sql:1:1
   |
 1 | SELECT STREAM a FROM s GROUP BY ALL
-  | ^^^^^^^^^^^^^^^^^^^^^^
+  | ^^^^^^
 hint: List the expressions to group by.
 "#,
     );

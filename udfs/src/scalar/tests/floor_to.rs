@@ -68,7 +68,7 @@ async fn null_gives_null() {
 
 #[tokio::test]
 async fn wrong_arguments_are_named() {
-    check_error("floor_to(5, 'DAY')", "cannot round Int64 to a unit of time").await;
+    check_error("floor_to(5, 'DAY')", "cannot round BIGINT to a unit of time").await;
     check_error("floor_to(TIMESTAMP '2004-09-30 13:48:23', 'FORTNIGHT')", "unknown unit of time FORTNIGHT: expected YEAR").await;
     check_error("floor_to(TIMESTAMP '2004-09-30 13:48:23', NULL)", "must be a name").await;
     check_error("floor_to(TIMESTAMP '2004-09-30 13:48:23', 1)", "must be a name").await;

@@ -20,7 +20,9 @@ async fn columns_at_fixed_places() {
         ("A TYPE INTEGER START 0, a TYPE DATE START 1", "the column A is described twice"),
         ("A TYPE VARCHAR(0) START 0", "the length of a text is 1 to 65535, not 0"),
         ("A TYPE DECIMAL(5, 6) START 0", "DECIMAL(5, 6)"),
-        ("A TYPE DATE ''yyyy'' START 0", "the column A has a format"),
+        ("A TYPE INTEGER ''yyyy'' START 0", "the column A has a format: only DATE, TIME and TIMESTAMP have one, not INTEGER"),
+        ("A TYPE DATE ''yyyy-qq'' START 0", "the format of the column A: the pattern 'yyyy-qq' of a time has the letter q"),
+        ("A TYPE DATE NOT NULL ''''''yyyy'' START 0", "has a quote that does not end"),
         ("", "expected the name of a column, found their end"),
     ] {
         check_error(&format!("fixed_column_log_parse('x', '{columns}')"), message).await;
@@ -60,6 +62,23 @@ async fn columns_between_delimiters() {
     check_error("variable_column_log_parse('a', 2, ',', '#', '\"[]')", "is one character or two").await;
     check_error("variable_column_log_parse('a', 'A TYPE INTEGER NOT NULL', ' ')", "which is NOT NULL").await;
     check_error("variable_column_log_parse('a', 'A TYPE INTEGER B TYPE DATE', ' ')", "expected ,, found B").await;
+}
+
+#[tokio::test]
+async fn times_are_read_by_their_format() {
+    let columns = "'D TYPE DATE ''dd/MMM/yyyy'', T TYPE TIME NOT NULL ''HH.mm'', TS TYPE TIMESTAMP ''yyyyMMddHHmmss'''";
+    let parse = |line: &str| format!("variable_column_log_parse('{line}', {columns}, ' ')");
+    check(&parse("24/May/2004 22.01 20240102030405"), "{D: 2004-05-24, T: 22:01:00, TS: 2024-01-02T03:04:05}").await;
+    check(&parse("2004-05-24 22.01 2024"), "{D: , T: 22:01:00, TS: }").await;
+    check_error(&parse("24/May/2004 22:01"), "a line has no TIME for the column T, which is NOT NULL").await;
+    check("regex_log_parse('[01 Feb]', '\\[(.*)\\]', 'AT TYPE TIMESTAMP ''dd MMM''')", "{AT: 1970-02-01T00:00:00}").await;
+    check(
+        "fixed_column_log_parse('1402', 'M TYPE TIME ''mm'' START 0 FOR 2, H TYPE TIME ''HH'' START 2')",
+        "{M: 00:14:00, H: 02:00:00}",
+    )
+    .await;
+    // A year of two digits is within 80 years before the query and 20 behind it, and tests run before 2080.
+    check("date_part('year', fixed_column_log_parse('00', 'Y TYPE DATE ''yy'' START 0')['Y'])", "2000").await;
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ async fn nullif_has_the_type_of_its_first_argument() {
     check("nullif(2, 2.5)", "2").await;
     check("arrow_typeof(nullif(CAST(2 AS SMALLINT), 2.5))", "Int16").await;
     check("nullif('a', 'b')", "a").await;
+    check("nullif(CAST('1e200' AS DOUBLE), CAST(2 AS DECIMAL(5, 2)))", "1e200").await;
     check("nullif(NULL, 5)", "").await;
     check("nullif(5, NULL)", "5").await;
     check("nullif(CAST(NULL AS INT), 5)", "").await;
@@ -47,6 +48,11 @@ async fn coalesce_is_the_first_that_is_not_null() {
     check("coalesce(x, y, 'z') FROM (VALUES (CAST(NULL AS VARCHAR), 'y')) AS t(x, y)", "y").await;
     check("arrow_typeof(coalesce(CAST(1 AS SMALLINT), CAST(2 AS INT)))", "Int32").await;
     check("coalesce(1, 2.5)", "1.0").await;
+    check("arrow_typeof(coalesce(CAST(1 AS DECIMAL(5, 2)), CAST(2 AS DECIMAL(6, 1))))", "Decimal128(7, 2)").await;
+    // Of an approximate and an exact number an approximate one.
+    check("arrow_typeof(coalesce(CAST(1 AS DOUBLE), CAST(2 AS DECIMAL(5, 2))))", "Float64").await;
+    check("arrow_typeof(coalesce(CAST(1 AS DECIMAL(5, 2)), 3, CAST(2 AS REAL)))", "Float64").await;
+    check("coalesce(CAST('1e200' AS DOUBLE), CAST(2 AS DECIMAL(5, 2)))", "1e200").await;
     // What follows the first that is not NULL is not computed.
     check("coalesce(x, 1 / y) FROM (VALUES (5, 0)) AS t(x, y)", "5").await;
     check_error("coalesce(5, 'x')", "COALESCE of BIGINT and VARCHAR(65535): its arguments must be of one kind").await;
