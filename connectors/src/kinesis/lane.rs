@@ -56,11 +56,9 @@ impl Lane {
         match command {
             Command::Add(shard, position) => {
                 self.offset.parked.remove(&shard.id);
-                // One that was parked stands where it was.
-                let position = match self.offset.shards.remove(&shard.id) {
-                    Some(own) => position.or_further(own),
-                    None => position,
-                };
+                // What this process has read itself it does not read again, whatever another one has left of it.
+                let own = [self.offset.shards.remove(&shard.id), self.offset.left.remove(&shard.id)];
+                let position = own.into_iter().flatten().fold(position, Position::or_further);
                 self.offset.shards.insert(shard.id.clone(), position);
                 self.waiting.insert(shard.id.clone(), shard);
             }
@@ -78,16 +76,20 @@ impl Lane {
             }
             Command::Remove(id) => {
                 self.stop(&id);
-                self.offset.shards.remove(&id);
                 self.offset.parked.remove(&id);
+                if let Some(place @ Position::After { .. }) = self.offset.shards.remove(&id) {
+                    self.offset.left.insert(id, place);
+                }
             }
             Command::Skip(id) => {
                 self.stop(&id);
                 self.offset.shards.remove(&id);
+                self.offset.left.remove(&id);
                 self.offset.finished.insert(id);
             }
             Command::Forget(id) => {
                 self.offset.shards.remove(&id);
+                self.offset.left.remove(&id);
                 self.offset.parked.remove(&id);
                 self.offset.finished.remove(&id);
             }
@@ -109,9 +111,9 @@ impl Lane {
 
     /// What a shard sent, if it is for the engine.
     fn take(&mut self, from: FromShard) -> Result<Option<Read>> {
-        let FromShard { shard, what } = from;
-        if !self.reading.contains_key(&shard) {
-            // It was taken away meanwhile; another process reads on from its last checkpoint.
+        let FromShard { shard, reader, what } = from;
+        if self.reading.get(&shard).is_none_or(|task| task.id() != reader) {
+            // It was taken away meanwhile, and is read from its last place on, here or by another process.
             return Ok(None);
         }
         match what {

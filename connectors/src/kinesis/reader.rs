@@ -60,6 +60,8 @@ pub(crate) struct ReadOptions {
 #[derive(Debug)]
 pub(crate) struct FromShard {
     pub(crate) shard: ShardId,
+    /// The reader's task: a shard that was taken away and came back has another one.
+    pub(crate) reader: tokio::task::Id,
     pub(crate) what: Event,
 }
 
@@ -125,6 +127,10 @@ impl ShardReader {
                         // From here on records may come that LATEST would leave out.
                         self.position = self.position.again();
                         iterator
+                    }
+                    Err(CallError::Future(_)) => {
+                        self.position = self.position.not_yet();
+                        continue;
                     }
                     Err(error) => {
                         drop(permit);
@@ -225,14 +231,14 @@ impl ShardReader {
         let now = self.context.clock.now();
         match error {
             CallError::Expired => return Ok(()),
-            CallError::Throttled(_) => self.stats.throttled(now),
-            CallError::Transient(_) | CallError::InUse(_) => self.stats.failed(now),
+            CallError::Throttled(error) => self.stats.throttled(now, &error),
+            CallError::Transient(error) | CallError::InUse(error) => self.stats.failed(now, error.message()),
             // The coordinator fails the job or ends the shard; if the shard is there after all, reading goes on.
             CallError::NotFound(error) => {
-                self.stats.failed(now);
+                self.stats.failed(now, error.message());
                 self.send(Event::Missing(error)).await?;
             }
-            CallError::Fatal(error) => {
+            CallError::Future(error) | CallError::Fatal(error) => {
                 self.send(Event::Failed(error)).await?;
                 return Err(Stopped);
             }
@@ -243,7 +249,8 @@ impl ShardReader {
     }
 
     pub(super) async fn send(&self, what: Event) -> Result<(), Stopped> {
-        self.lane.send(FromShard { shard: self.shard.clone(), what }).await.map_err(|_| Stopped)
+        let from = FromShard { shard: self.shard.clone(), reader: tokio::task::id(), what };
+        self.lane.send(from).await.map_err(|_| Stopped)
     }
 }
 
@@ -256,14 +263,17 @@ where
     let stats = stats.shard(&ShardId::from(""));
     loop {
         let error = match call().await {
-            Ok(answer) => return Ok(answer),
+            Ok(answer) => {
+                stats.recovered();
+                return Ok(answer);
+            }
             Err(error) => error,
         };
         let passes = error.passes() || matches!(error, CallError::Expired | CallError::InUse(_));
         if !passes || backoff.failures() + 1 >= super::limits::START_ATTEMPTS {
             return Err(error.into_error());
         }
-        stats.failed(clock.now());
+        stats.failed(clock.now(), error.message());
         clock.sleep(backoff.next(&mut random)).await;
     }
 }

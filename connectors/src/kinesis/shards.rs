@@ -126,10 +126,12 @@ enum State {
 struct Known {
     shard: Shard,
     state: State,
-    /// The lane that reads it or read it.
+    /// The lane that reads it or read it last, and knows up to where.
     lane: Option<usize>,
     /// How often it was missing from the stream's list, one time after the other.
     missing: u32,
+    /// True if it was found after shards were planned.
+    is_new: bool,
 }
 
 /// All shards that matter.
@@ -144,6 +146,8 @@ pub(crate) struct Shards {
     listings: u32,
     /// False until shards are planned for the first time, in a job without a checkpoint.
     started: bool,
+    /// False until shards are planned for the first time.
+    planned: bool,
     /// True if every lane had an offset, so that a shard without one is new.
     complete: bool,
 }
@@ -156,13 +160,15 @@ impl Shards {
             let Some(lane) = lane else { continue };
             let finished = lane.finished.iter().map(|shard| (shard.clone(), (index, None)));
             let open = lane.shards.iter().map(|(shard, position)| (shard.clone(), (index, Some(position.clone()))));
-            restored.extend(finished.chain(open));
+            let left = lane.left.iter().map(|(shard, position)| (shard.clone(), (index, Some(position.clone()))));
+            restored.extend(left.chain(finished).chain(open));
         }
         let since = lanes.iter().flatten().map(|lane| lane.since.clone()).next();
         Self {
             known: BTreeMap::new(),
             lanes: lanes.len(),
             started: since.is_some(),
+            planned: false,
             since: since.unwrap_or(start),
             restored,
             listings: 0,
@@ -230,7 +236,7 @@ impl Shards {
                     Some((lane, _)) => (State::Finished, Some(*lane)),
                     None => (State::Foreign, None),
                 };
-                self.known.insert(shard.id.clone(), Known { shard, state, lane, missing: 0 });
+                self.known.insert(shard.id.clone(), Known { shard, state, lane, missing: 0, is_new: self.planned });
             }
         }
     }
@@ -251,14 +257,14 @@ impl Shards {
             let state = self.known[id].state;
             match owned.get(id) {
                 None if matches!(state, State::Waiting | State::Reading | State::Parked) => {
-                    if let Some(lane) = self.known[id].lane {
-                        commands.push((lane, Command::Remove(id.clone())));
-                    }
-                    self.set(id, State::Foreign, None);
+                    let lane = self.known[id].lane;
+                    commands.extend(lane.map(|lane| (lane, Command::Remove(id.clone()))));
+                    self.set(id, State::Foreign, lane);
                 }
                 None => {
                     if let Some((lane, Some(_))) = self.restored.remove(id) {
                         commands.push((lane, Command::Remove(id.clone())));
+                        self.set(id, State::Foreign, Some(lane));
                     }
                 }
                 Some(owned) if owned.parked => {
@@ -273,7 +279,7 @@ impl Shards {
                 Some(_) => {}
             }
         }
-        self.started = true;
+        (self.started, self.planned) = (true, true);
         self.start(&ids, &mut commands);
         self.forget(&ids, &mut commands);
         commands
@@ -284,7 +290,7 @@ impl Shards {
         let restored = self.restored.remove(id);
         let lane = match (&restored, self.known[id].lane) {
             (Some((lane, _)), _) => *lane,
-            // It was parked there.
+            // It was parked there, or read before another process had it.
             (None, Some(lane)) => lane,
             (None, None) => self.lane_of(&shard),
         };
@@ -310,7 +316,8 @@ impl Shards {
         }
         let has_known_parent =
             shard.parents.iter().any(|parent| self.known.contains_key(parent) || self.restored.contains_key(parent));
-        if has_known_parent && self.complete { Position::TrimHorizon } else { self.since.again() }
+        let is_new = self.complete || self.known.get(&shard.id).is_some_and(|known| known.is_new);
+        if has_known_parent && is_new { Position::TrimHorizon } else { self.since.again() }
     }
 
     fn lane_of(&self, shard: &Shard) -> usize {
@@ -350,9 +357,7 @@ impl Shards {
             if known.missing < LISTINGS_BEFORE_FORGOTTEN || !matches!(known.state, State::Finished | State::Foreign) {
                 continue;
             }
-            if let (State::Finished, Some(lane)) = (known.state, known.lane) {
-                commands.push((lane, Command::Forget(id.clone())));
-            }
+            commands.extend(known.lane.map(|lane| (lane, Command::Forget(id.clone()))));
             self.known.remove(id);
         }
         if self.listings >= LISTINGS_BEFORE_FORGOTTEN {

@@ -20,7 +20,8 @@ use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDateTime};
 use kinesql_engine::connector::{
-    ConnectorMetric, Offset, OptionKind, OptionSpec, Options, Source, SourceContext, SourceDefinition, SourceFactory, SplitReader,
+    ConnectorMetric, Offset, OptionKind, OptionSpec, Options, Source, SourceContext, SourceDefinition, SourceFactory,
+    SplitReader, Trouble,
 };
 use kinesql_engine::format::FormatSpec;
 use kinesql_engine::runtime::clock::{EventTime, SystemClock};
@@ -442,7 +443,12 @@ impl Source for KinesisSource {
         let offset = offset.map(LaneOffset::parse).transpose()?;
         let api = self.connect().await?;
         if self.is_first_lane(index, of) {
-            let start = self.start.position(context.clock.now());
+            let now = context.clock.now();
+            let start = self.start.position(now);
+            if matches!(self.start, Start::Timestamp(time) if time > now && offset.is_none()) {
+                return Err(Error::config("option \"scan.timestamp\" of connector 'kinesis' is in the future")
+                    .with_hint("Write a time that has passed, or scan.start = 'latest' for what comes from now on."));
+            }
             self.assignment.start(&context.clock, &start, context.checkpointed).await?;
         }
         Ok(Box::new(self.open_lane(index, of, offset, api, context)))
@@ -475,6 +481,10 @@ impl Source for KinesisSource {
 
     fn metrics(&self) -> Vec<ConnectorMetric> {
         self.stats.metrics()
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        self.stats.trouble().into_iter().chain(self.assignment.trouble()).min_by_key(|trouble| trouble.since)
     }
 }
 

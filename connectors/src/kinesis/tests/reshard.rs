@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use kinesql_engine::connector::Source as _;
+
 use super::harness::{Job, bind, job, restart, service};
 use crate::kinesis::fake::FakeKinesis;
 
@@ -51,6 +53,11 @@ async fn children_start_at_trim_horizon_after_their_parent_although_the_source_s
     producer.put(50);
     job.run(3_000).await.expect("reading");
     producer.check(&job.take());
+    let starts: Vec<_> =
+        service.calls().into_iter().filter(|call| call.name == "GetShardIterator").map(|call| call.detail).collect();
+    assert_eq!(starts[1..], ["TrimHorizon", "TrimHorizon"]);
+    let records = job.source.metrics().into_iter().filter(|metric| metric.name == "records").map(|metric| metric.value);
+    assert_eq!(records.sum::<f64>(), 100.0, "of closed shards too");
     assert_eq!(job.parts["0/1"], ["shardId-000000000001", "shardId-000000000002"]);
     assert_eq!(job.offsets["0/1"].0["finished"], serde_json::json!(["shardId-000000000000"]));
 }
