@@ -239,7 +239,7 @@ impl Coordinator {
                         // It was trimmed, with whatever was not read of it.
                         self.shards.ended(&shard);
                         for lane in &self.lanes {
-                            let _ = lane.send(Control::Shard(Command::Remove(shard.clone())));
+                            let _ = lane.send(Control::Shard(Command::Forget(shard.clone())));
                         }
                         return self.assign(schedule).await;
                     }

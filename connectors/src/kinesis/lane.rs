@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kinesql_engine::connector::{Read, SplitReader};
+use bytes::Bytes;
+use kinesql_engine::connector::{Read, Records, SplitReader};
+use kinesql_engine::format::{RejectReason, Rejected};
 use kinesql_engine::{Error, Result};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
@@ -35,6 +37,8 @@ pub(crate) struct Lane {
     notes: mpsc::UnboundedSender<Note>,
     /// Ends of shards that are told once what came before is in the engine's hands.
     ended: Vec<Note>,
+    /// Shards that are gone from the stream, and how far they were read: still to be told.
+    lost: Vec<(ShardId, Position)>,
     closing: Arc<Closing>,
 }
 
@@ -49,7 +53,20 @@ impl Lane {
     ) -> Self {
         let (sender, receiver) = mpsc::channel(WAITING_PIECES);
         let (reading, waiting, tasks) = (HashMap::new(), BTreeMap::new(), JoinSet::new());
-        Self { context, offset, reading, waiting, tasks, sender, receiver, control, notes, ended: Vec::new(), closing }
+        Self {
+            context,
+            offset,
+            reading,
+            waiting,
+            tasks,
+            sender,
+            receiver,
+            control,
+            notes,
+            ended: Vec::new(),
+            lost: Vec::new(),
+            closing,
+        }
     }
 
     fn apply(&mut self, command: Command) {
@@ -88,7 +105,10 @@ impl Lane {
                 self.offset.finished.insert(id);
             }
             Command::Forget(id) => {
-                self.offset.shards.remove(&id);
+                self.stop(&id);
+                if let Some(place) = self.offset.shards.remove(&id) {
+                    self.lost.push((id.clone(), place));
+                }
                 self.offset.left.remove(&id);
                 self.offset.parked.remove(&id);
                 self.offset.finished.remove(&id);
@@ -144,6 +164,25 @@ impl Lane {
         }
     }
 
+    /// An error row for a shard that was trimmed before it was read to its end.
+    fn tell_lost(&self, shard: &ShardId, place: &Position) -> Records {
+        let read = match place {
+            Position::After { after, .. } => format!("what came behind record {after} was not read"),
+            _ => "nothing of it was read".to_owned(),
+        };
+        let message = format!("the stream no longer has this shard: {read}");
+        Records {
+            bytes: Bytes::new(),
+            origin: format!("stream \"{}\", {shard}", self.context.stream).into(),
+            position: 0,
+            rejected: vec![Rejected::new(&[], 0, RejectReason::Lost, message)],
+            arrival_time: None,
+            part: None,
+            envelopes: None,
+            offset: self.offset.to_offset(),
+        }
+    }
+
     fn move_to(&mut self, shard: ShardId, position: Position) {
         self.offset.shards.insert(shard, position);
     }
@@ -155,6 +194,9 @@ impl SplitReader for Lane {
     async fn next(&mut self) -> Result<Read> {
         for note in self.ended.drain(..) {
             let _ = self.notes.send(note);
+        }
+        if let Some((shard, place)) = self.lost.pop() {
+            return Ok(Read::Records(self.tell_lost(&shard, &place)));
         }
         loop {
             tokio::select! {

@@ -34,7 +34,7 @@ pub(crate) struct ReadContext {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) stats: Arc<Stats>,
     pub(crate) format: PayloadFormat,
-    /// The metadata columns that somebody reads.
+    /// The metadata columns of the records.
     pub(crate) metadata: SchemaRef,
     pub(crate) options: ReadOptions,
     /// The stream's name, for messages.
@@ -89,6 +89,8 @@ pub(super) struct ShardReader {
     pub(super) random: SmallRng,
     pub(super) backoff: Backoff,
     unpacker: Unpacker,
+    /// What error rows call the shard.
+    origin: Arc<str>,
     lane: mpsc::Sender<FromShard>,
 }
 
@@ -103,7 +105,8 @@ impl ShardReader {
         let unpacker = Unpacker::new(context.format, shard.id.clone(), range, context.options.max_record_bytes, metadata);
         let stats = context.stats.shard(&shard.id);
         let random = random_for(&shard.id);
-        Self { context, shard: shard.id.clone(), position, stats, random, backoff: Backoff::default(), unpacker, lane }
+        let origin = format!("stream \"{}\", {}", context.stream, shard.id).into();
+        Self { context, shard: shard.id.clone(), position, stats, random, backoff: Backoff::default(), unpacker, origin, lane }
     }
 
     /// Reads until the shard ends.
@@ -203,10 +206,9 @@ impl ShardReader {
     }
 
     fn records(&self, piece: Piece) -> (Records, Position) {
-        let origin = format!("stream \"{}\", {}, records from {}", self.context.stream, self.shard, piece.first);
         let records = Records {
             bytes: piece.bytes,
-            origin: origin.into(),
+            origin: Arc::clone(&self.origin),
             position: 0,
             rejected: piece.rejected,
             arrival_time: piece.arrival_time,

@@ -104,7 +104,7 @@ pub(crate) enum Command {
     Remove(ShardId),
     /// The shard needs no reading.
     Skip(ShardId),
-    /// The stream no longer lists a finished shard.
+    /// The stream no longer has the shard. What was not read of it is lost.
     Forget(ShardId),
 }
 

@@ -35,7 +35,7 @@ use super::lane::Lane;
 use super::lease::{self, Leases};
 use super::limits::READ_AHEAD_BYTES;
 use super::pace::PaceOptions;
-use super::payload::{PayloadFormat, Piece, Unpacker, metadata_schema};
+use super::payload::{PayloadFormat, Piece, Unpacker, metadata_schema, with_sequence_number};
 use super::position::{LaneOffset, Position};
 use super::reader::{ReadContext, ReadOptions, insist};
 use super::shards::Shards;
@@ -333,7 +333,7 @@ impl KinesisSource {
             clock: Arc::clone(&context.clock),
             stats: Arc::clone(&self.stats),
             format: if context.raw { PayloadFormat::Original } else { self.format },
-            metadata: Arc::clone(&context.metadata),
+            metadata: with_sequence_number(&context.metadata),
             options: self.read.clone(),
             stream: self.stream.name().into(),
             memory: Arc::new(Semaphore::new(READ_AHEAD_BYTES)),

@@ -220,8 +220,29 @@ async fn a_shard_that_was_trimmed_before_it_was_read_gives_way_to_its_children()
     service.put("a", b"1");
     service.trim("shardId-000000000000");
     let mut job = Job::start(bind(&service, &[]), &clock, 1, &offsets).await;
-    job.run(5_000).await.expect("reading");
+    job.run(300_000).await.expect("reading");
+    let lost = "rejected: the stream no longer has this shard: nothing of it was read";
+    assert_eq!(job.take(), ["1", lost]);
+}
+
+#[tokio::test]
+async fn a_shard_that_was_trimmed_while_the_job_was_down_is_told_with_the_last_record_that_was_read() {
+    let (clock, service) = service(2);
+    let mut job = job(&service, &clock, TRIM_HORIZON).await;
+    let last = service.put("a", b"1");
+    job.run(1_000).await.expect("reading");
     assert_eq!(job.take(), ["1"]);
+    service.put("a", b"lost with its shard");
+    service.split("shardId-000000000000");
+    service.trim("shardId-000000000000");
+    let mut job = restart(job, bind(&service, TRIM_HORIZON)).await;
+    job.run(300_000).await.expect("reading");
+    assert_eq!(
+        job.take(),
+        [format!("rejected: the stream no longer has this shard: what came behind record {last} was not read")]
+    );
+    let piece = job.pieces.iter().find(|piece| !piece.rejected.is_empty()).expect("told");
+    assert_eq!(&*piece.origin, "stream \"fake\", shardId-000000000000");
 }
 
 #[tokio::test]
