@@ -9,11 +9,12 @@ use std::sync::Arc;
 use kinesql_connectors::application::definition::Definition;
 use kinesql_connectors::application::{self, Overrides, Replacement};
 use kinesql_engine::connector::{ConnectorRegistry, OptionEntry};
-use kinesql_engine::diagnostic::Script;
+use kinesql_engine::diagnostic::{Diagnostic, Script};
 use kinesql_engine::{Error, Result};
 
 use crate::application::read_scripts;
 use crate::args::{ApplicationArgs, Assignment, FileArgs};
+use crate::report;
 use crate::uri::{self, Direction};
 
 /// The scripts of files or of an application file, and the arguments that are left for them.
@@ -22,13 +23,16 @@ pub fn scripts(files: &FileArgs, args: ApplicationArgs) -> Result<(Vec<Arc<Scrip
     let definition = read(app, &args.params)?;
     let mut left = ApplicationArgs { params: Vec::new(), literal: true, ..args };
     let overrides = take_overrides(&definition, &mut left)?;
-    Ok((parts(app, &definition, &files.files, &overrides)?, left))
+    let (scripts, notes) = parts(app, &definition, &files.files, &overrides)?;
+    notes.iter().for_each(report::warning);
+    Ok((scripts, left))
 }
 
 /// An application file as one SQL script.
 pub fn import(app: &Path, files: &[PathBuf], params: &[Assignment]) -> Result<String> {
     let definition = read(app, params)?;
-    let scripts = parts(app, &definition, files, &Overrides::default())?;
+    // The comments of the script have what there is to note.
+    let (scripts, _) = parts(app, &definition, files, &Overrides::default())?;
     let texts: Vec<_> = scripts.iter().map(|script| script.text.trim_end()).filter(|text| !text.is_empty()).collect();
     Ok(texts.join("\n\n"))
 }
@@ -42,7 +46,12 @@ fn read(app: &Path, params: &[Assignment]) -> Result<Definition> {
 }
 
 /// Inputs, code, further statements, outputs: scripts of their own, so that errors in the code have the lines of the code.
-fn parts(app: &Path, definition: &Definition, files: &[PathBuf], overrides: &Overrides) -> Result<Vec<Arc<Script>>> {
+fn parts(
+    app: &Path,
+    definition: &Definition,
+    files: &[PathBuf],
+    overrides: &Overrides,
+) -> Result<(Vec<Arc<Script>>, Vec<Diagnostic>)> {
     let files = read_scripts(files)?;
     let beside = (definition.code.is_none() && !files.is_empty()).then_some("");
     let scripts = definition.scripts(beside, overrides)?;
@@ -53,7 +62,7 @@ fn parts(app: &Path, definition: &Definition, files: &[PathBuf], overrides: &Ove
     }
     all.extend(files);
     all.push(named("outputs", scripts.outputs));
-    Ok(all)
+    Ok((all, scripts.notes))
 }
 
 /// Takes the arguments about bindings of the definition out of `args`; sinks stay, since they are added as always.
@@ -70,7 +79,11 @@ fn take_overrides(definition: &Definition, args: &mut ApplicationArgs) -> Result
     for argument in take(&mut args.sources, |argument| input(&argument.name).is_some()) {
         let options = uri::options(&argument.value, Direction::Source, &registry)
             .map_err(|error| Error::new(error.kind(), format!("--source {argument}: {}", error.message())))?;
-        let replacement = Replacement { options, rowtime: None };
+        let value = |key: &str| options.iter().find(|option| option.key == key).map(|option| option.value.as_str());
+        let delivers_rows = value("connector").and_then(|connector| registry.source(connector));
+        let own_format = delivers_rows.is_some_and(|factory| factory.delivers_rows())
+            || value("path").is_some_and(|path| path.to_lowercase().ends_with(".parquet"));
+        let replacement = Replacement { options, rowtime: None, own_format };
         overrides.inputs.extend(input(&argument.name).map(|name| (name, replacement)));
     }
     let is_replaced = |overrides: &Overrides, name: &str| input(name).filter(|name| overrides.inputs.contains_key(name));

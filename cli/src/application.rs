@@ -25,6 +25,8 @@ pub struct Application {
     pub scripts: Vec<Arc<Script>>,
     /// Sinks of the command line.
     sinks: Vec<SinkArgument>,
+    /// The part of Kinesis streams that is read.
+    worker: Option<String>,
 }
 
 struct SinkArgument {
@@ -79,11 +81,18 @@ impl Application {
             return Err(Error::config(format!("--format {format}: there is no --source or --sink {stream}"))
                 .with_hint("In CREATE SOURCE and CREATE SINK write the option format = '…'."));
         }
-        Ok(Self { engine, scripts, sinks })
+        Ok(Self { engine, scripts, sinks, worker: args.worker.clone() })
     }
 
     /// Adds the sinks of the command line. To be called once the scripts are executed, so that their streams are known.
     pub fn bind_sinks(&self) -> Result<()> {
+        let reads_kinesis = |object: &kinesql_engine::Object| object.kind == "source" && object.detail == "kinesis";
+        if let Some(worker) = &self.worker
+            && !self.engine.objects().iter().any(reads_kinesis)
+        {
+            return Err(Error::config(format!("--worker {worker}: no source reads a Kinesis stream"))
+                .with_hint("Other sources cannot be shared by processes; leave it out."));
+        }
         let streams: Vec<_> =
             self.engine.objects().into_iter().filter(|object| matches!(object.kind, "source" | "stream")).collect();
         let mut found = Vec::new();
@@ -168,6 +177,10 @@ fn engine(args: &ApplicationArgs, job: &JobArgs) -> Result<Engine> {
         .connectors(kinesql_connectors::register_all);
     let set = |builder: EngineBuilder, switch: &Assignment| builder.set(switch.name.as_str(), switch.value.as_str());
     let builder = args.switches.iter().fold(builder, set);
+    let builder = match &args.worker {
+        Some(worker) => builder.source_option("kinesis", "worker", worker.as_str()),
+        None => builder,
+    };
     let builder = match &job.checkpoint_dir {
         Some(directory) => {
             builder.checkpoints(CheckpointOptions { interval: job.checkpoint_interval, ..CheckpointOptions::new(directory) })

@@ -31,6 +31,8 @@ Examples:
       Reads standard input.
   kinesql run --app application.json --source SOURCE_SQL_STREAM_001=ticks.jsonl --sink DESTINATION_SQL_STREAM=-
       Runs what DescribeApplication saved of an application, with a local input and output in place of its own.
+  kinesql run app.sql --worker 2/5
+      Reads the second fifth of the shards of every Kinesis stream; four other processes read the rest.
   kinesql run sources.sql app.sql --param region=eu-west-1 --checkpoint-dir state/
       Runs two files in order, ${region} replaced; after a crash or Ctrl-C the next run goes on where this one stopped.
 
@@ -188,9 +190,9 @@ pub struct ApplicationArgs {
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment, help_heading = "Script")]
     pub switches: Vec<Assignment>,
 
-    /// Feeds stream NAME from URI, in place of its CREATE SOURCE if it has one.
+    /// Feeds stream NAME from URI, in place of its CREATE SOURCE if it has one; fills a table in place of its CREATE TABLE.
     #[arg(long = "source", value_name = "NAME=URI", value_parser = assignment, help_heading = "Sources and sinks",
-          long_help = format!("Feeds stream NAME from URI, in place of its CREATE SOURCE if it has one.\n\nURI is one of:\n{URI_HELP}"))]
+          long_help = format!("Feeds stream NAME from URI, in place of its CREATE SOURCE if it has one; fills a table in place of its CREATE TABLE.\n\nURI is one of:\n{URI_HELP}"))]
     pub sources: Vec<Assignment>,
 
     /// Takes the event time (ROWTIME) of a --source from this TIMESTAMP column instead of the clock.
@@ -214,6 +216,11 @@ pub struct ApplicationArgs {
     /// Most memory that windows, joins and other state may take, such as 512mb.
     #[arg(long, value_name = "SIZE", default_value = "1gb", value_parser = bytes, help_heading = "Resources")]
     pub memory_limit: u64,
+
+    /// Reads only a part of every Kinesis stream, such as 2/5: the second of five processes that share the streams. Each needs a
+    /// --checkpoint-dir of its own.
+    #[arg(long, value_name = "N/M", help_heading = "Resources")]
+    pub worker: Option<String>,
 
     /// True for the code of an application file: a `${` in it is no parameter.
     #[arg(skip)]
@@ -312,6 +319,7 @@ mod tests {
         assert_eq!(files.files, [PathBuf::from("a.sql"), PathBuf::from("b.sql")]);
         assert_eq!(application.sources[0].to_string(), "A=x.csv");
         assert_eq!(application.memory_limit, 1 << 30);
+        assert_eq!(application.worker, None);
         assert_eq!(job.checkpoint_interval, Duration::from_millis(500));
     }
 

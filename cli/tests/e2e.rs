@@ -578,6 +578,153 @@ fn a_discovered_source_can_be_created_as_it_is_proposed() {
 }
 
 #[test]
+fn the_format_and_the_delimiter_of_a_source_are_found_out() {
+    let folder = Folder::new();
+    folder.write("sample", "1|AMZN|1.5\n2|A,B|2.5\n");
+    let output = folder.kinesql(&["discover", "sample", "--name", "ticks"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(
+        text(&output.stdout),
+        "CREATE SOURCE \"ticks\" (\n    \"COL_1\" INTEGER,\n    \"COL_2\" VARCHAR(4),\n    \"COL_3\" DOUBLE)\n  \
+         WITH (connector = 'file', path = 'sample', format = 'csv', csv.delimiter = '|');\n"
+    );
+    folder.write("sample.csv", "1\t2\n3\t4\n");
+    let output = folder.kinesql(&["discover", "sample.csv"]);
+    let statement = text(&output.stdout);
+    assert!(statement.contains("path = 'sample.csv', csv.delimiter = '\\t', format = 'csv'"), "{statement}");
+    folder.write("app.sql", format!("{statement}SELECT STREAM COL_1 + COL_2 AS \"sum\" FROM SOURCE_SQL_STREAM_001;"));
+    let output = folder.kinesql(&["run", "app.sql", "--quiet"]);
+    assert_eq!(text(&output.stdout), "{\"sum\":3}\n{\"sum\":7}\n", "{}", text(&output.stderr));
+}
+
+/// What the service knew of each record is NULL, or the time of reading, where another source stands in.
+#[test]
+fn metadata_columns_exist_also_where_a_file_stands_in_for_a_stream() {
+    let folder = Folder::new();
+    let code = r#"CREATE STREAM "DESTINATION_SQL_STREAM" ("ticker" VARCHAR(4), "n" INTEGER, "key" VARCHAR(8));
+CREATE PUMP "P" AS INSERT INTO "DESTINATION_SQL_STREAM"
+SELECT STREAM s.TICKER, COUNT(s.APPROXIMATE_ARRIVAL_TIME), MAX(s.PARTITION_KEY) FROM "SOURCE_SQL_STREAM_001" AS s
+GROUP BY s.TICKER, STEP(s.ROWTIME BY INTERVAL '60' SECOND), STEP(s.APPROXIMATE_ARRIVAL_TIME BY INTERVAL '1' DAY);
+"#;
+    folder.write("app.json", described(code));
+    folder.write("code.sql", code);
+    folder.write("names.csv", "A,alpha\n");
+    folder.write("ticks.jsonl", "{\"t\":{\"name\":\"A\"},\"at\":\"2024-01-01 00:00:01\"}\n{\"TICKER\":\"A\"}\n");
+    let bound = ["--source", "SOURCE_SQL_STREAM_001=ticks.jsonl", "--sink", "DESTINATION_SQL_STREAM=-", "--quiet"];
+    let names = ["--app", "app.json", "--source", "names=names.csv"];
+    let output = folder.kinesql(&[&["run"], &names[..], &bound[..]].concat());
+    assert_eq!(
+        text(&output.stdout),
+        "{\"ticker\":\"A\",\"n\":1,\"key\":null}\n{\"ticker\":null,\"n\":1,\"key\":null}\n",
+        "{}",
+        text(&output.stderr)
+    );
+    // Code without any CREATE SOURCE, whose columns are found in the file.
+    let output = folder.kinesql(&[&["run", "code.sql"], &bound[..]].concat());
+    assert!(text(&output.stdout).contains("{\"ticker\":\"A\",\"n\":1,\"key\":null}\n"), "{}", text(&output.stderr));
+    folder.write(
+        "app.sql",
+        "CREATE SOURCE S (A INTEGER) WITH (connector = 'file', path = 'ticks.jsonl');\nSELECT STREAM SHARD_ID FROM S;",
+    );
+    let output = folder.kinesql(&["run", "app.sql"]);
+    assert_eq!(output.status.code(), Some(2), "a file has no shards: {}", text(&output.stdout));
+}
+
+#[test]
+fn an_imported_script_takes_local_bindings_as_its_application_does() {
+    let folder = Folder::new();
+    let csv = "\"CSV\", \"MappingParameters\": { \"CSVMappingParameters\": { \"RecordRowDelimiter\": \"\\n\", \
+               \"RecordColumnDelimiter\": \"::\" } }";
+    folder.write("app.json", described(ENRICH).replacen("\"CSV\"", csv, 1));
+    folder.write("names.txt", "A::alpha\nB::beta\n");
+    folder.write("ticks.jsonl", "{\"t\":{\"name\":\"A\"},\"at\":\"2024-01-01 00:00:01\"}\n");
+    let script = text(&folder.kinesql(&["import", "app.json"]).stdout);
+    let (script, _) = script.split_once("CREATE SINK").expect("an output");
+    folder.write("app.sql", script.replace("${x}", "x"));
+    let bound = [
+        "--source",
+        "SOURCE_SQL_STREAM_001=ticks.jsonl",
+        "--rowtime",
+        "SOURCE_SQL_STREAM_001=AT",
+        "--source",
+        "names=names.txt",
+        "--sink",
+        "DESTINATION_SQL_STREAM=-",
+        "--quiet",
+    ];
+    let output = folder.kinesql(&[&["run", "app.sql"], &bound[..]].concat());
+    assert_eq!(text(&output.stdout), "{\"name\":\"alpha\",\"n\":1,\"pattern\":\"x\"}\n", "{}", text(&output.stderr));
+}
+
+#[test]
+fn an_application_runs_on_generated_rows() {
+    let folder = Folder::new();
+    let code = "CREATE STREAM \"DESTINATION_SQL_STREAM\" AS SELECT STREAM PRICE FROM SOURCE_SQL_STREAM_001;";
+    let app = described(code).replace("\"TICKER\"", "\"TICKER_SYMBOL\"").replace("\"DOUBLE\"", "\"REAL\"");
+    folder.write("app.json", app.replace("\"AT\"", "\"CHANGE\"").replace("\"TIMESTAMP\"", "\"REAL\""));
+    folder.write("names.csv", "A,alpha\n");
+    let output = folder.kinesql(&[
+        "run",
+        "--app",
+        "app.json",
+        "--source",
+        "SOURCE_SQL_STREAM_001=generator:ticks?rows=3&rate=0",
+        "--source",
+        "names=names.csv",
+        "--sink",
+        "DESTINATION_SQL_STREAM=-",
+        "--quiet",
+    ]);
+    assert_eq!(text(&output.stdout).lines().count(), 3, "{}", text(&output.stderr));
+}
+
+/// kda-sql-reference.md §6.7: a wrong value loses its whole row. By default that goes for columns that somebody reads.
+#[test]
+fn a_wrong_value_in_a_column_that_nobody_reads_is_an_error_if_all_are_decoded() {
+    let folder = Folder::new();
+    folder.write("rows.jsonl", "{\"A\":1,\"B\":2}\n{\"A\":3,\"B\":\"x\"}\n");
+    folder.write(
+        "app.sql",
+        "CREATE SOURCE S (A INTEGER, B INTEGER) WITH (connector = 'file', path = 'rows.jsonl');\n\
+         CREATE STREAM OUT_A AS SELECT STREAM A FROM S;",
+    );
+    let run = ["run", "app.sql", "--sink", "OUT_A=-", "--sink", "error_stream=errors.jsonl", "--quiet"];
+    let output = folder.kinesql(&run);
+    assert_eq!(text(&output.stdout), "{\"A\":1}\n{\"A\":3}\n", "{}", text(&output.stderr));
+    assert_eq!(folder.read("errors.jsonl"), "");
+    std::fs::remove_file(folder.path("errors.jsonl")).expect("removed");
+    let output = folder.kinesql(&[&run[..], &["--set", "decode_all_columns=true"]].concat());
+    assert_eq!(text(&output.stdout), "{\"A\":1}\n", "{}", text(&output.stderr));
+    assert!(folder.read("errors.jsonl").contains("COERCION_ERROR"), "{}", folder.read("errors.jsonl"));
+}
+
+#[test]
+fn a_worker_needs_a_stream_that_it_can_share() {
+    let folder = Folder::new();
+    folder.write("rows.jsonl", "{\"A\":1}\n");
+    let kinesis = |options: &str| {
+        format!("CREATE SOURCE S (A INTEGER) WITH (connector = 'kinesis', stream = 's', region = 'eu-west-1'{options});")
+    };
+    for (script, worker, expected) in [
+        (
+            "CREATE SOURCE S (A INTEGER) WITH (connector = 'file', path = 'rows.jsonl');".to_owned(),
+            "2/5",
+            "error: --worker 2/5: no source reads a Kinesis stream",
+        ),
+        (kinesis(", worker = '1/2'"), "2/5", "source \"S\" has worker = '1/2' already"),
+        (kinesis(""), "6/5", "option \"worker\" of connector 'kinesis' cannot be '6/5'"),
+    ] {
+        folder.write("app.sql", script);
+        let output = folder.kinesql(&["check", "app.sql", "--worker", worker]);
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output.stdout));
+        assert!(text(&output.stderr).contains(expected), "{}", text(&output.stderr));
+    }
+    folder.write("app.sql", kinesis(""));
+    let output = folder.kinesql(&["check", "app.sql", "--worker", "2/5"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
 fn elements_of_an_array_become_rows() {
     let folder = Folder::new();
     folder.write(

@@ -12,7 +12,7 @@ use crate::catalog::{Catalog, PumpEntry, Rowtime, SinkEntry, SourceBinding, Sour
 use crate::connector::options::parse_duration;
 use crate::connector::{
     ConnectorRegistry, OptionEntry, OptionKind, OptionSpec, Options, Payload, SinkDefinition, Source, SourceContext,
-    SourceDefinition,
+    SourceDefinition, SourceFactory, kinesis_metadata,
 };
 use crate::diagnostic::{Diagnostic, Span};
 use crate::error::Error;
@@ -53,7 +53,14 @@ const CSV_DELIMITER: OptionSpec = OptionSpec {
     kind: OptionKind::Text,
     required: false,
     default: Some(","),
-    help: "One character between two fields.",
+    help: "Between two fields: one character, next to which fields may be in quotes; of a source also a text, or empty if a record is one field.",
+};
+const CSV_ROW_DELIMITER: OptionSpec = OptionSpec {
+    name: "csv.row_delimiter",
+    kind: OptionKind::Text,
+    required: false,
+    default: Some("\\n"),
+    help: "The character that ends records; \\n, the default, also reads lines that end with \\r\\n.",
 };
 const CSV_HEADER: OptionSpec = OptionSpec {
     name: "csv.header",
@@ -92,8 +99,16 @@ const LATE: OptionSpec = OptionSpec {
     help: "Name of a stream that gets the rows that come behind the watermark; none unless given.",
 };
 
+const METADATA: OptionSpec = OptionSpec {
+    name: "metadata",
+    kind: OptionKind::OneOf(&["kinesis"]),
+    required: false,
+    default: None,
+    help: "'kinesis': the records stand in for those of a Kinesis stream, so they have its metadata columns: APPROXIMATE_ARRIVAL_TIME is when they are read, PARTITION_KEY, SEQUENCE_NUMBER and SHARD_ID are NULL.",
+};
+
 /// Options of sources that are streams: a table has no time.
-const STREAM_OPTIONS: &[&OptionSpec] = &[&SOURCE_ROWTIME, &IDLE_TIMEOUT, &LATE];
+const STREAM_OPTIONS: &[&OptionSpec] = &[&SOURCE_ROWTIME, &IDLE_TIMEOUT, &LATE, &METADATA];
 
 const REFRESH: OptionSpec = OptionSpec {
     name: "refresh",
@@ -113,6 +128,8 @@ pub(crate) struct Binder<'a> {
     pub(crate) connectors: &'a ConnectorRegistry,
     pub(crate) bindings: &'a BTreeMap<String, SourceBinding>,
     pub(crate) clock: &'a Arc<dyn Clock>,
+    /// Options of every source of a connector, from outside the script.
+    pub(crate) source_options: &'a [(String, OptionEntry)],
     /// Warnings of the statements bound so far.
     pub(crate) warnings: Vec<Diagnostic>,
 }
@@ -203,7 +220,8 @@ impl Binder<'_> {
         let columns = distinct(statement.columns.iter().map(|column| (&column.name, column)))?;
         let watermark = binding.is_none_or(|binding| binding.rowtime.is_none()).then_some(statement.watermark.as_ref()).flatten();
         let rowtime = binding.and_then(|binding| binding.rowtime.as_deref());
-        let entry = self.bind_source(&name.value, &columns, watermark, rowtime, options, span, STREAM_OPTIONS).await?;
+        let inherited = binding.map_or(&[][..], |_| &statement.options);
+        let entry = self.bind_source(&name.value, &columns, watermark, rowtime, options, span, inherited, STREAM_OPTIONS).await?;
         let late_span = value_span(options, LATE.name).unwrap_or(name.span);
         self.check_late_stream(&name.value, &entry).map_err(|problem| vec![problem.at(late_span)])?;
         if replace {
@@ -215,7 +233,8 @@ impl Binder<'_> {
 
     /// Adds a source that exists outside the script only.
     pub(crate) async fn add_bound_source(&mut self, name: &str, binding: &SourceBinding) -> Result<(), Problems> {
-        let entry = self.bind_source(name, &[], None, binding.rowtime.as_deref(), &binding.options, None, STREAM_OPTIONS).await?;
+        let (rowtime, options) = (binding.rowtime.as_deref(), &binding.options);
+        let entry = self.bind_source(name, &[], None, rowtime, options, None, &[], STREAM_OPTIONS).await?;
         self.check_late_stream(name, &entry).map_err(|problem| vec![problem])?;
         self.insert_source(name, entry);
         Ok(())
@@ -291,7 +310,9 @@ impl Binder<'_> {
         let checked = Options::check(&format!("connector '{}'", factory.name()), &specs, options, span)?;
         let format = match checked.text("format") {
             None => {
-                check_csv_options(&format_spec(format_of_path(&checked), &checked, options)?, options)?;
+                let format = format_spec(format_of_path(&checked), &checked, options)?;
+                check_csv_options(&format, options)?;
+                check_written_csv(&format, options)?;
                 None
             }
             Some(word) if !factory.formats().contains(&word) => {
@@ -303,6 +324,7 @@ impl Binder<'_> {
             Some(word) => {
                 let format = format_spec(word, &checked, options)?;
                 check_csv_options(&format, options)?;
+                check_written_csv(&format, options)?;
                 Some(format)
             }
         };
@@ -315,6 +337,21 @@ impl Binder<'_> {
     /// Reads a reference table as a whole; returns it for the session.
     pub(crate) async fn create_table(&mut self, statement: &CreateTable) -> Result<(String, Arc<Table>), Problems> {
         let CreateTable { name, columns, options, options_span, or_replace } = statement;
+        let binding = self.bindings.get(&name.value);
+        let (options, span, inherited) = match binding {
+            Some(binding) if binding.rowtime.is_some() => {
+                let problem = Diagnostic::error(format!("--rowtime {}=…: it is a table, which has no event time", name.value));
+                return Err(vec![problem.at(name.span)]);
+            }
+            // A binding from outside has made a stream of this name already; now it is a table.
+            Some(binding) => {
+                if self.catalog.streams.get(&name.value).is_some_and(|stream| stream.source.is_some()) {
+                    self.drop_stream(&name.value);
+                }
+                (&binding.options, None, &options[..])
+            }
+            None => (options, Some(*options_span), &[][..]),
+        };
         if !or_replace && self.catalog.tables.contains_key(&name.value) {
             return Err(vec![already_exists("table", name)]);
         }
@@ -322,7 +359,7 @@ impl Binder<'_> {
             return Err(vec![is_another(if stream.source.is_some() { "source" } else { "stream" }, name)]);
         }
         let columns = distinct(columns.iter().map(|column| (&column.name, column)))?;
-        let entry = self.bind_source(&name.value, &columns, None, None, options, Some(*options_span), TABLE_OPTIONS).await?;
+        let entry = self.bind_source(&name.value, &columns, None, None, options, span, inherited, TABLE_OPTIONS).await?;
         let interval = match options.iter().find(|option| option.key == REFRESH.name) {
             Some(option) => match parse_duration(&option.value) {
                 Some(interval) if !interval.is_zero() => Some(interval),
@@ -463,7 +500,8 @@ impl Binder<'_> {
         self.catalog.sinks.retain(|sink| sink.stream != name);
     }
 
-    /// `more_options`: those of the engine, besides the connector's own, that make sense here.
+    /// `inherited`: the options of a statement whose source is replaced from outside the script. `more_options`: those of the
+    /// engine, besides the connector's own, that make sense here.
     #[allow(clippy::too_many_arguments, reason = "each is one part of the statement")]
     pub(crate) async fn bind_source(
         &self,
@@ -473,6 +511,7 @@ impl Binder<'_> {
         rowtime_column: Option<&str>,
         options: &[OptionEntry],
         span: Option<Span>,
+        inherited: &[OptionEntry],
         more_options: &[&OptionSpec],
     ) -> Result<SourceEntry, Problems> {
         let known: Vec<_> = self.connectors.sources().map(|factory| factory.name()).collect();
@@ -480,7 +519,15 @@ impl Binder<'_> {
         let Some(factory) = self.connectors.source(&connector.value) else {
             return Err(vec![unknown_connector("source", connector, &known)]);
         };
-        let mut specs = vec![&CONNECTOR, &FORMAT, &CSV_DELIMITER, &CSV_HEADER, &JSON_ROW_PATH];
+        let with_more;
+        let options = match self.more_options(name, factory.as_ref(), options, inherited)? {
+            more if more.is_empty() => options,
+            more => {
+                with_more = [options, &more].concat();
+                &with_more
+            }
+        };
+        let mut specs = vec![&CONNECTOR, &FORMAT, &CSV_DELIMITER, &CSV_ROW_DELIMITER, &CSV_HEADER, &JSON_ROW_PATH];
         specs.extend(more_options);
         specs.extend(factory.options());
         let checked = Options::check(&format!("connector '{}'", factory.name()), &specs, options, span)?;
@@ -571,19 +618,61 @@ impl Binder<'_> {
                 vec![place(Diagnostic { message, ..problem }, at)]
             })?;
         }
+        // What stands in for the source of an application, which the command line replaces, has all that the service had.
+        let kinesis = match span.is_none() || checked.text(METADATA.name).is_some() {
+            true => kinesis_metadata(),
+            false => SchemaRef::new(Schema::empty()),
+        };
+        let more = kinesis.fields().iter().filter(|field| metadata.index_of(field.name()).is_err());
         // A column that is declared wins.
         let is_free = |name: &str| columns.iter().all(|column| column.field.name() != name);
-        let fields = metadata.fields().iter().filter(|field| is_free(field.name())).cloned();
+        let fields = metadata.fields().iter().chain(more).filter(|field| is_free(field.name())).cloned();
         Ok(SourceEntry {
             connector: factory.name().to_owned(),
             source,
             format,
             metadata: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
             columns,
+            all_columns: Settings::of(self.state).decodes_all_columns(),
             rowtime,
             idle_timeout: checked.duration("idle_timeout"),
             late: checked.text(LATE.name).map(str::to_owned),
         })
+    }
+
+    /// Options that `options` leave open: how records are encoded, from the statement whose source is replaced, unless the path
+    /// names another format; and those that every source of the connector gets.
+    fn more_options(
+        &self,
+        name: &str,
+        factory: &dyn SourceFactory,
+        options: &[OptionEntry],
+        inherited: &[OptionEntry],
+    ) -> Result<Vec<OptionEntry>, Problems> {
+        let given = |key: &str| options.iter().find(|option| option.key == key);
+        let mut more = Vec::new();
+        if !inherited.is_empty() && !factory.delivers_rows() && given(FORMAT.name).is_none() {
+            let of_statement = |key: &str| inherited.iter().find(|option| option.key == key).map(|option| option.value.as_str());
+            let of_path = |path: Option<&str>| path.and_then(format_of_extension);
+            let format = of_statement(FORMAT.name).or_else(|| of_path(of_statement("path"))).unwrap_or("json");
+            if of_path(given("path").map(|path| path.value.as_str())).is_none_or(|own| own == format) {
+                more.push(OptionEntry::new(FORMAT.name, format));
+                let encoding = [&CSV_DELIMITER, &CSV_ROW_DELIMITER, &CSV_HEADER, &JSON_ROW_PATH];
+                let open = encoding.iter().filter(|spec| given(spec.name).is_none());
+                more.extend(open.filter_map(|spec| Some(OptionEntry::new(spec.name, of_statement(spec.name)?))));
+            }
+        }
+        for (_, option) in self.source_options.iter().filter(|(connector, _)| connector == factory.name()) {
+            if let Some(own) = given(&option.key) {
+                let problem = format!("source \"{name}\" has {} = '{}' already", own.key, own.value);
+                return Err(vec![
+                    place(Diagnostic::error(problem), own.key_span)
+                        .hint(format!("Leave out --{} {}, or the option of the source.", option.key, option.value)),
+                ]);
+            }
+            more.push(option.clone());
+        }
+        Ok(more)
     }
 
     fn source_context(&self, format: &FormatSpec) -> SourceContext {
@@ -661,20 +750,30 @@ fn check_event_time(source: &str, column: &str, columns: &mut [DecodeColumn], in
 fn format_spec(word: &str, checked: &Options, options: &[OptionEntry]) -> Result<FormatSpec, Problems> {
     match word {
         "csv" => {
-            let delimiter = checked.text("csv.delimiter").unwrap_or(",");
-            let delimiter = if delimiter == "\\t" { "\t" } else { delimiter };
-            let &[delimiter] = delimiter.as_bytes() else {
-                let problem = Diagnostic::error(format!("option \"csv.delimiter\" cannot be '{delimiter}'"))
-                    .label("expected one ASCII character");
-                return Err(vec![place(problem, value_span(options, "csv.delimiter"))]);
+            let delimiter = unescaped(checked.text(CSV_DELIMITER.name).unwrap_or(","));
+            let last = unescaped(checked.text(CSV_ROW_DELIMITER.name).unwrap_or("\n"));
+            let row_delimiter = match last.as_bytes() {
+                b"\r\n" => b'\n',
+                &[last] if last.is_ascii() => last,
+                _ => {
+                    let shown = last.escape_default();
+                    let problem = Diagnostic::error(format!("option \"{}\" cannot be '{shown}'", CSV_ROW_DELIMITER.name))
+                        .label("expected one ASCII character");
+                    return Err(vec![place(problem, value_span(options, CSV_ROW_DELIMITER.name))]);
+                }
             };
-            Ok(FormatSpec::Csv(CsvOptions { delimiter, header: checked.flag("csv.header") }))
+            Ok(FormatSpec::Csv(CsvOptions { delimiter, row_delimiter, header: checked.flag(CSV_HEADER.name) }))
         }
         "raw" => Ok(FormatSpec::Raw),
         "parquet" => Ok(FormatSpec::Parquet),
         "table" => Ok(FormatSpec::Table),
         _ => Ok(FormatSpec::Json),
     }
+}
+
+/// Backslash escapes of a delimiter: `\t`, `\n`, `\r`.
+fn unescaped(delimiter: &str) -> String {
+    delimiter.replace("\\r", "\r").replace("\\n", "\n").replace("\\t", "\t")
 }
 
 /// True if the extension of option `path` is that of Parquet.
@@ -684,9 +783,23 @@ fn names_parquet(checked: &Options) -> bool {
 
 /// The text format that the extension of option `path` names, else JSON.
 fn format_of_path(checked: &Options) -> &'static str {
-    let path = checked.text("path").unwrap_or_default().to_lowercase();
+    match checked.text("path").and_then(format_of_extension) {
+        Some("csv") => "csv",
+        _ => "json",
+    }
+}
+
+/// The format that the extension of a path names.
+pub(crate) fn format_of_extension(path: &str) -> Option<&'static str> {
+    let path = path.to_lowercase();
     let compressed = [".gz", ".gzip", ".zst", ".zstd"].iter().find_map(|suffix| path.strip_suffix(suffix));
-    if compressed.unwrap_or(&path).ends_with(".csv") { "csv" } else { "json" }
+    let (_, extension) = compressed.unwrap_or(&path).rsplit_once('.')?;
+    match extension {
+        "csv" => Some("csv"),
+        "json" | "jsonl" | "ndjson" => Some("json"),
+        "parquet" => Some("parquet"),
+        _ => None,
+    }
 }
 
 /// Refuses a row path where no column is found by it.
@@ -713,6 +826,18 @@ fn path_in_record(row_path: Option<&str>, column: &SourceColumn) -> Option<Strin
         None => format!("['{}']", column.name.value),
     };
     Some(format!("{}{step}", row_path.trim()))
+}
+
+/// Refuses delimiters that only a source can use.
+fn check_written_csv(format: &FormatSpec, options: &[OptionEntry]) -> Result<(), Problems> {
+    match format {
+        FormatSpec::Csv(csv) if csv.quotable().is_none_or(|delimiter| !delimiter.is_ascii()) => {
+            let problem = Diagnostic::error(format!("option \"{}\" cannot be '{}'", CSV_DELIMITER.name, csv.delimiter));
+            let problem = problem.label("expected one ASCII character");
+            Err(vec![place(problem, value_span(options, CSV_DELIMITER.name))])
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Refuses options of CSV where another format is used.

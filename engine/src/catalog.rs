@@ -51,6 +51,8 @@ pub struct SourceEntry {
     pub columns: Vec<DecodeColumn>,
     /// What the source knows of each record, but for names that are declared.
     pub metadata: SchemaRef,
+    /// True if every column is decoded, also those that nobody reads.
+    pub all_columns: bool,
     /// Where ROWTIME comes from.
     pub rowtime: Rowtime,
     /// After this long without a row a split no longer holds the watermark back.

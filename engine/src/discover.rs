@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 
 use arrow::record_batch::RecordBatch;
 
+use crate::bind::format_of_extension;
 use crate::catalog::SourceEntry;
 use crate::connector::{OptionEntry, Payload, SourceContext};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::format::{self, DecodeColumn, DiscoveredColumn, FormatSpec, Rejected, discover_columns};
+use crate::format::{self, CsvOptions, DecodeColumn, DiscoveredColumn, FormatSpec, Rejected, discover_columns, guess_delimiter};
 
 /// Bytes that are looked at.
 const SAMPLE_BYTES: usize = 1 << 20;
@@ -29,7 +30,8 @@ impl Engine {
     /// Looks at the first records of the source that `options` bind and proposes a statement that creates it as `name`.
     /// Fails with [`crate::ErrorKind::Data`] if there are no records that its format can read.
     pub async fn discover(&self, name: &str, options: Vec<OptionEntry>) -> Result<Discovered> {
-        let SourceEntry { source, format, .. } = self.bind_apart(name, &options).await?;
+        let mut options = options;
+        let SourceEntry { source, mut format, .. } = self.bind_apart(name, &options).await?;
         if matches!(source.payload(), Payload::Batches(_)) {
             return Err(Error::config("the source delivers rows: its columns are known")
                 .with_hint(format!("CREATE SOURCE \"{name}\" WITH (…) needs no columns.")));
@@ -37,8 +39,20 @@ impl Engine {
         let context = SourceContext::new(self.clock().clone(), format.clone());
         let mut sample = source.sample(SAMPLE_BYTES, &context).await?;
         // The sample may end within a record: that is no record that does not fit.
-        if let Some(end) = memchr::memrchr(b'\n', &sample).filter(|end| memchr::memchr(b'\n', &sample[..*end]).is_some()) {
+        let last = match &format {
+            FormatSpec::Csv(csv) => csv.row_delimiter,
+            _ => b'\n',
+        };
+        if let Some(end) = memchr::memrchr(last, &sample).filter(|end| memchr::memchr(last, &sample[..*end]).is_some()) {
             sample.truncate(end + 1);
+        }
+        let found = guess(&format, &options, &sample);
+        for (key, value) in found.iter().flatten() {
+            options.push(OptionEntry::new(*key, value.as_str()));
+        }
+        if found.is_some() {
+            // A source of its own is bound for the options alone.
+            format = self.bind_apart(name, &options).await?.format;
         }
         let columns = discover_columns(&format, &sample)?;
         let decoded = columns.iter().enumerate().map(|(index, column)| DecodeColumn {
@@ -50,6 +64,29 @@ impl Engine {
         let rows = format::decoder(&format, decoded.collect())?.decode(&sample, &mut refused)?;
         Ok(Discovered { statement: statement(name, &columns, &format, &options), rows, refused })
     }
+}
+
+/// The options that the records suggest where `options` do not say them: whether they are JSON or CSV, and what separates fields.
+fn guess(format: &FormatSpec, options: &[OptionEntry], sample: &[u8]) -> Option<Vec<(&'static str, String)>> {
+    let given = |key: &str| options.iter().any(|option| option.key == key);
+    let by_path = options.iter().find(|option| option.key == "path").and_then(|path| format_of_extension(&path.value));
+    let mut found = Vec::new();
+    let csv = match format {
+        FormatSpec::Csv(csv) => csv.clone(),
+        FormatSpec::Json if !given("format") && by_path.is_none() && discover_columns(format, sample).is_err() => {
+            // Bytes that are no text are no CSV either.
+            std::str::from_utf8(sample).ok().filter(|text| !text.trim().is_empty())?;
+            found.push(("format", "csv".to_owned()));
+            CsvOptions::default()
+        }
+        _ => return None,
+    };
+    if !given("csv.delimiter")
+        && let Some(delimiter) = guess_delimiter(&csv, sample).filter(|delimiter| *delimiter != csv.delimiter)
+    {
+        found.push(("csv.delimiter", if delimiter == "\t" { "\\t".to_owned() } else { delimiter }));
+    }
+    (!found.is_empty()).then_some(found)
 }
 
 fn statement(name: &str, columns: &[DiscoveredColumn], format: &FormatSpec, options: &[OptionEntry]) -> String {

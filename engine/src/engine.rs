@@ -72,6 +72,7 @@ pub struct EngineBuilder {
     checkpoints: Option<CheckpointOptions>,
     connectors: ConnectorRegistry,
     switches: Vec<OptionEntry>,
+    source_options: Vec<(String, OptionEntry)>,
 }
 
 impl EngineBuilder {
@@ -113,9 +114,15 @@ impl EngineBuilder {
         self
     }
 
+    /// Gives every source of `connector` an option, such as `worker` of `kinesis`. It is an error if a source has it already.
+    pub fn source_option(mut self, connector: impl Into<String>, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.source_options.push((connector.into(), OptionEntry::new(name, value)));
+        self
+    }
+
     /// The engine. Fails if the checkpoint folder cannot be used, or a switch cannot be set.
     pub fn build(self) -> Result<Engine> {
-        let Self { clock, parallelism, memory_limit, checkpoints, connectors, switches } = self;
+        let Self { clock, parallelism, memory_limit, checkpoints, connectors, switches, source_options } = self;
         let mut settings = Settings::default();
         for switch in switches {
             settings.set(switch).map_err(|problem| Error::sql(vec![problem]))?;
@@ -133,7 +140,8 @@ impl EngineBuilder {
         let session = session_context(memory_limit)?;
         session.register_udf(current_row_timestamp(clock.clone()));
         let shared = Mutex::new(Shared { settings, ..Shared::default() });
-        Ok(Engine { inner: Arc::new(Inner { session, clock, parallelism, checkpoints, connectors, shared }) })
+        let inner = Inner { session, clock, parallelism, checkpoints, connectors, source_options, shared };
+        Ok(Engine { inner: Arc::new(inner) })
     }
 }
 
@@ -152,6 +160,7 @@ struct Inner {
     parallelism: usize,
     checkpoints: Option<(CheckpointStore, Duration, usize)>,
     connectors: ConnectorRegistry,
+    source_options: Vec<(String, OptionEntry)>,
     shared: Mutex<Shared>,
 }
 
@@ -192,6 +201,7 @@ impl Engine {
             checkpoints: None,
             connectors: ConnectorRegistry::default(),
             switches: Vec::new(),
+            source_options: Vec::new(),
         }
     }
 
@@ -300,7 +310,7 @@ impl Engine {
     pub async fn bind_source(&self, name: &str, options: Vec<OptionEntry>, rowtime: Option<&str>) -> Result<()> {
         let binding = SourceBinding { options, rowtime: rowtime.map(str::to_owned) };
         let mut shared = self.shared().clone();
-        let state = self.inner.session.state();
+        let state = shared.settings.in_session(self.inner.session.state());
         let mut binder = self.binder(&mut shared.catalog, &shared.bindings, &state);
         binder.add_bound_source(name, &binding).await.map_err(Error::sql)?;
         shared.bindings.insert(name.to_owned(), binding);
@@ -359,7 +369,9 @@ impl Engine {
         };
         let (connector, format) = (CUSTOM.to_owned(), FormatSpec::Json);
         let metadata = Arc::new(arrow::datatypes::Schema::empty());
-        let entry = SourceEntry { connector, source, format, columns, metadata, rowtime, idle_timeout: None, late: None };
+        let all_columns = false;
+        let entry =
+            SourceEntry { connector, source, format, columns, metadata, all_columns, rowtime, idle_timeout: None, late: None };
         self.shared().catalog.streams.insert(name.to_owned(), entry.into_stream());
         Ok(())
     }
@@ -425,7 +437,8 @@ impl Engine {
         bindings: &'a BTreeMap<String, SourceBinding>,
         state: &'a SessionState,
     ) -> Binder<'a> {
-        Binder { catalog, state, connectors: &self.inner.connectors, bindings, clock: &self.inner.clock, warnings: Vec::new() }
+        let Inner { connectors, clock, source_options, .. } = self.inner.as_ref();
+        Binder { catalog, state, connectors, bindings, clock, source_options, warnings: Vec::new() }
     }
 
     /// A source bound by itself, with inferred columns; the catalog stays as it is.
@@ -433,7 +446,7 @@ impl Engine {
         let (mut catalog, bindings) = (Catalog::default(), BTreeMap::new());
         let state = self.inner.session.state();
         let binder = self.binder(&mut catalog, &bindings, &state);
-        binder.bind_source(name, &[], None, None, options, None, &[]).await.map_err(Error::sql)
+        binder.bind_source(name, &[], None, None, options, None, &[], &[]).await.map_err(Error::sql)
     }
 
     /// The catalog and all sinks, those from outside the script included.
@@ -589,7 +602,7 @@ impl Engine {
 
     /// A copy with a catalog and tables of its own.
     async fn detached(&self) -> Result<Engine> {
-        let Inner { session, clock, parallelism, connectors, .. } = self.inner.as_ref();
+        let Inner { session, clock, parallelism, connectors, source_options, .. } = self.inner.as_ref();
         let state = SessionStateBuilder::new_from_existing(session.state());
         let list = Arc::new(datafusion::catalog::MemoryCatalogProviderList::new());
         let catalog = Arc::new(datafusion::catalog::MemoryCatalogProvider::new());
@@ -614,6 +627,7 @@ impl Engine {
             parallelism: *parallelism,
             checkpoints: None,
             connectors: connectors.clone(),
+            source_options: source_options.clone(),
             shared,
         };
         Ok(Engine { inner: Arc::new(inner) })

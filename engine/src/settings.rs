@@ -37,6 +37,14 @@ pub const SWITCHES: &[&OptionSpec] = &[
         help: "Digits that the result of arithmetic on DECIMAL can have; beyond them its scale shrinks.",
     },
     &OptionSpec {
+        name: DECODE_ALL_COLUMNS,
+        kind: OptionKind::Boolean,
+        required: false,
+        default: Some("false"),
+        help: "True: sources decode all of their columns, so that a record with a wrong value in any of them goes to \
+               error_stream. False: those that no pump or sink reads are left out.",
+    },
+    &OptionSpec {
         name: RANGE_ENDPOINT,
         kind: OptionKind::OneOf(&["inclusive", "exclusive"]),
         required: false,
@@ -69,6 +77,7 @@ pub const SWITCHES: &[&OptionSpec] = &[
 const AVG_DOUBLE: &str = "avg_double";
 const CHAR_TO_TIMESTAMP_FRACTION: &str = "char_to_timestamp_fraction";
 const DECIMAL_PRECISION_MAX: &str = "decimal_precision_max";
+const DECODE_ALL_COLUMNS: &str = "decode_all_columns";
 const RANGE_ENDPOINT: &str = "range_endpoint";
 const ROWS_PRECEDING: &str = "rows_preceding";
 const TO_CHAR_OF_NULL: &str = "to_char_of_null";
@@ -126,6 +135,11 @@ impl Settings {
     pub(crate) fn decimal_precision_max(&self) -> u8 {
         // Unless it is set: as many as a DECIMAL can have.
         self.options.integer(DECIMAL_PRECISION_MAX).and_then(|digits| u8::try_from(digits).ok()).unwrap_or(38)
+    }
+
+    /// Sources decode columns that nobody reads.
+    pub(crate) fn decodes_all_columns(&self) -> bool {
+        self.options.flag(DECODE_ALL_COLUMNS)
     }
 
     /// A row at the far end of a RANGE is not in the window.

@@ -266,6 +266,32 @@ async fn shards_come_and_go_while_windows_are_open() {
     assert_eq!(world.sinks.take("out"), window(1, 40));
 }
 
+/// As a source does that reads a shard to its end and does not know its children yet.
+#[tokio::test]
+async fn children_count_from_where_their_parent_ended_however_far_the_other_shards_are() {
+    let world = World::with_lanes(1).checkpointed();
+    let mut job = world.start(WINDOWS).await;
+    world.service.assign(0, &["far", "parent"]);
+    world.service.put_to_shard(0, "far", &at(&[1, 45]));
+    world.service.put_to_shard(0, "parent", &at(&[12]));
+    world.settle(&job).await;
+    assert_eq!(world.sinks.take("out"), window(1, 10));
+    // It is at its end and holds the watermark, over a restart too.
+    world.service.assign(0, &["far", "parent"]);
+    job.checkpoint().await.expect("taken");
+    job.abort();
+    job = world.start(WINDOWS).await;
+    world.service.assign(0, &["far", "parent"]);
+    world.service.assign(0, &["far", "left", "right"]);
+    world.service.put_to_shard(0, "left", &at(&[13, 33]));
+    world.settle(&job).await;
+    assert_eq!(world.sinks.take("out"), "", "right may still have rows");
+    world.service.put_to_shard(0, "right", &at(&[12, 21, 46]));
+    world.settle(&job).await;
+    assert_eq!(world.sinks.take("out"), window(3, 20) + &window(1, 30));
+    assert_eq!(job.metrics().sources[0].late.get(), 0);
+}
+
 #[tokio::test]
 async fn a_silent_shard_is_not_waited_for_and_its_rows_are_late_when_it_speaks_again() {
     let world = World::with_lanes(1);

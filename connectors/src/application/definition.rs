@@ -22,6 +22,67 @@ pub struct Definition {
     pub references: Vec<Reference>,
     /// True if the file asks for logs in CloudWatch, which has no meaning here.
     pub logs: bool,
+    /// Its own ARN, which says the region.
+    pub arn: Option<String>,
+}
+
+/// Text that a template may leave open; only who needs it asks for it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Text {
+    /// It is said.
+    Known(String),
+    /// It is not, and why.
+    Open {
+        /// What is missing.
+        message: String,
+        /// How to give it.
+        hint: Option<String>,
+    },
+}
+
+impl Text {
+    /// The text, or what is missing.
+    pub fn needed(&self) -> Result<&str> {
+        match self {
+            Text::Known(text) => Ok(text),
+            Text::Open { message, hint: None } => Err(Error::config(message.clone())),
+            Text::Open { message, hint: Some(hint) } => Err(Error::config(message.clone()).with_hint(hint.clone())),
+        }
+    }
+
+    /// The text if it is said.
+    pub fn known(&self) -> Option<&str> {
+        match self {
+            Text::Known(text) => Some(text),
+            Text::Open { .. } => None,
+        }
+    }
+
+    /// An error in place of a text, as JSON; [`Text`] reads it again.
+    pub(super) fn open(error: &Error) -> Value {
+        serde_json::json!({ OPEN: [error.message(), error.hint()] })
+    }
+}
+
+/// The one member of an object that stands for a text that is not said. No service has a member of this name.
+const OPEN: &str = "kinesql::open";
+
+impl Default for Text {
+    fn default() -> Self {
+        Text::Known(String::new())
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        if let Some(text) = value.as_str() {
+            return Ok(Text::Known(text.to_owned()));
+        }
+        let part = |index: usize| value[OPEN][index].as_str().map(str::to_owned);
+        let message = part(0).ok_or_else(|| serde::de::Error::custom(format!("{value} is not text")))?;
+        Ok(Text::Open { message, hint: part(1) })
+    }
 }
 
 /// A streaming source.
@@ -55,10 +116,10 @@ pub struct Input {
 pub struct Resource {
     /// The resource.
     #[serde(rename = "ResourceARN")]
-    pub arn: String,
+    pub arn: Text,
     /// Only in the first API version.
     #[serde(rename = "RoleARN")]
-    pub role_arn: Option<String>,
+    pub role_arn: Option<Text>,
 }
 
 /// A Lambda function before an input.
@@ -195,10 +256,10 @@ pub struct Reference {
 pub struct S3Object {
     /// `arn:aws:s3:::bucket`.
     #[serde(rename = "BucketARN")]
-    pub bucket_arn: String,
+    pub bucket_arn: Text,
     /// Its key.
     #[serde(rename = "FileKey")]
-    pub file_key: String,
+    pub file_key: Text,
 }
 
 /// The lists of the SQL configuration, whatever API and call they come from.
@@ -254,6 +315,7 @@ impl Definition {
             inputs: lists.inputs,
             outputs: lists.outputs,
             references: lists.reference_data_sources,
+            arn: detail["ApplicationARN"].as_str().map(str::to_owned),
             logs: logs.and_then(Value::as_array).is_some_and(|logs| !logs.is_empty()),
         })
     }

@@ -9,8 +9,13 @@ use std::collections::BTreeMap;
 use kinesql_engine::{Error, Result};
 use serde_json::{Map, Value};
 
+use super::definition::Text;
+
 /// Deepest nesting of functions and references: beyond it a template refers to itself.
 const DEPTH_MAX: usize = 64;
+
+/// Members that only some uses of an application need: one whose value is not known is an error for who needs it.
+const NEEDED_AT_TIMES: [&str; 5] = ["ResourceARN", "RoleARN", "ReferenceRoleARN", "BucketARN", "FileKey"];
 
 /// A template and the values of its parameters.
 pub(super) struct Template<'a> {
@@ -27,6 +32,13 @@ impl Template<'_> {
         self.at_depth(value, 0)
     }
 
+    /// Some members of an object, evaluated.
+    pub(super) fn members(&self, object: &Value, names: &[&str]) -> Result<Map<String, Value>> {
+        let present = names.iter().filter_map(|name| Some(((*name).to_owned(), object.get(name)?)));
+        let evaluated = present.map(|(name, value)| Ok((name, self.evaluate(value)?)));
+        evaluated.filter(|member| !matches!(member, Ok((_, value)) if is_no_value(value))).collect()
+    }
+
     fn at_depth(&self, value: &Value, depth: usize) -> Result<Value> {
         if depth > DEPTH_MAX {
             return Err(Error::config(format!("'{}' refers to itself", self.name)));
@@ -35,7 +47,11 @@ impl Template<'_> {
             Value::Object(object) => match function(object) {
                 Some((name, argument)) => self.call(name, argument, depth + 1)?,
                 None => {
-                    let members = object.iter().map(|(key, member)| Ok((key.clone(), self.at_depth(member, depth + 1)?)));
+                    let value = |key: &str, member: &Value| match self.at_depth(member, depth + 1) {
+                        Err(error) if NEEDED_AT_TIMES.contains(&key) => Ok(Text::open(&error)),
+                        value => value,
+                    };
+                    let members = object.iter().map(|(key, member)| Ok((key.clone(), value(key, member)?)));
                     let members = members.filter(|member| !matches!(member, Ok((_, value)) if is_no_value(value)));
                     Value::Object(members.collect::<Result<_>>()?)
                 }

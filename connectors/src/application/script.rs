@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use kinesql_engine::connector::OptionEntry;
+use kinesql_engine::diagnostic::Diagnostic;
 use kinesql_engine::{Error, Result};
 
-use super::definition::{Definition, Input, RecordColumn, RecordSchema, Reference, Resource};
+use super::definition::{Definition, Input, RecordColumn, RecordSchema, Reference, Resource, S3Object, Text};
 
 /// What replaces bindings of the definition, for a local run.
 #[derive(Debug, Default)]
@@ -24,10 +25,12 @@ pub struct Replacement {
     pub options: Vec<OptionEntry>,
     /// The column that is the event time, instead of the clock.
     pub rowtime: Option<String>,
+    /// True if the format of the definition does not apply: the connector delivers rows, or the path names another.
+    pub own_format: bool,
 }
 
 /// The parts of a script, in the order in which they run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Scripts {
     /// Sources and reference tables.
     pub inputs: String,
@@ -35,7 +38,12 @@ pub struct Scripts {
     pub code: String,
     /// Destinations.
     pub outputs: String,
+    /// What is other than the definition says, for whoever runs it.
+    pub notes: Vec<Diagnostic>,
 }
+
+/// Where the endpoint of the first delivery stream listens; others follow on the next ports.
+const LISTEN: (&str, u64) = ("127.0.0.1", 8080);
 
 impl Definition {
     /// The application as SQL. `code` stands for that of the definition if it has none.
@@ -48,11 +56,13 @@ impl Definition {
         if self.logs {
             inputs.push_str("-- Its logs in CloudWatch have no counterpart here: errors are rows of error_stream.\n");
         }
+        let mut notes = Vec::new();
+        let mut port = LISTEN.1;
         for input in &self.inputs {
-            write_input(&mut inputs, input, overrides)?;
+            write_input(&mut inputs, input, overrides, &mut port, &mut notes)?;
         }
         for reference in &self.references {
-            write_reference(&mut inputs, reference, overrides)?;
+            write_reference(&mut inputs, reference, overrides, self.region())?;
         }
         let mut outputs = String::new();
         for output in self.outputs.iter().filter(|output| !overrides.sinks.contains(&output.name)) {
@@ -70,13 +80,25 @@ impl Definition {
                     .with_hint("It needs KinesisStreamsOutput, KinesisFirehoseOutput or LambdaOutput."));
             };
             // Outputs of one stream to several destinations need names of their own.
-            let name = format!("{} to {connector} {}", output.name, last_part(&to.arn));
-            let options = vec![("connector", connector.to_owned()), (option, to.arn.clone()), ("format", format)];
+            let arn = to.arn.needed()?;
+            let name = format!("{} to {connector} {}", output.name, last_part(arn));
+            let options = vec![("connector", connector.to_owned()), (option, arn.to_owned()), ("format", format)];
             write_role(&mut outputs, to);
             let from = quoted(&output.name);
             let _ = write!(outputs, "CREATE SINK {} FROM {from}{}", quoted(&name), with(&options));
         }
-        Ok(Scripts { inputs, code: code.to_owned(), outputs })
+        Ok(Scripts { inputs, code: code.to_owned(), outputs, notes })
+    }
+
+    /// The region of the application: that of its own ARN, else of another one that has one.
+    fn region(&self) -> Option<&str> {
+        let inputs = self.inputs.iter().flat_map(|input| [&input.kinesis_streams_input, &input.kinesis_firehose_input]);
+        let outputs = self.outputs.iter();
+        let outputs =
+            outputs.flat_map(|output| [&output.kinesis_streams_output, &output.kinesis_firehose_output, &output.lambda_output]);
+        let others = inputs.chain(outputs).flatten().filter_map(|resource| resource.arn.known());
+        let mut regions = self.arn.as_deref().into_iter().chain(others).filter_map(|arn| arn.split(':').nth(3));
+        regions.find(|region| !region.is_empty())
     }
 
     /// Names of the streams that the inputs fill, and of the reference tables.
@@ -92,7 +114,13 @@ fn stream_names(input: &Input) -> Vec<String> {
     (1..=count).map(|number| format!("{}_{number:03}", input.name_prefix)).collect()
 }
 
-fn write_input(script: &mut String, input: &Input, overrides: &Overrides) -> Result<()> {
+fn write_input(
+    script: &mut String,
+    input: &Input,
+    overrides: &Overrides,
+    port: &mut u64,
+    notes: &mut Vec<Diagnostic>,
+) -> Result<()> {
     let prefix = &input.name_prefix;
     // 1 to 64 (kda-sql-reference.md §6.2).
     const STREAMS_MAX: usize = 64;
@@ -102,18 +130,17 @@ fn write_input(script: &mut String, input: &Input, overrides: &Overrides) -> Res
     }
     let position = input.input_starting_position_configuration.as_ref();
     let position = position.and_then(|position| position.input_starting_position.as_deref()).unwrap_or("NOW");
-    let (from, mut options) = match (&input.kinesis_streams_input, &input.kinesis_firehose_input) {
+    let (from, option) = match (&input.kinesis_streams_input, &input.kinesis_firehose_input) {
         (Some(stream), None) => {
             let start = match position {
                 "NOW" | "LAST_STOPPED_POINT" => "latest",
                 "TRIM_HORIZON" => "trim_horizon",
                 other => return Err(Error::config(format!("input \"{prefix}\" cannot start at '{other}'"))),
             };
-            let connector = ("connector", "kinesis".to_owned());
-            (stream, vec![connector, ("stream", stream.arn.clone()), ("scan.start", start.to_owned())])
+            (stream, Some(("scan.start", start.to_owned())))
         }
         // A delivery stream cannot be read: it delivers. Here it delivers to an HTTP endpoint of this source.
-        (None, Some(delivery)) => (delivery, vec![("connector", "firehose".to_owned())]),
+        (None, Some(delivery)) => (delivery, None),
         (Some(_), Some(_)) => return Err(Error::config(format!("input \"{prefix}\" has two sources"))),
         (None, None) => {
             return Err(Error::config(format!("input \"{prefix}\" has no source"))
@@ -124,25 +151,52 @@ fn write_input(script: &mut String, input: &Input, overrides: &Overrides) -> Res
     if position == "LAST_STOPPED_POINT" {
         script.push_str("-- LAST_STOPPED_POINT: run with --checkpoint-dir; the first run starts at the newest record.\n");
     }
-    if input.kinesis_firehose_input.is_some() {
-        let name = one_line(last_part(&from.arn));
-        let _ = writeln!(script, "-- Was the delivery stream {name}: let it deliver to the HTTP endpoint of this source.");
-    }
-    write_role(script, from);
     let records = record_options(&input.input_schema, prefix)?;
-    options.extend(records.iter().cloned());
-    if let Some(lambda) = input.input_processing_configuration.as_ref().and_then(|processing| processing.lambda.as_ref()) {
-        options.push(("preprocessor", lambda.arn.clone()));
-    }
+    let lambda = input.input_processing_configuration.as_ref().and_then(|processing| processing.lambda.as_ref());
     let count = names.len();
+    let mut is_first = true;
     for (number, name) in (1..).zip(&names) {
         if let Some(replacement) = overrides.inputs.get(name) {
             let rowtime = replacement.rowtime.as_deref();
-            write_create(script, "SOURCE", name, &input.input_schema, rowtime, &replaced(replacement, &records))?;
+            let mut options = replaced(replacement, &records);
+            // The code may select what the service knew of each record.
+            options.push(("metadata", "kinesis".to_owned()));
+            write_create(script, "SOURCE", name, &input.input_schema, rowtime, &options)?;
+            let has_own = replacement.options.iter().any(|option| option.key == "preprocessor");
+            if let Some(lambda) = lambda.filter(|_| !has_own) {
+                notes.push(without_function(name, lambda));
+            }
             continue;
         }
-        let mut options = options.clone();
-        if count > 1 {
+        let arn = from.arn.needed()?;
+        if std::mem::take(&mut is_first) {
+            write_role(script, from);
+        }
+        let mut options = match &option {
+            Some(start) => vec![("connector", "kinesis".to_owned()), ("stream", arn.to_owned()), start.clone()],
+            None => {
+                let listen = format!("{}:{port}", LISTEN.0);
+                *port += 1;
+                let _ = writeln!(
+                    script,
+                    "-- Was the delivery stream {}: let it deliver to the HTTP endpoint of this source, through a load balancer that\n\
+                     -- ends TLS, or with certificate and key; set an access_key where others can reach it.",
+                    one_line(last_part(arn))
+                );
+                notes.push(
+                    Diagnostic::warning(format!(
+                        "source \"{name}\" waits on http://{listen}/ for what a delivery stream delivers"
+                    ))
+                    .hint(format!("Give another address with --source {name}=firehose:ADDRESS:PORT, or another source.")),
+                );
+                vec![("connector", "firehose".to_owned()), ("listen", listen)]
+            }
+        };
+        options.extend(records.iter().cloned());
+        if let Some(lambda) = lambda {
+            options.push(("preprocessor", lambda.arn.needed()?.to_owned()));
+        }
+        if count > 1 && option.is_some() {
             // The streams of one input share its shards.
             options.push(("worker", format!("{number}/{count}")));
         }
@@ -151,7 +205,15 @@ fn write_input(script: &mut String, input: &Input, overrides: &Overrides) -> Res
     Ok(())
 }
 
-fn write_reference(script: &mut String, reference: &Reference, overrides: &Overrides) -> Result<()> {
+/// Says that records of another source do not pass the input's function.
+fn without_function(source: &str, lambda: &Resource) -> Diagnostic {
+    let arn = lambda.arn.known().unwrap_or("ARN");
+    let function = arn.split(":function:").nth(1).unwrap_or(arn);
+    Diagnostic::warning(format!("records of --source {source} do not pass the function {function} as those of the input did"))
+        .hint(format!("Give records as it returns them, or add preprocessor={arn} behind the '?' of the URI."))
+}
+
+fn write_reference(script: &mut String, reference: &Reference, overrides: &Overrides, region: Option<&str>) -> Result<()> {
     let name = &reference.table_name;
     script.push('\n');
     let records = record_options(&reference.reference_schema, name)?;
@@ -161,8 +223,11 @@ fn write_reference(script: &mut String, reference: &Reference, overrides: &Overr
         }
         Some(replacement) => replaced(replacement, &records),
         None => {
-            let path = format!("s3://{}/{}", last_part(&reference.s3.bucket_arn), reference.s3.file_key);
-            [vec![("connector", "s3".to_owned()), ("path", path)], records].concat()
+            let S3Object { bucket_arn, file_key } = &reference.s3;
+            let path = format!("s3://{}/{}", last_part(bucket_arn.needed()?), file_key.needed()?);
+            let region = region.map(|region| ("region", region.to_owned()));
+            let place = [("connector", "s3".to_owned()), ("path", path)];
+            place.into_iter().chain(region).chain(records).collect()
         }
     };
     write_create(script, "TABLE", name, &reference.reference_schema, None, &options)
@@ -171,7 +236,7 @@ fn write_reference(script: &mut String, reference: &Reference, overrides: &Overr
 /// The options of a replacement, and those of the definition's records that it leaves open.
 fn replaced<'a>(replacement: &'a Replacement, records: &[(&'a str, String)]) -> Vec<(&'a str, String)> {
     let given = replacement.options.iter().map(|option| (option.key.as_str(), option.value.clone()));
-    let other_format = replacement.options.iter().any(|option| option.key == "format");
+    let other_format = replacement.own_format || replacement.options.iter().any(|option| option.key == "format");
     let open = records.iter().filter(|(key, _)| !other_format && replacement.options.iter().all(|option| option.key != *key));
     given.chain(open.cloned()).collect()
 }
@@ -194,19 +259,28 @@ fn record_options(schema: &RecordSchema, owner: &str) -> Result<Vec<(&'static st
         "CSV" => {
             let mut options = vec![("format", "csv".to_owned())];
             let csv = parameters.and_then(|parameters| parameters.csv.as_ref());
-            let delimiter = csv.and_then(|csv| csv.record_column_delimiter.as_deref()).unwrap_or(",");
-            let rows = csv.and_then(|csv| csv.record_row_delimiter.as_deref()).unwrap_or("\n");
-            if !matches!(unescaped(rows).as_str(), "\n" | "\r\n" | "\r") {
-                return Err(Error::config(format!("\"{owner}\": rows that end with {rows:?} cannot be read"))
-                    .with_hint("RecordRowDelimiter can be a line break: \\n or \\r\\n."));
-            }
-            let delimiter = unescaped(delimiter);
-            if delimiter.len() != 1 {
+            let delimiter = unescaped(csv.and_then(|csv| csv.record_column_delimiter.as_deref()).unwrap_or(","));
+            let rows = unescaped(csv.and_then(|csv| csv.record_row_delimiter.as_deref()).unwrap_or("\n"));
+            let last = match rows.as_bytes() {
+                b"\r\n" => b'\n',
+                &[last] if last.is_ascii() && !matches!(last, b'"' | 0) => last,
+                _ => {
+                    return Err(Error::config(format!("\"{owner}\": rows that end with {rows:?} cannot be read"))
+                        .with_hint("RecordRowDelimiter can be one ASCII character, or \\r\\n."));
+                }
+            };
+            let never_occurs = delimiter.as_bytes().contains(&last) || matches!(delimiter.as_str(), "" | "\r" | "\"" | "\0");
+            if never_occurs && schema.record_columns.len() > 1 {
                 return Err(Error::config(format!("\"{owner}\": fields between {delimiter:?} cannot be read"))
-                    .with_hint("RecordColumnDelimiter can be one ASCII character."));
+                    .with_hint("RecordColumnDelimiter can be any text that does not end rows."));
             }
+            // The whole row is one field (kda-sql-reference.md §6.8).
+            let delimiter = if never_occurs { String::new() } else { delimiter };
             if delimiter != "," {
-                options.push(("csv.delimiter", delimiter));
+                options.push(("csv.delimiter", escaped(&delimiter)));
+            }
+            if last != b'\n' {
+                options.push(("csv.row_delimiter", escaped(&char::from(last).to_string())));
             }
             Ok(options)
         }
@@ -217,6 +291,11 @@ fn record_options(schema: &RecordSchema, owner: &str) -> Result<Vec<(&'static st
 /// Backslash escapes as templates and consoles write delimiters: `\n`, `\t`, `\r`.
 fn unescaped(delimiter: &str) -> String {
     delimiter.replace("\\r", "\r").replace("\\n", "\n").replace("\\t", "\t")
+}
+
+/// The same for the script.
+fn escaped(delimiter: &str) -> String {
+    delimiter.replace('\r', "\\r").replace('\n', "\\n").replace('\t', "\\t")
 }
 
 fn write_create(
@@ -253,7 +332,7 @@ fn with(options: &[(&str, String)]) -> String {
 }
 
 fn write_role(script: &mut String, resource: &Resource) {
-    if let Some(role) = &resource.role_arn {
+    if let Some(role) = resource.role_arn.as_ref().and_then(Text::known) {
         let _ = writeln!(script, "-- The service used the role {}; kinesql uses your credentials.", one_line(role));
     }
 }

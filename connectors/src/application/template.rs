@@ -8,6 +8,11 @@ use serde_json::{Map, Value};
 
 use super::intrinsics::Template;
 
+/// Properties of an application that have a meaning here, and those of its configuration: no other is evaluated, so that nobody
+/// has to say what it needs.
+const PROPERTIES: [&str; 3] = ["RuntimeEnvironment", "ApplicationCode", "Inputs"];
+const CONFIGURATION: [&str; 2] = ["ApplicationCodeConfiguration", "SqlApplicationConfiguration"];
+
 /// Types of resources, by API version: the application, an output of it, its reference data.
 const TYPES: [[&str; 3]; 2] = [
     [
@@ -26,9 +31,10 @@ const TYPES: [[&str; 3]; 2] = [
 /// names the resource.
 pub(super) fn application(name: &str, document: &Value, params: &BTreeMap<String, String>) -> Result<Value> {
     let template = Template { name, document, params: parameters(name, document, params)? };
-    let resources = document["Resources"].as_object().into_iter().flatten().collect::<Vec<_>>();
+    let is = |resource: &Value, place: usize| TYPES.iter().any(|types| resource["Type"] == types[place]);
+    let resources = document["Resources"].as_object().into_iter().flatten();
     let mut present = Vec::new();
-    for (logical, resource) in resources {
+    for (logical, resource) in resources.filter(|(_, resource)| (0..3).any(|place| is(resource, place))) {
         let exists = match resource["Condition"].as_str() {
             Some(condition) => template.condition(condition, 0)?,
             None => true,
@@ -37,8 +43,8 @@ pub(super) fn application(name: &str, document: &Value, params: &BTreeMap<String
             present.push((logical, resource));
         }
     }
-    let is = |resource: &Value, place: usize| TYPES.iter().any(|types| resource["Type"] == types[place]);
     let mut applications: Vec<_> = present.iter().filter(|(_, resource)| is(resource, 0)).collect();
+    let is_alone = applications.len() == 1;
     if let Some(chosen) = params.get("Application") {
         applications.retain(|(logical, _)| *logical == chosen);
     }
@@ -53,16 +59,35 @@ pub(super) fn application(name: &str, document: &Value, params: &BTreeMap<String
                 .with_hint(format!("Choose one with --param Application={}.", names[0])));
         }
     };
-    let mut properties = template.evaluate(&resource["Properties"])?;
-    let own_name = properties.get("ApplicationName").and_then(Value::as_str).unwrap_or(logical).to_owned();
-    // Outputs name their application by its name, which is the logical one if it has none of its own.
+    let of_resource = &resource["Properties"];
+    let mut properties = template.members(of_resource, &PROPERTIES)?;
+    if let Some(configuration) = of_resource.get("ApplicationConfiguration") {
+        let configuration = template.members(configuration, &CONFIGURATION)?;
+        properties.insert("ApplicationConfiguration".to_owned(), Value::Object(configuration));
+    }
+    let mut properties = Value::Object(properties);
+    // Outputs name their application by its name, which is the logical one if it has none of its own. Where the template leaves
+    // the name open it only matters if there are other applications.
+    let name_of = |properties: &Value| template.evaluate(&properties["ApplicationName"]);
+    let own_name = name_of(of_resource).ok().and_then(|name| name.as_str().map(str::to_owned));
+    let own_name = own_name.unwrap_or_else(|| logical.clone());
+    properties["ApplicationName"] = Value::String(own_name.clone());
+    let is_ours = |properties: &Value| -> Result<bool> {
+        if properties["ApplicationName"] == serde_json::json!({ "Ref": logical }) {
+            return Ok(true);
+        }
+        match name_of(properties) {
+            Ok(name) => Ok(name == own_name.as_str() || name == logical.as_str()),
+            Err(_) if is_alone => Ok(true),
+            Err(error) => Err(error),
+        }
+    };
     let (mut outputs, mut references) = (Vec::new(), Vec::new());
     for (place, member, list) in [(1, "Output", &mut outputs), (2, "ReferenceDataSource", &mut references)] {
         for (_, resource) in present.iter().filter(|(_, resource)| is(resource, place)) {
-            let properties = template.evaluate(&resource["Properties"])?;
-            let of = properties["ApplicationName"].as_str().unwrap_or_default();
-            if of == own_name || of == logical {
-                list.push(properties[member].clone());
+            let properties = &resource["Properties"];
+            if is_ours(properties)? {
+                list.push(template.evaluate(&properties[member])?);
             }
         }
     }
@@ -92,7 +117,9 @@ fn parameters(name: &str, document: &Value, given: &BTreeMap<String, String>) ->
     }
     let declared = document["Parameters"].as_object();
     for (parameter, declaration) in declared.into_iter().flatten() {
-        if let Some(default) = declaration.get("Default") {
+        // The default of a parameter of the parameter store is a name there, not the value.
+        let is_stored = declaration["Type"].as_str().is_some_and(|kind| kind.starts_with("AWS::SSM::Parameter::Value"));
+        if let Some(default) = declaration.get("Default").filter(|_| !is_stored) {
             values.insert(parameter.clone(), typed(declaration, default.clone()));
         }
     }

@@ -60,7 +60,7 @@ CREATE SOURCE "SOURCE_SQL_STREAM_001" (
 
 CREATE TABLE "devices" (
     "id" INTEGER)
-  WITH (connector = 's3', path = 's3://tables/a/devices.csv', format = 'csv', csv.delimiter = '|');
+  WITH (connector = 's3', path = 's3://tables/a/devices.csv', region = 'eu-west-1', format = 'csv', csv.delimiter = '|');
 "#
     );
     assert_eq!(scripts.code, CODE);
@@ -80,19 +80,28 @@ fn a_local_run_replaces_any_binding() {
     let file = |path: &str| vec![OptionEntry::new("connector", "file"), OptionEntry::new("path", path)];
     let overrides = Overrides {
         inputs: BTreeMap::from([
-            ("SOURCE_SQL_STREAM_001".to_owned(), Replacement { options: file("cars.jsonl"), rowtime: Some("at".to_owned()) }),
-            ("devices".to_owned(), Replacement { options: file("devices.csv"), rowtime: None }),
+            (
+                "SOURCE_SQL_STREAM_001".to_owned(),
+                Replacement { options: file("cars.jsonl"), rowtime: Some("at".to_owned()), own_format: false },
+            ),
+            ("devices".to_owned(), Replacement { options: file("devices.csv"), ..Replacement::default() }),
         ]),
         sinks: ["DESTINATION_SQL_STREAM".to_owned()].into(),
     };
     let scripts = definition.scripts(None, &overrides).expect("complete");
     assert!(
         scripts.inputs.contains(
-            "    WATERMARK FOR \"at\" AS \"at\")\n  WITH (connector = 'file', path = 'cars.jsonl', format = 'json');\n"
+            "    WATERMARK FOR \"at\" AS \"at\")\n  WITH (connector = 'file', path = 'cars.jsonl', format = 'json', metadata = 'kinesis');\n"
         )
     );
     assert!(scripts.inputs.contains("  WITH (connector = 'file', path = 'devices.csv', format = 'csv', csv.delimiter = '|');\n"));
     assert!(!scripts.outputs.contains("firehose") && scripts.outputs.contains("error_stream"), "{}", scripts.outputs);
+    let notes: Vec<_> = scripts.notes.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        notes,
+        ["warning: records of --source SOURCE_SQL_STREAM_001 do not pass the function clean as those of the input did\n\
+          hint: Give records as it returns them, or add preprocessor=arn:aws:lambda:eu-west-1:1:function:clean behind the '?' of the URI."]
+    );
 }
 
 /// `CreateApplication` of the second API version: other places, no roles, the same application.
@@ -167,11 +176,11 @@ fn a_template_is_evaluated_with_its_parameters() {
     assert_eq!(dev.name, "traffic-dev");
     assert_eq!(dev.code.as_deref(), Some("-- the code of ${Stage} stays as it is\nCREATE STREAM \"OUT\" (\"a\" INTEGER);\n"));
     let stream = dev.inputs[0].kinesis_streams_input.as_ref().expect("a stream");
-    assert_eq!(stream.arn, "arn:aws:kinesis:eu-west-1:123456789012:stream/dev-cars");
+    assert_eq!(stream.arn.needed().expect("known"), "arn:aws:kinesis:eu-west-1:123456789012:stream/dev-cars");
     assert_eq!(dev.inputs[0].input_schema.record_columns.len(), 1);
     assert_eq!(dev.outputs.len(), 1);
     let output = dev.outputs[0].kinesis_streams_output.as_ref().expect("a stream");
-    assert_eq!(output.arn, "arn:aws:kinesis:eu-west-1:123456789012:stream/small");
+    assert_eq!(output.arn.needed().expect("known"), "arn:aws:kinesis:eu-west-1:123456789012:stream/small");
 
     let more = [("Stage", "prod"), ("AWS::Region", "eu-west-1"), ("AWS::AccountId", "1"), ("errors", "arn:l")];
     let prod = definition("t.yaml", TEMPLATE, &more).expect("valid");
@@ -184,7 +193,9 @@ fn wrong_files_say_what_is_missing() {
     let error = definition("app.json", &no_code, &[]).expect("valid").scripts(None, &Overrides::default()).expect_err("no code");
     assert_eq!(error.message(), "application \"traffic\" comes without its SQL code");
     let region = ("AWS::Region", "eu-west-1");
-    let dev = [("Stage", "dev"), region];
+    let open = definition("t.yaml", TEMPLATE, &[("Stage", "dev"), region]).expect("only an ARN is open");
+    let error = open.scripts(None, &Overrides::default()).expect_err("it is needed").to_string();
+    assert_eq!(error, "'t.yaml' does not say parameter \"AWS::AccountId\"\nhint: Give it with --param AWS::AccountId=….");
     for (name, text, params, expected) in [
         ("a.json", "{}", &[][..], "'a.json' describes no Kinesis Data Analytics application"),
         (
@@ -203,12 +214,6 @@ fn wrong_files_say_what_is_missing() {
         ("t.yaml", TEMPLATE, &[region], "'t.yaml' does not say parameter \"Stage\"\nhint: Give it with --param Stage=…."),
         (
             "t.yaml",
-            TEMPLATE,
-            &dev,
-            "'t.yaml' does not say parameter \"AWS::AccountId\"\nhint: Give it with --param AWS::AccountId=….",
-        ),
-        (
-            "t.yaml",
             &TEMPLATE.replace("!ImportValue errors", "x"),
             &[("Stge", "dev")],
             "--param Stge: 't.yaml' has no such parameter\nhint: Parameters are Rate, Stage.",
@@ -225,14 +230,9 @@ fn wrong_files_say_what_is_missing() {
     }
     for (what, with, expected) in [
         (
-            "\"RecordColumnDelimiter\": \"|\"",
-            "\"RecordColumnDelimiter\": \"||\"",
-            "\"devices\": fields between \"||\" cannot be read",
-        ),
-        (
             "\"RecordRowDelimiter\": \"\\n\"",
-            "\"RecordRowDelimiter\": \";\"",
-            "\"devices\": rows that end with \";\" cannot be read",
+            "\"RecordRowDelimiter\": \";;\"",
+            "\"devices\": rows that end with \";;\" cannot be read",
         ),
         ("\"UTF-8\"", "\"UTF-16\"", "\"SOURCE_SQL_STREAM\": RecordEncoding is 'UTF-16', not UTF-8"),
         ("\"Count\": 1", "\"Count\": 65", "InputParallelism of input \"SOURCE_SQL_STREAM\" is 65, not 1 to 64"),
@@ -242,4 +242,115 @@ fn wrong_files_say_what_is_missing() {
         let error = definition("a.json", &text, &[]).expect("readable").scripts(None, &Overrides::default()).expect_err(expected);
         assert_eq!(error.message(), expected);
     }
+}
+
+/// `DescribeApplication` of the second version, with a delivery stream that delivers whole lines.
+fn delivered(rows: &str, fields: &str, columns: &str) -> String {
+    format!(
+        r#"{{ "ApplicationDetail": {{ "ApplicationARN": "arn:aws:kinesisanalytics:us-east-1:1:application/logs",
+          "ApplicationConfigurationDescription": {{
+            "ApplicationCodeConfigurationDescription": {{ "CodeContentDescription": {{ "TextContent": "-- code" }} }},
+            "SqlApplicationConfigurationDescription": {{ "InputDescriptions": [ {{ "NamePrefix": "SRC",
+              "KinesisFirehoseInputDescription": {{ "ResourceARN": "arn:aws:firehose:us-east-1:1:deliverystream/in" }},
+              "InputSchema": {{ "RecordFormat": {{ "RecordFormatType": "CSV", "MappingParameters": {{
+                "CSVMappingParameters": {{ "RecordRowDelimiter": "{rows}", "RecordColumnDelimiter": "{fields}" }} }} }},
+                "RecordColumns": [ {columns} ] }} }} ] }} }} }} }}"#
+    )
+}
+
+const LOG: &str = r#"{ "Name": "log", "Mapping": "", "SqlType": "VARCHAR(64)" }"#;
+
+#[test]
+fn a_delivery_stream_delivers_to_an_address_that_can_be_changed() {
+    let definition = definition("app.json", &delivered("\\\\n", "DELIM", LOG), &[]).expect("valid");
+    let scripts = definition.scripts(None, &Overrides::default()).expect("complete");
+    assert!(scripts.inputs.contains("-- Was the delivery stream in: let it deliver to the HTTP endpoint"), "{}", scripts.inputs);
+    assert!(
+        scripts.inputs.ends_with(
+            "CREATE SOURCE \"SRC_001\" (\n    \"log\" VARCHAR(64))\n  WITH (connector = 'firehose', listen = '127.0.0.1:8080', \
+             format = 'csv', csv.delimiter = 'DELIM');\n"
+        ),
+        "{}",
+        scripts.inputs
+    );
+    let notes: Vec<_> = scripts.notes.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        notes,
+        ["warning: source \"SRC_001\" waits on http://127.0.0.1:8080/ for what a delivery stream delivers\n\
+          hint: Give another address with --source SRC_001=firehose:ADDRESS:PORT, or another source."]
+    );
+}
+
+/// kda-sql-reference.md §6.2, §6.8.
+#[test]
+fn delimiters_are_whatever_the_service_took() {
+    let two = format!("{LOG}, {LOG}");
+    for (rows, fields, columns, expected) in [
+        ("\\n", ",", LOG, "format = 'csv')"),
+        ("\\r\\n", "|", LOG, "format = 'csv', csv.delimiter = '|')"),
+        ("\\r", "\\t", &two, "format = 'csv', csv.delimiter = '\\t', csv.row_delimiter = '\\r')"),
+        ("|", "::", &two, "format = 'csv', csv.delimiter = '::', csv.row_delimiter = '|')"),
+        (";", "it's", &two, "format = 'csv', csv.delimiter = 'it''s', csv.row_delimiter = ';')"),
+        ("\\n", "\\n", LOG, "format = 'csv', csv.delimiter = '')"),
+    ] {
+        let definition = definition("app.json", &delivered(rows, fields, columns), &[]).expect("valid");
+        let scripts = definition.scripts(None, &Overrides::default()).expect("complete");
+        assert!(scripts.inputs.contains(expected), "{rows:?} {fields:?}: {}", scripts.inputs);
+    }
+    let definition = definition("app.json", &delivered("\\n", "\\n", &two), &[]).expect("valid");
+    let error = definition.scripts(None, &Overrides::default()).expect_err("two columns");
+    assert_eq!(error.message(), "\"SRC\": fields between \"\\n\" cannot be read");
+}
+
+/// A template with names that only CloudFormation would know.
+const OPEN: &str = "
+Parameters:
+  Stored: { Type: 'AWS::SSM::Parameter::Value<String>', Default: /the/name }
+Resources:
+  In: { Type: AWS::Kinesis::Stream, Properties: { ShardCount: 1 } }
+  Other: { Type: AWS::SNS::Topic, Condition: Unknown }
+  App:
+    Type: AWS::KinesisAnalyticsV2::Application
+    Properties:
+      ApplicationName: !Sub '${AWS::StackName}-app'
+      RuntimeEnvironment: SQL-1_0
+      ServiceExecutionRole: !ImportValue role
+      Tags: [ { Key: stack, Value: !Ref AWS::StackId } ]
+      ApplicationConfiguration:
+        EnvironmentProperties: { PropertyGroups: [ { PropertyGroupId: x, PropertyMap: { a: !ImportValue other } } ] }
+        ApplicationCodeConfiguration: { CodeContent: { TextContent: '-- code' } }
+        SqlApplicationConfiguration:
+          Inputs:
+            - NamePrefix: S
+              KinesisStreamsInput: { ResourceARN: !GetAtt In.Arn, RoleARN: !ImportValue role }
+              InputProcessingConfiguration: { InputLambdaProcessor: { ResourceARN: !Ref Stored } }
+              InputSchema: { RecordFormat: { RecordFormatType: JSON }, RecordColumns: [ { Name: a, SqlType: INTEGER } ] }
+  Out:
+    Type: AWS::KinesisAnalyticsV2::ApplicationOutput
+    Properties:
+      ApplicationName: !Ref App
+      Output: { Name: D, DestinationSchema: { RecordFormatType: JSON }, LambdaOutput: { ResourceARN: !Sub '${AWS::StackName}-f' } }
+";
+
+#[test]
+fn what_nobody_uses_of_a_template_needs_no_value() {
+    let definition = definition("t.yaml", OPEN, &[]).expect("nothing is asked for");
+    assert_eq!((definition.name.as_str(), definition.outputs.len()), ("App", 1));
+    let replacement = Replacement { options: vec![OptionEntry::new("connector", "stdin")], ..Replacement::default() };
+    let mut overrides = Overrides { inputs: BTreeMap::from([("S_001".to_owned(), replacement)]), sinks: ["D".to_owned()].into() };
+    let scripts = definition.scripts(None, &overrides).expect("every binding is replaced");
+    assert!(scripts.inputs.contains("connector = 'stdin'") && scripts.outputs.is_empty());
+    overrides.sinks.clear();
+    let error = definition.scripts(None, &overrides).expect_err("the output is used").to_string();
+    assert_eq!(error, "'t.yaml' does not say parameter \"AWS::StackName\"\nhint: Give it with --param AWS::StackName=….");
+    let error = definition.scripts(None, &Overrides::default()).expect_err("the input is used").to_string();
+    assert_eq!(error, "'t.yaml' does not say the name of resource \"In\"\nhint: Give it with --param In=….");
+}
+
+#[test]
+fn the_default_of_a_stored_parameter_is_no_value() {
+    let params = [("In", "cars"), ("AWS::Region", "eu-west-1"), ("AWS::AccountId", "1")];
+    let definition = definition("t.yaml", OPEN, &params).expect("valid");
+    let error = definition.scripts(None, &Overrides::default()).expect_err("the function is used").to_string();
+    assert_eq!(error, "'t.yaml' does not say parameter \"Stored\"\nhint: Give it with --param Stored=….");
 }

@@ -20,10 +20,12 @@ use memchr::{memchr, memchr2, memchr2_iter, memrchr};
 pub(crate) enum Framing {
     /// One record per line.
     Lines,
-    /// One record per line, but quoted fields may hold line breaks.
+    /// One record per line, but quoted fields may hold line breaks. Another character may end records.
     Csv {
-        /// Between two fields.
-        delimiter: u8,
+        /// Between two fields; None if quotes are text.
+        delimiter: Option<u8>,
+        /// Ends records.
+        last: u8,
     },
     /// One record per JSON document, with or without white space between two.
     Documents,
@@ -34,9 +36,17 @@ impl Framing {
     pub(crate) fn of(format: &FormatSpec) -> Result<Self> {
         match format {
             FormatSpec::Json | FormatSpec::Raw => Ok(Framing::Lines),
-            FormatSpec::Csv(options) => Ok(Framing::Csv { delimiter: options.delimiter }),
+            FormatSpec::Csv(options) => Ok(Framing::Csv { delimiter: options.quotable(), last: options.row_delimiter }),
             other => Err(Error::config(format!("a source cannot read format '{}'", other.name()))
                 .with_hint("Sources read 'json', 'csv' and 'raw'.")),
+        }
+    }
+
+    /// What ends a record that does not end by itself.
+    pub(crate) fn last(self) -> u8 {
+        match self {
+            Framing::Csv { last, .. } => last,
+            Framing::Lines | Framing::Documents => b'\n',
         }
     }
 
@@ -44,7 +54,9 @@ impl Framing {
     pub(crate) fn first_record(self, bytes: &[u8]) -> Option<usize> {
         match self {
             Framing::Lines => memchr(b'\n', bytes).map(|end| end + 1),
-            Framing::Csv { delimiter } => CsvEnds::new(bytes, delimiter).find(|end| !end.quoted).map(|end| end.at + 1),
+            Framing::Csv { delimiter, last } => {
+                CsvEnds::new(bytes, delimiter, last).find(|end| !end.quoted).map(|end| end.at + 1)
+            }
             Framing::Documents => document_end(bytes),
         }
     }
@@ -66,7 +78,7 @@ impl Framing {
     fn cut(self, bytes: &[u8], max_record_bytes: usize) -> Cut {
         match self {
             Framing::Lines => cut_lines(bytes, max_record_bytes),
-            Framing::Csv { delimiter } => cut_csv(bytes, delimiter, max_record_bytes),
+            Framing::Csv { delimiter, last } => cut_csv(CsvEnds::new(bytes, delimiter, last), max_record_bytes),
             Framing::Documents => cut_documents(bytes, max_record_bytes),
         }
     }
@@ -93,9 +105,9 @@ fn cut_lines(bytes: &[u8], max_record_bytes: usize) -> Cut {
     Cut { whole, too_large: false }
 }
 
-fn cut_csv(bytes: &[u8], delimiter: u8, max_record_bytes: usize) -> Cut {
-    let mut whole = 0;
-    for end in CsvEnds::new(bytes, delimiter) {
+fn cut_csv(ends: CsvEnds<'_>, max_record_bytes: usize) -> Cut {
+    let (bytes, mut whole) = (ends.bytes, 0);
+    for end in ends {
         // A quote that is never closed must not swallow the rest of the input, so a line break counts here even inside
         // quotes: the record is refused up to the first line break past the limit.
         if end.at - whole > max_record_bytes {
@@ -154,11 +166,12 @@ pub(crate) fn document_end(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// Line breaks of CSV text that starts with a record, each with whether it stands inside quotes.
+/// Line breaks, or what else ends records, of CSV text that starts with a record, each with whether it stands inside quotes.
 struct CsvEnds<'a> {
     bytes: &'a [u8],
     marks: memchr::Memchr2<'a>,
-    delimiter: u8,
+    delimiter: Option<u8>,
+    last: u8,
     quoted: bool,
     record: usize,
     closed_at: Option<usize>,
@@ -170,8 +183,10 @@ struct CsvEnd {
 }
 
 impl<'a> CsvEnds<'a> {
-    fn new(bytes: &'a [u8], delimiter: u8) -> Self {
-        Self { bytes, marks: memchr2_iter(b'"', b'\n', bytes), delimiter, quoted: false, record: 0, closed_at: None }
+    fn new(bytes: &'a [u8], delimiter: Option<u8>, last: u8) -> Self {
+        // Without a quote that counts only the ends are marks.
+        let quote = delimiter.map_or(last, |_| b'"');
+        Self { bytes, marks: memchr2_iter(quote, last, bytes), delimiter, last, quoted: false, record: 0, closed_at: None }
     }
 }
 
@@ -181,7 +196,7 @@ impl Iterator for CsvEnds<'_> {
     fn next(&mut self) -> Option<CsvEnd> {
         loop {
             let at = self.marks.next()?;
-            if self.bytes[at] == b'\n' {
+            if self.bytes[at] == self.last {
                 if !self.quoted {
                     self.record = at + 1;
                 }
@@ -193,7 +208,7 @@ impl Iterator for CsvEnds<'_> {
             } else {
                 // At a field's start a quote opens; right after a closing one it is the second half of an escaped quote.
                 let doubled = self.closed_at.is_some_and(|closed| closed + 1 == at);
-                self.quoted = at == self.record || self.bytes[at - 1] == self.delimiter || doubled;
+                self.quoted = at == self.record || Some(self.bytes[at - 1]) == self.delimiter || doubled;
             }
         }
     }
@@ -275,7 +290,7 @@ impl Cutter {
     pub(crate) fn next(&mut self, finished: bool) -> Option<Piece> {
         loop {
             if self.oversized.is_some() {
-                let end = memchr(b'\n', &self.rest);
+                let end = memchr(self.framing.last(), &self.rest);
                 self.drop_oversized(end.unwrap_or(self.rest.len()));
                 self.take(usize::from(end.is_some()));
                 return if end.is_some() || finished { self.reject() } else { None };
@@ -358,7 +373,7 @@ mod tests {
         pieces
     }
 
-    const CSV: Framing = Framing::Csv { delimiter: b',' };
+    const CSV: Framing = Framing::Csv { delimiter: Some(b','), last: b'\n' };
 
     #[test]
     fn a_piece_ends_after_the_last_line_break() {
@@ -399,6 +414,15 @@ mod tests {
             assert!(!records.contains("a\n|b"), "portions of {portion} cut a record: {records}");
         }
         assert_eq!(cut(CSV, 100, 100, "\"a\"\"\n\",1\n2"), ["\"a\"\"\n\",1\n", "2"], "a doubled quote is text");
+    }
+
+    #[test]
+    fn csv_records_may_end_with_another_character() {
+        let framing = Framing::Csv { delimiter: Some(b','), last: b';' };
+        assert_eq!(cut(framing, 100, 100, "1,\"a;\n\";2,b\n;3"), ["1,\"a;\n\";2,b\n;", "3"]);
+        assert_eq!(cut(framing, 3, 2, "1,2;1,23;1,2;"), ["1,2;", "!4..9", "1,2;"]);
+        let framing = Framing::Csv { delimiter: None, last: b'\n' };
+        assert_eq!(cut(framing, 100, 100, "\"a\nb\nc"), ["\"a\nb\n", "c"], "a quote is text");
     }
 
     #[test]

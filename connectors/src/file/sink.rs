@@ -82,11 +82,12 @@ fn format_of(path: &Path, options: &Options) -> FormatSpec {
         "csv" => {
             // The engine reads these into a `format` that is given; the extension gives it only here.
             let delimiter = match options.text("csv.delimiter") {
-                Some("\\t") => b'\t',
-                Some(text) if text.len() == 1 => text.as_bytes()[0],
-                _ => b',',
+                Some("\\t") => "\t",
+                Some(text) => text,
+                None => ",",
             };
-            FormatSpec::Csv(CsvOptions { delimiter, header: options.flag("csv.header") })
+            let delimiter = delimiter.to_owned();
+            FormatSpec::Csv(CsvOptions { delimiter, header: options.flag("csv.header"), ..CsvOptions::default() })
         }
         "parquet" => FormatSpec::Parquet,
         _ => FormatSpec::Json,

@@ -105,6 +105,10 @@ impl SourceFactory for GeneratorSourceFactory {
         "generator"
     }
 
+    fn delivers_rows(&self) -> bool {
+        true
+    }
+
     fn options(&self) -> &'static [OptionSpec] {
         OPTIONS
     }

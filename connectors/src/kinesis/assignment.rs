@@ -8,6 +8,7 @@
 //!
 //! An assignment that changes while the job runs (leases) says how often it wants to be asked.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +41,22 @@ impl Owned {
     }
 }
 
+/// What an assignment says of the stream's shards.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Assigned {
+    /// The shards of this process.
+    pub(crate) owned: Vec<Owned>,
+    /// Shards that no process reads yet and that this one may get: rows of them may come here.
+    pub(crate) unclaimed: BTreeSet<ShardId>,
+}
+
+impl Assigned {
+    /// These shards are read here from now on, every other one by another process.
+    fn fixed<'a>(shards: impl Iterator<Item = &'a Shard>) -> Self {
+        Self { owned: shards.map(|shard| Owned::from_here(&shard.id)).collect(), unclaimed: BTreeSet::new() }
+    }
+}
+
 /// Decides which shards this process reads.
 #[async_trait]
 pub(crate) trait ShardAssignment: Send + Sync + Debug {
@@ -56,7 +73,7 @@ pub(crate) trait ShardAssignment: Send + Sync + Debug {
     ///
     /// An error is that of the job; what may pass (throttling) is to be retried or answered with the last known state. Never
     /// waits for longer than shards may be read without asking again.
-    async fn poll(&self, shards: &[Shard]) -> Result<Vec<Owned>>;
+    async fn poll(&self, shards: &[Shard]) -> Result<Assigned>;
 
     /// How often the answer of [`Self::poll`] may change by itself; None: never.
     fn poll_interval(&self) -> Option<Duration> {
@@ -83,8 +100,8 @@ pub(crate) struct All;
 
 #[async_trait]
 impl ShardAssignment for All {
-    async fn poll(&self, shards: &[Shard]) -> Result<Vec<Owned>> {
-        Ok(shards.iter().map(|shard| Owned::from_here(&shard.id)).collect())
+    async fn poll(&self, shards: &[Shard]) -> Result<Assigned> {
+        Ok(Assigned::fixed(shards.iter()))
     }
 }
 
@@ -117,9 +134,8 @@ impl Worker {
 
 #[async_trait]
 impl ShardAssignment for Worker {
-    async fn poll(&self, shards: &[Shard]) -> Result<Vec<Owned>> {
-        let own = shards.iter().filter(|shard| self.owns(shard));
-        Ok(own.map(|shard| Owned::from_here(&shard.id)).collect())
+    async fn poll(&self, shards: &[Shard]) -> Result<Assigned> {
+        Ok(Assigned::fixed(shards.iter().filter(|shard| self.owns(shard))))
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use kinesql_engine::runtime::clock::EventTime;
 use kinesql_engine::{Error, Result};
+use rand::rngs::SmallRng;
 use tokio::sync::mpsc;
 
 use super::assignment::ShardAssignment;
@@ -19,7 +20,7 @@ use super::limits::START_ATTEMPTS;
 use super::pace::{Backoff, random_for};
 use super::position::{Position, ShardId};
 use super::reader::{ReadContext, insist};
-use super::shards::{Command, Shard, Shards};
+use super::shards::{Command, LaneCommand, Shard, Shards};
 
 /// What a lane tells the coordinator.
 #[derive(Debug)]
@@ -47,8 +48,8 @@ pub(crate) enum Note {
 pub(crate) enum Control {
     /// Where the job started.
     Since(Position),
-    /// About one of its shards.
-    Shard(Command),
+    /// About its shards, all at once; the first time also if it has none.
+    Plan(Vec<Command>),
     /// The job fails.
     Fail(Error),
 }
@@ -153,8 +154,9 @@ impl Coordinator {
             let _ = lane.send(Control::Since(self.shards.since().clone()));
         }
         let mut random = random_for(&context.stream);
-        let mut schedule = Schedule { listing: self.next_listing(), poll: None, backoff: Backoff::default() };
-        self.assign(&mut schedule).await?;
+        let mut schedule = Schedule { listing: 0, poll: None, backoff: Backoff::default() };
+        self.plan_listing(&mut schedule, &mut random);
+        self.assign(Vec::new(), &mut schedule).await?;
         loop {
             let wake = schedule.poll.map_or(schedule.listing, |poll| poll.min(schedule.listing));
             tokio::select! {
@@ -167,18 +169,27 @@ impl Coordinator {
                     if clock.now() >= schedule.listing {
                         self.list(&mut schedule, &mut random).await?;
                     }
-                    self.assign(&mut schedule).await?;
+                    self.assign(Vec::new(), &mut schedule).await?;
                 }
             }
         }
     }
 
-    fn next_listing(&self) -> EventTime {
-        self.context.clock.now() + self.options.discovery_interval.as_millis() as i64
+    /// When the stream is listed again after it was.
+    fn plan_listing(&self, schedule: &mut Schedule, random: &mut SmallRng) {
+        let interval = self.options.discovery_interval;
+        let wait = if self.shards.lacks_children() {
+            // What follows a shard may be listed a moment after the shard ended.
+            schedule.backoff.next(random).min(interval)
+        } else {
+            schedule.backoff.reset();
+            interval
+        };
+        schedule.listing = self.context.clock.now() + wait.as_millis() as i64;
     }
 
     /// Lists the stream's shards, or plans to do it again.
-    async fn list(&mut self, schedule: &mut Schedule, random: &mut rand::rngs::SmallRng) -> Result<()> {
+    async fn list(&mut self, schedule: &mut Schedule, random: &mut SmallRng) -> Result<()> {
         let context = Arc::clone(&self.context);
         let now = context.clock.now();
         let stream = ShardId::from("");
@@ -186,14 +197,7 @@ impl Coordinator {
             Ok(shards) => {
                 self.shards.listed(shards)?;
                 context.stats.remove("");
-                if self.shards.lacks_children() {
-                    // What follows a shard may be listed a moment after the shard ended.
-                    let wait = schedule.backoff.next(random).min(self.options.discovery_interval);
-                    schedule.listing = now + wait.as_millis() as i64;
-                    return Ok(());
-                }
-                schedule.backoff.reset();
-                schedule.listing = self.next_listing();
+                self.plan_listing(schedule, random);
                 return Ok(());
             }
             Err(CallError::NotFound(_)) => return Err(self.deleted()),
@@ -212,13 +216,21 @@ impl Coordinator {
             .with_hint("Create it again and start the job without its checkpoint.")
     }
 
-    /// Asks which shards this process owns, and tells the lanes.
-    async fn assign(&mut self, schedule: &mut Schedule) -> Result<()> {
-        let owned = self.assignment.poll(&self.shards.all()).await?;
+    /// Asks which shards this process owns, and tells the lanes, after what they are told anyway.
+    async fn assign(&mut self, first: Vec<LaneCommand>, schedule: &mut Schedule) -> Result<()> {
+        let assigned = self.assignment.poll(&self.shards.all()).await?;
         let now = self.context.clock.now();
         schedule.poll = self.assignment.poll_interval().map(|interval| now + interval.as_millis() as i64);
-        for (lane, command) in self.shards.plan(&owned) {
-            let _ = self.lanes[lane].send(Control::Shard(command));
+        let is_first = !self.shards.is_planned();
+        let mut plans = vec![Vec::new(); self.lanes.len()];
+        for (lane, command) in first.into_iter().chain(self.shards.plan(&assigned)) {
+            plans[lane].push(command);
+        }
+        for (lane, plan) in self.lanes.iter().zip(plans) {
+            // A lane that is told that it has no shard says so, and holds no other one back.
+            if is_first || !plan.is_empty() {
+                let _ = lane.send(Control::Plan(plan));
+            }
         }
         Ok(())
     }
@@ -230,18 +242,15 @@ impl Coordinator {
                 self.shards.ended(&shard);
                 self.shards.found(children);
                 schedule.listing = context.clock.now();
-                self.assign(schedule).await
+                self.assign(Vec::new(), schedule).await
             }
             Note::Missing { shard, error } => match list_shards(context.api.as_ref()).await {
                 Ok(listed) => {
                     self.shards.listed(listed)?;
                     if !self.shards.is_listed(&shard) {
                         // It was trimmed, with whatever was not read of it.
-                        self.shards.ended(&shard);
-                        for lane in &self.lanes {
-                            let _ = lane.send(Control::Shard(Command::Forget(shard.clone())));
-                        }
-                        return self.assign(schedule).await;
+                        let commands = self.shards.trimmed(&shard);
+                        return self.assign(commands, schedule).await;
                     }
                     Ok(())
                 }

@@ -73,6 +73,8 @@ struct State {
     next_sequence: u128,
     page_size: usize,
     deleted: bool,
+    /// Shards that follow others are not shown yet.
+    hides_children: bool,
     enforce_read_limit: bool,
     faults: VecDeque<(&'static str, Fault)>,
     calls: Vec<Call>,
@@ -195,6 +197,11 @@ impl FakeKinesis {
         self.changed.notify_waiters();
     }
 
+    /// Shows the shards that follow others only later, as a service may that is slow.
+    pub(crate) fn hide_children(&self, hide: bool) {
+        self.lock().hides_children = hide;
+    }
+
     /// Somebody takes a consumer away.
     pub(crate) fn drop_consumer(&self, name: &str) {
         self.lock().consumers.remove(name);
@@ -296,7 +303,8 @@ impl FakeShard {
 }
 
 fn children(state: &State, parent: &str) -> Vec<ChildShard> {
-    let children = state.shards.values().filter(|child| child.shard.parents.iter().any(|id| **id == *parent));
+    let shown = state.shards.values().filter(|_| !state.hides_children);
+    let children = shown.filter(|child| child.shard.parents.iter().any(|id| **id == *parent));
     let range = |range: HashRange| {
         let builder = HashKeyRange::builder().starting_hash_key(range.start.to_string());
         builder.ending_hash_key(range.end.to_string()).build().expect("complete")
@@ -320,7 +328,8 @@ impl KinesisApi for FakeKinesis {
     async fn list_shards(&self, token: Option<&str>) -> CallResult<ShardPage> {
         let state = self.called("ListShards", "", token.unwrap_or_default().to_owned())?;
         let from: usize = token.map_or(0, |token| token.parse().expect("a token of this fake"));
-        let shards: Vec<_> = state.shards.values().map(|shard| shard.shard.clone()).collect();
+        let shown = state.shards.values().filter(|shard| !state.hides_children || shard.shard.parents.is_empty());
+        let shards: Vec<_> = shown.map(|shard| shard.shard.clone()).collect();
         let to = from.saturating_add(state.page_size).min(shards.len());
         Ok(ShardPage { shards: shards[from..to].to_vec(), next: (to < shards.len()).then(|| to.to_string()) })
     }

@@ -30,6 +30,8 @@ pub(crate) struct Lane {
     reading: HashMap<ShardId, AbortHandle>,
     /// The lane's shards that wait to be started.
     waiting: BTreeMap<ShardId, Shard>,
+    /// Shards at their ends that hold the watermark until what follows them is read.
+    held: BTreeSet<ShardId>,
     tasks: JoinSet<()>,
     sender: mpsc::Sender<FromShard>,
     receiver: mpsc::Receiver<FromShard>,
@@ -52,13 +54,13 @@ impl Lane {
         closing: Arc<Closing>,
     ) -> Self {
         let (sender, receiver) = mpsc::channel(WAITING_PIECES);
-        let (reading, waiting, tasks) = (HashMap::new(), BTreeMap::new(), JoinSet::new());
         Self {
             context,
             offset,
-            reading,
-            waiting,
-            tasks,
+            reading: HashMap::new(),
+            waiting: BTreeMap::new(),
+            held: BTreeSet::new(),
+            tasks: JoinSet::new(),
             sender,
             receiver,
             control,
@@ -93,6 +95,7 @@ impl Lane {
             }
             Command::Remove(id) => {
                 self.stop(&id);
+                self.held.remove(&id);
                 self.offset.parked.remove(&id);
                 if let Some(place @ Position::After { .. }) = self.offset.shards.remove(&id) {
                     self.offset.left.insert(id, place);
@@ -104,8 +107,11 @@ impl Lane {
                 self.offset.left.remove(&id);
                 self.offset.finished.insert(id);
             }
+            Command::Hold(id) => drop(self.held.insert(id)),
+            Command::Release(id) => drop(self.held.remove(&id)),
             Command::Forget(id) => {
                 self.stop(&id);
+                self.held.remove(&id);
                 if let Some(place) = self.offset.shards.remove(&id) {
                     self.lost.push((id.clone(), place));
                 }
@@ -124,8 +130,9 @@ impl Lane {
         }
     }
 
+    /// The shards whose rows are waited for.
     fn parts(&self) -> Read {
-        let open: BTreeSet<_> = self.reading.keys().cloned().collect();
+        let open: BTreeSet<_> = self.reading.keys().chain(&self.held).cloned().collect();
         Read::Parts { open: open.into_iter().collect(), offset: self.offset.to_offset() }
     }
 
@@ -149,7 +156,8 @@ impl Lane {
             }
             Event::Ended(children) => {
                 self.ended.push(Note::Ended { shard: shard.clone(), children });
-                self.apply(Command::Skip(shard));
+                self.apply(Command::Skip(shard.clone()));
+                self.apply(Command::Hold(shard));
                 Ok(Some(self.parts()))
             }
             Event::Missing(error) => {
@@ -201,22 +209,15 @@ impl SplitReader for Lane {
         loop {
             tokio::select! {
                 biased;
-                control = self.control.recv() => {
-                    let mut control = control;
-                    loop {
-                        match control {
-                            Some(Control::Shard(command)) => self.apply(command),
-                            Some(Control::Since(since)) => self.offset.since = since,
-                            Some(Control::Fail(error)) => return Err(error),
-                            None => return Err(Error::internal("the shards of a stream are no longer looked after")),
-                        }
-                        control = match self.control.try_recv() {
-                            Ok(more) => Some(more),
-                            Err(_) => break,
-                        };
+                control = self.control.recv() => match control {
+                    Some(Control::Plan(commands)) => {
+                        commands.into_iter().for_each(|command| self.apply(command));
+                        return Ok(self.parts());
                     }
-                    return Ok(self.parts());
-                }
+                    Some(Control::Since(since)) => self.offset.since = since,
+                    Some(Control::Fail(error)) => return Err(error),
+                    None => return Err(Error::internal("the shards of a stream are no longer looked after")),
+                },
                 // The lane holds a sender itself, so there always is one.
                 Some(from) = self.receiver.recv() => {
                     if let Some(read) = self.take(from)? {

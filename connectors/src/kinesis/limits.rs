@@ -55,6 +55,10 @@ pub(crate) const PIECE_BYTES: usize = 1 << 20;
 /// while the stream is resharded, must not make it read again.
 pub(crate) const LISTINGS_BEFORE_FORGOTTEN: u32 = 3;
 
+/// Listings without a shard that follows a finished one, after which none is waited for. Ours: what follows comes with the last
+/// answer of a shard, or is listed within seconds.
+pub(crate) const LISTINGS_WITHOUT_CHILDREN: u32 = 10;
+
 /// Records of a PutRecords request (API: PutRecords).
 pub(crate) const PUT_RECORDS_MAX: i64 = 500;
 

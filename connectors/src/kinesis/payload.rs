@@ -11,7 +11,7 @@ use std::io::Read as _;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringBuilder, TimestampMillisecondBuilder};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use aws_sdk_kinesis::types::Record;
 use bytes::Bytes;
@@ -50,17 +50,6 @@ impl PayloadFormat {
                 .with_hint("It reads 'json', 'csv' and 'raw'.")),
         }
     }
-}
-
-/// The columns that the service knows of each record (kda-sql-reference.md §3.3).
-pub(crate) fn metadata_schema() -> SchemaRef {
-    let text = |name: &str| Field::new(name, DataType::Utf8, true);
-    Arc::new(Schema::new(vec![
-        Field::new(ARRIVAL_TIME, DataType::Timestamp(TimeUnit::Millisecond, None), true),
-        text("PARTITION_KEY"),
-        text(SEQUENCE_NUMBER),
-        text("SHARD_ID"),
-    ]))
 }
 
 /// The columns that somebody reads, with the one that error rows name records by.
@@ -103,7 +92,7 @@ pub(crate) struct Unpacker {
 
 impl Unpacker {
     /// For the records of `shard`. `range` filters the records within aggregated ones.
-    /// `metadata` are the columns of [`metadata_schema`] that somebody reads.
+    /// `metadata` are the columns of [`kinesql_engine::connector::kinesis_metadata`] that somebody reads.
     pub(crate) fn new(
         format: PayloadFormat,
         shard: ShardId,
@@ -230,7 +219,7 @@ struct Build {
     columns: Vec<Metadata>,
 }
 
-/// A column of [`metadata_schema`].
+/// A column of [`kinesql_engine::connector::kinesis_metadata`].
 #[derive(Debug)]
 enum Metadata {
     ArrivalTime(TimestampMillisecondBuilder),

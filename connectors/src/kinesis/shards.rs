@@ -8,15 +8,18 @@
 //!
 //! A shard waits until those of its parents that this process reads have been handed over to their ends. It goes to the lane of
 //! its parent, since the order of a partition key is kept within a lane only.
+//!
+//! A shard that was handed over to its end holds the watermark of its lane until what follows it is read, here or by another
+//! process: the rows of its children come after its own, however far the other shards are.
 //! State: every listed shard, and finished ones for as long as the stream lists them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_kinesis::types;
 use kinesql_engine::{Error, Result};
 
-use super::assignment::Owned;
-use super::limits::LISTINGS_BEFORE_FORGOTTEN;
+use super::assignment::Assigned;
+use super::limits::{LISTINGS_BEFORE_FORGOTTEN, LISTINGS_WITHOUT_CHILDREN};
 use super::position::{LaneOffset, Position, ShardId};
 
 /// Hash keys, both ends included.
@@ -104,6 +107,10 @@ pub(crate) enum Command {
     Remove(ShardId),
     /// The shard needs no reading.
     Skip(ShardId),
+    /// The shard is not read any more, and holds the watermark.
+    Hold(ShardId),
+    /// What follows the shard is read: it no longer holds the watermark.
+    Release(ShardId),
     /// The stream no longer has the shard. What was not read of it is lost.
     Forget(ShardId),
 }
@@ -132,6 +139,17 @@ struct Known {
     missing: u32,
     /// True if it was found after shards were planned.
     is_new: bool,
+    /// True if it is finished and holds the watermark of its lane.
+    holds: bool,
+    /// How often the stream was listed since it is finished without a shard that follows it.
+    childless: u32,
+}
+
+impl Known {
+    /// True if it was handed over to its end and the stream still has it.
+    fn is_listed_at_its_end(&self) -> bool {
+        self.state == State::Finished && self.missing == 0
+    }
 }
 
 /// All shards that matter.
@@ -168,10 +186,10 @@ impl Shards {
             known: BTreeMap::new(),
             lanes: lanes.len(),
             started: since.is_some(),
-            planned: false,
             since: since.unwrap_or(start),
             restored,
             listings: 0,
+            planned: false,
             complete: lanes.iter().all(Option::is_some),
         }
     }
@@ -186,10 +204,18 @@ impl Shards {
         self.known.values().map(|known| known.shard.clone()).collect()
     }
 
+    /// True if the lanes were told what to read.
+    pub(crate) fn is_planned(&self) -> bool {
+        self.planned
+    }
+
     /// True if a shard was read to its end and what follows it is not known yet.
     pub(crate) fn lacks_children(&self) -> bool {
-        let is_parent = |id: &ShardId| self.known.values().any(|known| known.shard.parents.contains(id));
-        self.known.iter().any(|(id, known)| known.state == State::Finished && known.missing == 0 && !is_parent(id))
+        self.known.iter().any(|(id, known)| known.is_listed_at_its_end() && self.children(id).next().is_none())
+    }
+
+    fn children<'a>(&'a self, id: &'a ShardId) -> impl Iterator<Item = &'a Known> {
+        self.known.values().filter(move |known| known.shard.parents.contains(id))
     }
 
     /// True if the shard is listed.
@@ -211,6 +237,11 @@ impl Shards {
         }
         for shard in shards {
             self.take(shard);
+        }
+        let childless = |(id, known): (&ShardId, &Known)| known.holds && self.children(id).next().is_none();
+        let childless: Vec<_> = self.known.iter().filter(|known| childless(*known)).map(|(id, _)| id.clone()).collect();
+        for id in childless {
+            self.known.entry(id).and_modify(|known| known.childless += 1);
         }
         Ok(())
     }
@@ -236,22 +267,31 @@ impl Shards {
                     Some((lane, _)) => (State::Finished, Some(*lane)),
                     None => (State::Foreign, None),
                 };
-                self.known.insert(shard.id.clone(), Known { shard, state, lane, missing: 0, is_new: self.planned });
+                let is_new = self.planned;
+                let known = Known { shard, state, lane, missing: 0, is_new, holds: false, childless: 0 };
+                self.known.insert(known.shard.id.clone(), known);
             }
         }
     }
 
-    /// A shard was handed over to its end.
+    /// A shard was handed over to its end; it holds the watermark until what follows it is read.
     pub(crate) fn ended(&mut self, shard: &str) {
         if let Some(known) = self.known.get_mut(shard) {
-            known.state = State::Finished;
+            (known.state, known.holds) = (State::Finished, true);
         }
     }
 
-    /// What the lanes are to do now that this process owns these shards.
-    pub(crate) fn plan(&mut self, owned: &[Owned]) -> Vec<LaneCommand> {
+    /// The stream no longer has a shard, whatever was not read of it: what its lane is to do before it is planned what follows.
+    pub(crate) fn trimmed(&mut self, shard: &ShardId) -> Vec<LaneCommand> {
+        self.ended(shard);
+        let lane = self.known.get(shard).and_then(|known| known.lane);
+        lane.into_iter().flat_map(|lane| [Command::Forget, Command::Hold].map(|command| (lane, command(shard.clone())))).collect()
+    }
+
+    /// What the lanes are to do now that the shards are assigned so.
+    pub(crate) fn plan(&mut self, assigned: &Assigned) -> Vec<LaneCommand> {
         let mut commands = Vec::new();
-        let owned: BTreeMap<_, _> = owned.iter().map(|owned| (&owned.shard, owned)).collect();
+        let owned: BTreeMap<_, _> = assigned.owned.iter().map(|owned| (&owned.shard, owned)).collect();
         let ids: Vec<_> = self.known.keys().cloned().collect();
         for id in &ids {
             let state = self.known[id].state;
@@ -279,8 +319,10 @@ impl Shards {
                 Some(_) => {}
             }
         }
-        (self.started, self.planned) = (true, true);
+        self.started = true;
         self.start(&ids, &mut commands);
+        self.hold_or_release(&assigned.unclaimed, &mut commands);
+        self.planned = true;
         self.forget(&ids, &mut commands);
         commands
     }
@@ -349,6 +391,35 @@ impl Shards {
                 self.set(id, State::Reading, Some(*lane));
             }
         }
+    }
+
+    /// Lets go of the watermark where what follows is read. A checkpoint does not say who holds it, the first plan does.
+    fn hold_or_release(&mut self, unclaimed: &BTreeSet<ShardId>, commands: &mut Vec<LaneCommand>) {
+        let may_hold = |known: &Known| known.holds || (!self.planned && known.is_listed_at_its_end());
+        let changed = |(id, known): (&ShardId, &Known)| {
+            let holds = may_hold(known) && self.is_waited_for(id, known, unclaimed);
+            (holds != known.holds).then(|| (id.clone(), known.lane))
+        };
+        let changed: Vec<_> = self.known.iter().filter_map(changed).collect();
+        for (id, lane) in changed {
+            let Some(known) = self.known.get_mut(&id) else { continue };
+            known.holds = !known.holds;
+            let command = if known.holds { Command::Hold(id) } else { Command::Release(id) };
+            commands.extend(lane.map(|lane| (lane, command)));
+        }
+    }
+
+    /// True if shards that follow a finished one are still to be read, and perhaps by this process.
+    fn is_waited_for(&self, id: &ShardId, known: &Known, unclaimed: &BTreeSet<ShardId>) -> bool {
+        let mut children = self.children(id).peekable();
+        if children.peek().is_none() {
+            return known.missing == 0 && known.childless < LISTINGS_WITHOUT_CHILDREN;
+        }
+        children.any(|child| match child.state {
+            State::Waiting => true,
+            State::Foreign => unclaimed.contains(&child.shard.id),
+            State::Reading | State::Parked | State::Finished => false,
+        })
     }
 
     fn forget(&mut self, ids: &[ShardId], commands: &mut Vec<LaneCommand>) {

@@ -3,7 +3,10 @@
 //! Calls:     `ListShards`; polling: `GetShardIterator`, `GetRecords`; enhanced fan-out: `DescribeStreamSummary`,
 //!            `DescribeStreamConsumer`, `RegisterStreamConsumer`, `SubscribeToShard`, on request `DeregisterStreamConsumer`.
 //! Splits:    lanes, `0/4` to `3/4`, each of which reads many shards.
-//! Order:     that of the shard; across reshards that of the partition key.
+//! Order:     that of the shard; within a lane across reshards that of the partition key.
+//! Time:      a shard at its end holds the watermark until its children are read. A shard that is caught up raises no watermark:
+//!            MillisBehindLatest = 0 says that nothing stored is unread, and arrival times, which are approximate and may go back
+//!            (API: GetRecords), cannot be compared with this machine's clock. The engine lets go of silent shards, by `idle_timeout`.
 //! Delivery:  exactly-once with checkpoints: an offset holds the last record handed over of each shard.
 //! Retried:   throttling, time-outs, broken connections, failures of the service, expired credentials; for ever once the job runs.
 //! Limits:    those of the service, limits.rs.
@@ -21,7 +24,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, NaiveDateTime};
 use kinesql_engine::connector::{
     ConnectorMetric, Offset, OptionKind, OptionSpec, Options, Source, SourceContext, SourceDefinition, SourceFactory,
-    SplitReader, Trouble,
+    SplitReader, Trouble, kinesis_metadata,
 };
 use kinesql_engine::format::FormatSpec;
 use kinesql_engine::runtime::clock::{EventTime, SystemClock};
@@ -35,7 +38,7 @@ use super::lane::Lane;
 use super::lease::{self, Leases};
 use super::limits::READ_AHEAD_BYTES;
 use super::pace::PaceOptions;
-use super::payload::{PayloadFormat, Piece, Unpacker, metadata_schema, with_sequence_number};
+use super::payload::{PayloadFormat, Piece, Unpacker, with_sequence_number};
 use super::position::{LaneOffset, Position};
 use super::reader::{ReadContext, ReadOptions, insist};
 use super::shards::Shards;
@@ -428,7 +431,7 @@ impl Source for KinesisSource {
         let lanes = match self.assignment.poll_interval() {
             Some(_) => parallelism,
             None => {
-                let owned = self.assignment.poll(&shards).await?;
+                let owned = self.assignment.poll(&shards).await?.owned;
                 let is_open = |id: &str| shards.iter().any(|shard| *shard.id == *id && !shard.closed);
                 parallelism.min(owned.iter().filter(|owned| is_open(&owned.shard)).count())
             }
@@ -469,7 +472,7 @@ impl Source for KinesisSource {
     }
 
     fn metadata(&self) -> SchemaRef {
-        metadata_schema()
+        kinesis_metadata()
     }
 
     fn checkpointed(&self, _split: &str, offset: &Offset) {
@@ -500,6 +503,10 @@ impl KinesisSource {
         let (clock, stats) = (&context.clock, Stats::default());
         let shards = insist(clock, &stats, || list_shards(api.as_ref())).await?;
         let mut sample = Vec::new();
+        let last = match &context.format {
+            FormatSpec::Csv(options) => options.row_delimiter,
+            _ => b'\n',
+        };
         for shard in &shards {
             let empty = Arc::new(Schema::empty());
             let mut unpacker = Unpacker::new(self.format, shard.id.clone(), None, self.read.max_record_bytes, empty);
@@ -510,7 +517,7 @@ impl KinesisSource {
                 }
                 let answer = insist(clock, &stats, || api.get_records(&shard.id, &iterator, SAMPLE_RECORDS)).await?;
                 for piece in unpacker.unpack(&answer.records, &position)? {
-                    append_lines(&piece, self.json, &mut sample);
+                    append_rows(&piece, self.json, last, &mut sample);
                 }
                 match answer.next_iterator {
                     Some(next) if answer.behind_latest_ms > 0 => iterator = next,
@@ -523,15 +530,20 @@ impl KinesisSource {
     }
 }
 
-/// Appends the records of `piece`, each as lines of its own; of JSON, whose documents may go over several lines, as one line.
-fn append_lines(piece: &Piece, json: bool, lines: &mut Vec<u8>) {
+/// Appends the records of `piece`, each as rows of its own, which end with `last`; of JSON, whose documents may go over several lines,
+/// as one line.
+fn append_rows(piece: &Piece, json: bool, last: u8, rows: &mut Vec<u8>) {
     let mut start = 0;
     for end in &piece.envelopes.ends {
         let record = piece.bytes[start..*end as usize].trim_ascii_end();
         start = *end as usize;
         if !record.is_empty() {
-            lines.extend(record.iter().map(|byte| if json && *byte == b'\n' { b' ' } else { *byte }));
-            lines.push(b'\n');
+            // Nobody has said that it is JSON: that is to be found out.
+            let json = json && matches!(record.trim_ascii_start().first(), Some(b'{' | b'['));
+            rows.extend(record.iter().map(|byte| if json && *byte == b'\n' { b' ' } else { *byte }));
+            if !record.ends_with(&[last]) {
+                rows.push(last);
+            }
         }
     }
 }

@@ -115,6 +115,10 @@ impl<F: SourceFactory> SourceFactory for Preprocessed<F> {
         self.factory.formats()
     }
 
+    fn delivers_rows(&self) -> bool {
+        self.factory.delivers_rows()
+    }
+
     fn create(&self, definition: &SourceDefinition, options: &Options) -> Result<Arc<dyn Source>> {
         let source = self.factory.create(definition, options)?;
         let settings = Settings::try_new(options)?;

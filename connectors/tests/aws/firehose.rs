@@ -6,8 +6,9 @@ use futures::TryStreamExt;
 use object_store::aws::AmazonS3Builder;
 use object_store::{ObjectStore, ObjectStoreExt};
 
-use super::job::{config, rows, run, script};
+use super::job::{rows, run, script};
 use super::servers;
+use super::streams::config;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_become_lines_of_the_objects_of_a_delivery_stream() {

@@ -3,8 +3,6 @@
 use std::io::Write as _;
 use std::sync::Once;
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_credential_types::Credentials;
 use kinesql_connectors::register_all;
 use kinesql_engine::{Engine, Job};
 
@@ -38,19 +36,6 @@ pub fn script(file: &tempfile::NamedTempFile, sink: &str) -> String {
          CREATE PUMP \"P\" AS INSERT INTO \"OUT\" SELECT STREAM \"ID\", \"NAME\" FROM \"IN\";
          CREATE SINK \"S\" FROM \"OUT\" WITH ({sink});"
     )
-}
-
-/// A client's configuration for a server of the tests.
-pub fn config(endpoint: &str) -> SdkConfig {
-    SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("us-east-1"))
-        .endpoint_url(endpoint)
-        .credentials_provider(aws_credential_types::provider::SharedCredentialsProvider::new(Credentials::new(
-            "test", "test", None, None, "test",
-        )))
-        .http_client(aws_smithy_http_client::Builder::new().build_http())
-        .build()
 }
 
 /// The connectors look for credentials where users keep them: here in the environment.

@@ -7,20 +7,9 @@ use aws_sdk_kinesis::types::{Record, ShardIteratorType};
 use kinesql_connectors::kinesis::aggregate::{AggregatedRecord, DIGEST_BYTES, MAGIC, digest};
 use prost::Message;
 
-use super::job::{config, rows, run, script};
+use super::job::{rows, run, script};
 use super::servers;
-
-/// Creates a stream and waits until it is there.
-pub async fn stream(client: &Client, name: &str, shards: i32) {
-    client.create_stream().stream_name(name).shard_count(shards).send().await.expect("created");
-    loop {
-        let summary = client.describe_stream_summary().stream_name(name).send().await.expect("described");
-        if summary.stream_description_summary().expect("there").stream_status().as_str() == "ACTIVE" {
-            return;
-        }
-        tokio::task::yield_now().await;
-    }
-}
+use super::streams::{client, create};
 
 /// Everything in a stream, by shard.
 pub async fn read(client: &Client, name: &str) -> BTreeMap<String, Vec<Record>> {
@@ -46,8 +35,8 @@ pub async fn read(client: &Client, name: &str) -> BTreeMap<String, Vec<Record>> 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_arrive_once_and_in_the_order_of_their_key() {
     let Some(server) = servers::kinesis() else { return };
-    let client = Client::new(&config(&server.endpoint));
-    stream(&client, "sink-ordered", 4).await;
+    let client = client(&server.endpoint);
+    create(&client, "sink-ordered", 4).await;
     let file = rows(2_000, 50);
     let sink = format!(
         "connector = 'kinesis', stream = 'sink-ordered', region = 'us-east-1', endpoint = '{}', partition_key = 'NAME', ordered = true",
@@ -76,8 +65,8 @@ async fn rows_arrive_once_and_in_the_order_of_their_key() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn aggregated_records_can_be_taken_apart() {
     let Some(server) = servers::kinesis() else { return };
-    let client = Client::new(&config(&server.endpoint));
-    stream(&client, "sink-aggregated", 2).await;
+    let client = client(&server.endpoint);
+    create(&client, "sink-aggregated", 2).await;
     let file = rows(5_000, 7);
     let sink = format!(
         "connector = 'kinesis', stream = 'sink-aggregated', region = 'us-east-1', endpoint = '{}', partition_key = 'NAME',
@@ -125,8 +114,8 @@ async fn a_missing_stream_is_named_before_the_job_starts() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_row_that_is_too_large_becomes_a_row_of_error_stream() {
     let Some(server) = servers::kinesis() else { return };
-    let client = Client::new(&config(&server.endpoint));
-    stream(&client, "sink-large", 1).await;
+    let client = client(&server.endpoint);
+    create(&client, "sink-large", 1).await;
     let file = rows(120, 120);
     let folder = tempfile::tempdir().expect("a folder");
     let errors = folder.path().join("errors.jsonl");

@@ -3,80 +3,35 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Once};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_credential_types::Credentials;
-use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::primitives::Blob;
-use aws_sdk_kinesis::types::{ScalingType, StreamStatus};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
+use base64::Engine as _;
 use ferrokinesis::create_app;
 use ferrokinesis::store::StoreOptions;
 use kinesql_connectors::kinesis::KinesisSourceFactory;
+use kinesql_connectors::kinesis::aggregate::{DIGEST_BYTES, MAGIC};
 use kinesql_engine::connector::{
     Offset, OptionEntry, Options, Read, Source, SourceContext, SourceDefinition, SourceFactory as _, SplitReader,
 };
 use kinesql_engine::format::FormatSpec;
 use kinesql_engine::runtime::clock::SystemClock;
-use kinesql_engine::{Error, Result};
+use kinesql_engine::{Error, ErrorKind, Result};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::servers;
+use super::streams::{client, create, reshard};
 
 /// Time that anything may take on a busy machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
-
-/// Credentials for the connectors, where users keep them: here in the environment.
-fn use_test_credentials() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        for (name, value) in
-            [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_EC2_METADATA_DISABLED", "true")]
-        {
-            // SAFETY: every test comes here before it makes a client, and nothing else reads these variables.
-            #[allow(unsafe_code, reason = "the standard credential chain cannot be given credentials in another way")]
-            unsafe {
-                std::env::set_var(name, value);
-            }
-        }
-    });
-}
-
-pub(super) fn client(endpoint: &str) -> Client {
-    let credentials = SharedCredentialsProvider::new(Credentials::new("test", "test", None, None, "test"));
-    let config = SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("us-east-1"))
-        .endpoint_url(endpoint)
-        .credentials_provider(credentials)
-        .http_client(aws_smithy_http_client::Builder::new().build_http())
-        .build();
-    Client::new(&config)
-}
-
-async fn active(client: &Client, stream: &str) {
-    let clock = SystemClock::shared();
-    loop {
-        let answer = client.describe_stream_summary().stream_name(stream).send().await.expect("described");
-        if answer.stream_description_summary().expect("a summary").stream_status() == &StreamStatus::Active {
-            return;
-        }
-        clock.sleep(Duration::from_millis(50)).await;
-    }
-}
-
-pub(super) async fn create(client: &Client, stream: &str, shards: i32) {
-    client.create_stream().stream_name(stream).shard_count(shards).send().await.expect("created");
-    active(client, stream).await;
-}
 
 /// Keys of the records that a producer puts.
 const KEYS: usize = 13;
@@ -124,7 +79,7 @@ impl Producer {
 }
 
 pub(super) fn bind(stream: &str, endpoint: &str, options: &[(&str, &str)]) -> Arc<dyn Source> {
-    use_test_credentials();
+    super::job::use_test_credentials();
     let mut entries =
         vec![OptionEntry::new("stream", stream), OptionEntry::new("region", "us-east-1"), OptionEntry::new("endpoint", endpoint)];
     entries.extend(options.iter().map(|(key, value)| OptionEntry::new(*key, *value)));
@@ -242,9 +197,7 @@ async fn a_reshard_from_2_to_4_to_3_with_restarts_loses_nothing_and_doubles_noth
         producer.put(100).await;
         // In the middle of what was put: the rest comes after the restart.
         job.records(20).await;
-        let update = client.update_shard_count().stream_name("source-reshard").target_shard_count(shards);
-        update.scaling_type(ScalingType::UniformScaling).send().await.expect("resharding");
-        active(&client, "source-reshard").await;
+        reshard(&client, "source-reshard", shards).await;
         producer.put(100).await;
         for _ in 0..2 {
             all.append(&mut job.read);
@@ -479,16 +432,99 @@ async fn denied_calls_name_the_missing_action() {
     );
 }
 
-/// An endpoint that is none.
+/// Garbage, credentials that have expired, and nobody at all, as in a region that does not exist: one line, after some attempts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_endpoint_that_answers_garbage_is_named_after_some_attempts() {
-    let layer = Faults::new(|faults, _| {
+async fn a_service_that_is_of_no_use_at_the_start_is_named_after_some_attempts() {
+    let garbage = Faults::new(|faults, _| {
         faults.reads.fetch_add(1, Ordering::Relaxed);
         Some(Response::new(Body::from("<html>welcome</html>")))
     });
+    let expired = Faults::new(|faults, _| {
+        faults.reads.fetch_add(1, Ordering::Relaxed);
+        error(400, "ExpiredTokenException")
+    });
+    let check = async |endpoint: String, said: &str, hint: &str| {
+        let error = bind("useless", &endpoint, &[]).splits(1).await.expect_err("of no use");
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.message().starts_with(&format!("kinesis:ListShards of stream \"useless\": {said}")), "{error}");
+        assert!(!error.message().contains('\n'), "{error}");
+        assert_eq!(error.hint(), Some(hint));
+    };
+    let look = "Check the region, the endpoint, the network and the credentials.";
+    let renew = "The credentials have expired: renew them, such as with 'aws sso login'.";
+    let nobody = format!("http://127.0.0.1:{}", servers::free_port());
+    futures::join!(
+        check(serve(&garbage).await, "", look),
+        check(serve(&expired).await, "ExpiredTokenException: as the test wants it", renew),
+        check(nobody, "", look),
+    );
+    assert_eq!([&garbage, &expired].map(|layer| layer.reads.load(Ordering::Relaxed)), [6, 6]);
+}
+
+/// The largest record that there is, and one behind it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_of_10_mib_is_read() {
+    let layer = Faults::new(|faults, call| {
+        if call != "GetRecords" {
+            return None;
+        }
+        let record = |number: &str, data: &[u8]| {
+            let data = base64::engine::general_purpose::STANDARD.encode(data);
+            serde_json::json!({ "SequenceNumber": number, "PartitionKey": "k", "ApproximateArrivalTimestamp": 1.7e9, "Data": data })
+        };
+        let records = match faults.reads.fetch_add(1, Ordering::Relaxed) {
+            0 => vec![record("1", &[b'x'; (10 << 20) - 1])],
+            1 => vec![record("2", b"next")],
+            _ => Vec::new(),
+        };
+        let answer = serde_json::json!({ "Records": records, "NextShardIterator": "next", "MillisBehindLatest": 0 });
+        Some(Response::new(Body::from(answer.to_string())))
+    });
     let endpoint = serve(&layer).await;
-    let error = bind("garbage", &endpoint, &[]).splits(1).await.expect_err("garbage");
-    assert!(error.message().starts_with("kinesis:ListShards of stream \"garbage\": "), "{error}");
-    assert!(!error.message().contains('\n'), "{error}");
-    assert_eq!(layer.reads.load(Ordering::Relaxed), 6);
+    create(&client(&endpoint), "large", 1).await;
+    let mut job = Job::start(bind("large", &endpoint, TRIM_HORIZON), &["0/1".to_owned()], &BTreeMap::new()).await;
+    job.records(2).await;
+    assert_eq!((job.read[0].len(), job.read[1].as_str()), ((10 << 20) - 1, "next"));
+}
+
+/// kinesis-local: an empty record, one that is no JSON, and an aggregated one that is damaged, among good ones.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_that_cannot_be_used_become_rows_of_error_stream() {
+    let Some(server) = servers::kinesis() else { return };
+    let client = client(&server.endpoint);
+    create(&client, "source-bad", 1).await;
+    let damaged = [&MAGIC[..], b"message", &[0; DIGEST_BYTES]].concat();
+    for data in [&b"{\"a\":1}"[..], b"", b"nonsense", &damaged, b"{\"a\":2}"] {
+        let put = client.put_record().stream_name("source-bad").partition_key("k").data(Blob::new(data));
+        put.send().await.expect("a record is put");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let [rows, errors] = ["rows.json", "errors.json"].map(|name| folder.path().join(name));
+    let sql = format!(
+        "CREATE SOURCE \"S\" (\"a\" INTEGER) WITH (connector = 'kinesis', stream = 'source-bad', region = 'us-east-1',
+             endpoint = '{}', scan.start = 'trim_horizon');
+         CREATE SINK \"K1\" FROM \"S\" WITH (connector = 'file', path = '{}');
+         CREATE SINK \"K2\" FROM error_stream WITH (connector = 'file', path = '{}');",
+        server.endpoint,
+        rows.display(),
+        errors.display()
+    );
+    let job = super::job::start(&sql).await.expect("started");
+    let clock = SystemClock::shared();
+    let end = clock.now() + PATIENCE.as_millis() as i64;
+    let source = &job.metrics().sources[0];
+    while source.rows.get() < 2 || source.rejected.get() < 2 {
+        assert!(clock.now() < end, "{} rows, {} errors", source.rows.get(), source.rejected.get());
+        clock.sleep(Duration::from_millis(20)).await;
+    }
+    job.stop();
+    job.wait().await.expect("stopped");
+    assert_eq!(std::fs::read_to_string(&rows).expect("written"), "{\"a\":1}\n{\"a\":2}\n");
+    let errors = std::fs::read_to_string(&errors).expect("written");
+    assert_eq!(errors.matches("\"PARSE_ERROR\"").count(), 2, "{errors}");
+    for said in
+        ["is an aggregated record of the KPL, but its checksum is wrong", "the record is not JSON: it does not start with {"]
+    {
+        assert!(errors.contains(said), "{errors}");
+    }
 }

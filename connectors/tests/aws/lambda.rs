@@ -9,8 +9,9 @@ use aws_smithy_types::Blob;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::job::{config, rows, run, script};
+use super::job::{rows, run, script};
 use super::servers;
+use super::streams::config;
 
 /// Creates a function from the text of its module.
 pub async fn function(endpoint: &str, name: &str, code: &str) {
@@ -150,7 +151,7 @@ def handler(event, context):
 "#;
     function(&server.endpoint, "unzip", code).await;
     let client = aws_sdk_kinesis::Client::new(&config(&kinesis.endpoint));
-    super::kinesis_sink::stream(&client, "preprocessed", 1).await;
+    super::streams::create(&client, "preprocessed", 1).await;
     for number in 0..20 {
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         write!(gzip, "line {number}\nnot JSON").expect("in memory");

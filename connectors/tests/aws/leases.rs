@@ -11,8 +11,9 @@ use kinesql_engine::runtime::clock::SystemClock;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::kinesis_source::{PATIENCE, Producer, bind, client, create};
+use super::kinesis_source::{PATIENCE, Producer, bind};
 use super::servers;
+use super::streams::{client, create};
 
 /// What all workers have read and saved, in any order.
 type Done = Arc<Mutex<Vec<String>>>;

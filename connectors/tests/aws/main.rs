@@ -15,6 +15,7 @@ mod lambda;
 mod leases;
 mod s3;
 mod servers;
+mod streams;
 mod switch;
 
 /// The servers start and answer: what every other test relies on.

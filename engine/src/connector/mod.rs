@@ -15,5 +15,5 @@ pub use registry::ConnectorRegistry;
 pub use sink::{RefusedRows, Sink, SinkContext, SinkDefinition, SinkFactory, SinkState, SinkWriter};
 pub use source::{
     ARRIVAL_TIME, BEHIND_LATEST_MS, ConnectorMetric, Envelopes, Offset, Payload, Read, Records, SEQUENCE_NUMBER, Source,
-    SourceContext, SourceDefinition, SourceFactory, SplitReader, Trouble,
+    SourceContext, SourceDefinition, SourceFactory, SplitReader, Trouble, kinesis_metadata,
 };

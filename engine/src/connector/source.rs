@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::AsArray;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -25,6 +25,17 @@ pub const ARRIVAL_TIME: &str = "APPROXIMATE_ARRIVAL_TIME";
 
 /// The metadata column that names a record within its part. Error rows say it instead of a place in bytes that nobody can look at.
 pub const SEQUENCE_NUMBER: &str = "SEQUENCE_NUMBER";
+
+/// The metadata columns of records of a Kinesis stream (kda-sql-reference.md §3.3).
+pub fn kinesis_metadata() -> SchemaRef {
+    let text = |name: &str| Field::new(name, DataType::Utf8, true);
+    Arc::new(Schema::new(vec![
+        Field::new(ARRIVAL_TIME, DataType::Timestamp(TimeUnit::Millisecond, None), true),
+        text("PARTITION_KEY"),
+        text(SEQUENCE_NUMBER),
+        text("SHARD_ID"),
+    ]))
+}
 
 /// The metric of how far behind the newest record of its stream a part is: the progress line shows the greatest.
 pub const BEHIND_LATEST_MS: &str = "behind_latest_ms";
@@ -54,8 +65,9 @@ pub enum Read {
         offset: Offset,
     },
     /// The parts (shards) that the split has from now on, when a shard was taken, closed or given away. The split's watermark
-    /// is that of its slowest part; a part that is silent for the `idle_timeout` no longer holds it back. A reader that never
-    /// says this has no parts.
+    /// is that of its slowest part; a part that is silent for the `idle_timeout` no longer holds it back. A part that is at its
+    /// end stays among them until those that follow it are, which then count from where the split stands. A split without open
+    /// parts is idle. A reader that never says this has no parts.
     Parts {
         /// The names of the open parts.
         open: Vec<Arc<str>>,
@@ -112,7 +124,8 @@ impl Records {
 pub struct Envelopes {
     /// Where each record ends within the bytes, rising to their length.
     pub ends: Vec<u32>,
-    /// The columns of [`SourceContext::metadata`], perhaps with others of [`Source::metadata`]; a row for each record.
+    /// The columns of [`SourceContext::metadata`], perhaps with others of [`Source::metadata`]; a row for each record. A column
+    /// [`ARRIVAL_TIME`] may be missing where [`Records::arrival_time`] is that of all records.
     pub columns: RecordBatch,
 }
 
@@ -287,6 +300,11 @@ pub trait SourceFactory: Send + Sync {
     /// Values of `format` that it takes. One that reads rows from a format, as from Parquet, has [`Payload::Batches`] then.
     fn formats(&self) -> &'static [&'static str] {
         &["json", "csv", "raw"]
+    }
+
+    /// True if its sources deliver rows, whatever their options: then no `format` can be given.
+    fn delivers_rows(&self) -> bool {
+        false
     }
 
     /// Binds a source. Fails only with [`crate::ErrorKind::Config`]; must not block.

@@ -8,7 +8,7 @@
 //!         text, as in the service: the caller can say which columns look like one.
 //! Errors: `Data` when no record of the sample can be used.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -279,6 +279,27 @@ fn csv_columns(options: &CsvOptions, sample: &[u8]) -> Vec<Found> {
     named.map(|(index, values)| (names.get(index).cloned().unwrap_or_else(|| default(index)), values, None)).collect()
 }
 
+/// What may separate fields, the likeliest first.
+const DELIMITERS: &[&str] = &[",", "|", "\t", ";", "^", "~", "\u{1}"];
+
+/// What separates the fields of `sample`: the one with which most records have the same number of fields, more than one; None if with
+/// none of them nine of ten records do.
+pub fn guess_delimiter(options: &CsvOptions, sample: &[u8]) -> Option<String> {
+    let mut best: Option<(usize, usize, &str)> = None;
+    for &delimiter in DELIMITERS {
+        let mut counts = BTreeMap::<usize, usize>::new();
+        let options = CsvOptions { delimiter: delimiter.to_owned(), ..options.clone() };
+        infer::csv_records(&options, sample, |cells| *counts.entry(cells.len()).or_default() += 1);
+        let records: usize = counts.values().sum();
+        let Some((&fields, &alike)) = counts.iter().max_by_key(|(_, alike)| **alike) else { continue };
+        let is_better = best.is_none_or(|(most, width, _)| (alike, fields) > (most, width));
+        if fields > 1 && alike * 10 >= records * 9 && is_better {
+            best = Some((alike, fields, delimiter));
+        }
+    }
+    best.map(|(_, _, delimiter)| delimiter.to_owned())
+}
+
 fn of_cell(cell: &str) -> Values {
     let trimmed = cell.trim();
     let length = cell.chars().count();
@@ -352,5 +373,21 @@ mod tests {
         );
         let error = discover_columns(&FormatSpec::Json, b"hello").expect_err("no JSON");
         assert_eq!(error.message(), "no column can be found: none of the records that were read is json");
+    }
+
+    #[test]
+    fn the_delimiter_is_what_gives_all_records_the_same_fields() {
+        for (sample, expected) in [
+            ("a|b,c|1\nd|e|2\n", Some("|")),
+            ("1\t2,5\n3\t4,5\n", Some(",")),
+            ("1\t2\t3,5\n3\t4\t4,5\n", Some("\t")),
+            ("1;2,5\n3;4\n", Some(";")),
+            ("\"a,b\"^1\n\"c\"^2\n", Some("^")),
+            ("1,2\n3,4\n5,6\n7,8\n9,10\n1,2\n3,4\n5,6\n7,8\nragged,1,2\n", Some(",")),
+            ("hello, world\nbye\n", None),
+            ("", None),
+        ] {
+            assert_eq!(guess_delimiter(&CsvOptions::default(), sample.as_bytes()).as_deref(), expected, "{sample}");
+        }
     }
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::csv::{Fields, check, next_record};
+use super::csv::{Fields, Layout, check, next_record};
 use super::{CsvOptions, FormatSpec, number};
 use crate::error::{Error, Result};
 use crate::types::{CHARACTER_LENGTH_MAX, SqlType};
@@ -196,9 +196,9 @@ fn csv_columns(options: &CsvOptions, sample: &[u8]) -> Result<Vec<FieldRef>> {
 /// is no other.
 pub(super) fn csv_records(options: &CsvOptions, sample: &[u8], mut take: impl FnMut(&[&[u8]])) {
     let mut fields = Fields::new(options, usize::MAX);
-    let mut records = 0;
+    let (layout, mut records) = (Layout::of(options), 0);
     let mut start = if sample.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
-    while let Some(record) = next_record(sample, start, options.delimiter) {
+    while let Some(record) = next_record(sample, start, layout) {
         let torn = record.next > sample.len();
         start = record.next;
         let text = &sample[record.text];
@@ -282,21 +282,23 @@ mod tests {
 
     #[test]
     fn csv() {
-        let spec = |delimiter, header| FormatSpec::Csv(CsvOptions { delimiter, header });
+        let spec = |delimiter: char, header| {
+            FormatSpec::Csv(CsvOptions { delimiter: delimiter.to_string(), header, ..CsvOptions::default() })
+        };
         for (spec, sample, expected) in [
-            (spec(b',', false), "1,x,2.5,true\n", "COL_1 BIGINT, COL_2 VARCHAR(65535), COL_3 DOUBLE, COL_4 BOOLEAN"),
-            (spec(b',', false), "1,,\n2.5,7\n3", "COL_1 DOUBLE, COL_2 BIGINT, COL_3 VARCHAR(65535)"),
-            (spec(b',', false), "1,2\n3,torn", "COL_1 BIGINT, COL_2 BIGINT"),
-            (spec(b',', false), "1,2", "COL_1 BIGINT, COL_2 BIGINT"),
-            (spec(b',', false), "1,\"a\nb\"\r\n2,\"torn", "COL_1 BIGINT, COL_2 VARCHAR(65535)"),
+            (spec(',', false), "1,x,2.5,true\n", "COL_1 BIGINT, COL_2 VARCHAR(65535), COL_3 DOUBLE, COL_4 BOOLEAN"),
+            (spec(',', false), "1,,\n2.5,7\n3", "COL_1 DOUBLE, COL_2 BIGINT, COL_3 VARCHAR(65535)"),
+            (spec(',', false), "1,2\n3,torn", "COL_1 BIGINT, COL_2 BIGINT"),
+            (spec(',', false), "1,2", "COL_1 BIGINT, COL_2 BIGINT"),
+            (spec(',', false), "1,\"a\nb\"\r\n2,\"torn", "COL_1 BIGINT, COL_2 VARCHAR(65535)"),
             (
-                spec(b'|', true),
+                spec('|', true),
                 "id|USER@DOMAIN|2nd|@@|id\n1|x|2|3|4\n",
                 "id BIGINT, COL_USERDOMAIN VARCHAR(65535), COL_2nd BIGINT, COL_4 BIGINT, id_2 BIGINT",
             ),
-            (spec(b',', true), "a,b\n", "a VARCHAR(65535), b VARCHAR(65535)"),
-            (spec(b',', true), "a\n1,2\n", "a BIGINT, COL_2 BIGINT"),
-            (spec(b',', false), "\n\n", "Data: no column can be inferred: there are no records yet"),
+            (spec(',', true), "a,b\n", "a VARCHAR(65535), b VARCHAR(65535)"),
+            (spec(',', true), "a\n1,2\n", "a BIGINT, COL_2 BIGINT"),
+            (spec(',', false), "\n\n", "Data: no column can be inferred: there are no records yet"),
         ] {
             assert_eq!(inferred(&spec, sample), expected, "{sample}");
         }

@@ -23,7 +23,7 @@ use arrow::record_batch::RecordBatch;
 
 use crate::error::{Error, Result};
 
-pub use discover::{DiscoveredColumn, discover_columns};
+pub use discover::{DiscoveredColumn, discover_columns, guess_delimiter};
 pub use infer::infer_schema;
 pub use raw::raw_records;
 
@@ -45,15 +45,28 @@ pub enum FormatSpec {
 /// How delimited text is written (kda-sql-reference.md §6.8, §8.8).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CsvOptions {
-    /// Between two fields. Default `,`.
-    pub delimiter: u8,
+    /// Between two fields. Default `,`. Quotes mean something only around fields that one ASCII character separates: with a longer
+    /// delimiter they are text, as they are with an empty one, which makes the whole row one field.
+    pub delimiter: String,
+    /// Ends a row; a line break may be CR LF. Default LF.
+    pub row_delimiter: u8,
     /// Source: the first record holds names and is skipped. Sink: write one. Default false.
     pub header: bool,
 }
 
 impl Default for CsvOptions {
     fn default() -> Self {
-        Self { delimiter: b',', header: false }
+        Self { delimiter: ",".to_owned(), row_delimiter: b'\n', header: false }
+    }
+}
+
+impl CsvOptions {
+    /// The delimiter if it is one character, next to which quotes count.
+    pub fn quotable(&self) -> Option<u8> {
+        match self.delimiter.as_bytes() {
+            &[delimiter] => Some(delimiter),
+            _ => None,
+        }
     }
 }
 

@@ -166,7 +166,9 @@ impl SourceSpec {
         let arrival =
             known.fields().iter().filter(|field| self.entry.rowtime == Rowtime::Arrival && field.name() == ARRIVAL_TIME);
         let arrival = arrival.filter(|field| self.metadata.index_of(field.name()).is_err()).cloned();
-        Arc::new(Schema::new(self.metadata.fields().iter().cloned().chain(arrival).collect::<Vec<_>>()))
+        // What the source does not know is made up for when the rows are decoded.
+        let selected = self.metadata.fields().iter().filter(|field| known.index_of(field.name()).is_ok()).cloned();
+        Arc::new(Schema::new(selected.chain(arrival).collect::<Vec<_>>()))
     }
 }
 
@@ -179,8 +181,8 @@ impl Builder<'_> {
         let source = entry.source.as_ref().map(|entry| {
             let needed = self.needed.get(stream).cloned().unwrap_or_default();
             let is_rowtime = |name: &str| matches!(&entry.rowtime, Rowtime::Column { name: column, .. } if column == name);
-            let columns =
-                entry.columns.iter().filter(|column| needed.contains(column.field.name()) || is_rowtime(column.field.name()));
+            let is_read = |name: &String| entry.all_columns || needed.contains(name) || is_rowtime(name);
+            let columns = entry.columns.iter().filter(|column| is_read(column.field.name()));
             let columns = columns.cloned().collect();
             let metadata = entry.metadata.fields().iter().filter(|field| needed.contains(field.name())).cloned();
             let metadata = Arc::new(Schema::new(metadata.collect::<Vec<_>>()));

@@ -1,8 +1,9 @@
 //! What a source says of its records, brought to the rows that were decoded from them: a record may hold several rows, or none.
+//! What it does not say is NULL; without a time of arrival rows arrive when they are read.
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, UInt32Array, new_null_array};
+use arrow::array::{ArrayRef, AsArray, TimestampMillisecondArray, UInt32Array, new_null_array};
 use arrow::compute::take;
 use arrow::datatypes::{SchemaRef, TimestampMillisecondType};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
@@ -11,6 +12,7 @@ use super::rowtime::Arrival;
 use crate::connector::{ARRIVAL_TIME, Envelopes, Records};
 use crate::error::{Error, Result};
 use crate::format::{Decoder, Rejected};
+use crate::runtime::clock::EventTime;
 
 /// Decodes records together with the metadata that somebody reads.
 #[derive(Debug)]
@@ -29,10 +31,11 @@ impl RowMetadata {
         Self { columns: columns.clone(), by_arrival, records_of_rows: Vec::new() }
     }
 
-    /// The rows of `records` with their metadata behind the decoded columns, and when they arrived.
+    /// The rows of `records`, which are read `now`, with their metadata behind the decoded columns, and when they arrived.
     pub fn decode(
         &mut self,
         records: &Records,
+        now: EventTime,
         decoder: &mut dyn Decoder,
         rejected: &mut Vec<Rejected>,
     ) -> Result<(RecordBatch, Arrival)> {
@@ -46,7 +49,8 @@ impl RowMetadata {
             Some(envelopes) if self.by_arrival => self.arrival(envelopes)?,
             _ => None,
         };
-        Ok((self.with_metadata(batch, records.envelopes.as_ref())?, arrival.unwrap_or(of_all)))
+        let arrived = records.arrival_time.unwrap_or(now);
+        Ok((self.with_metadata(batch, records.envelopes.as_ref(), arrived)?, arrival.unwrap_or(of_all)))
     }
 
     fn arrival(&self, envelopes: &Envelopes) -> Result<Option<Arrival>> {
@@ -56,7 +60,8 @@ impl RowMetadata {
         Ok(Some(Arrival::PerRow(times.clone())))
     }
 
-    fn with_metadata(&self, batch: RecordBatch, envelopes: Option<&Envelopes>) -> Result<RecordBatch> {
+    /// Rows with their metadata behind their columns: what the envelopes do not say is NULL, but for the time of arrival.
+    pub fn with_metadata(&self, batch: RecordBatch, envelopes: Option<&Envelopes>, arrived: EventTime) -> Result<RecordBatch> {
         if self.columns.fields().is_empty() {
             return Ok(batch);
         }
@@ -64,7 +69,10 @@ impl RowMetadata {
         let (schema, mut columns, _) = batch.into_parts();
         for field in self.columns.fields() {
             let column = envelopes.map(|envelopes| self.of_rows(envelopes, field.name())).transpose()?.flatten();
-            columns.push(column.unwrap_or_else(|| new_null_array(field.data_type(), rows)));
+            columns.push(column.unwrap_or_else(|| match field.name().as_str() {
+                ARRIVAL_TIME => Arc::new(TimestampMillisecondArray::from_value(arrived, rows)),
+                _ => new_null_array(field.data_type(), rows),
+            }));
         }
         let fields = schema.fields().iter().chain(self.columns.fields()).cloned();
         let schema = Arc::new(arrow::datatypes::Schema::new(fields.collect::<Vec<_>>()));
@@ -80,5 +88,40 @@ impl RowMetadata {
             return Ok(Some(column.clone()));
         }
         Ok(Some(take(column, &UInt32Array::from(self.records_of_rows.clone()), None)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Array as _;
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::connector::{Offset, kinesis_metadata};
+    use crate::format::{CsvOptions, DecodeColumn, FormatSpec, decoder};
+    use crate::types::SqlType;
+
+    /// The metadata of two rows of a piece that says nothing of its records but, perhaps, when they arrived.
+    fn of_rows(arrival_time: Option<EventTime>, kept_apart: bool) -> RecordBatch {
+        let bytes = Bytes::from_static(b"1\n2\n");
+        let nothing = RecordBatchOptions::new().with_row_count(Some(1));
+        let nothing = RecordBatch::try_new_with_options(Arc::new(arrow::datatypes::Schema::empty()), Vec::new(), &nothing);
+        let envelopes = kept_apart.then(|| Envelopes { ends: vec![4], columns: nothing.expect("no columns") });
+        let (origin, offset) = ("test".into(), Offset(serde_json::Value::Null));
+        let records = Records { bytes, origin, position: 0, rejected: Vec::new(), arrival_time, part: None, envelopes, offset };
+        let column = DecodeColumn { field: SqlType::Integer.field("A", true), path: None, index: 0 };
+        let mut decoder = decoder(&FormatSpec::Csv(CsvOptions::default()), vec![column]).expect("a decoder");
+        let mut metadata = RowMetadata::new(&kinesis_metadata(), false);
+        metadata.decode(&records, 1_000, decoder.as_mut(), &mut Vec::new()).expect("rows").0
+    }
+
+    #[test]
+    fn what_is_not_said_is_null_and_rows_arrive_with_their_delivery_or_when_they_are_read() {
+        for (arrival_time, kept_apart, expected) in [(Some(777), true, 777), (None, true, 1_000), (None, false, 1_000)] {
+            let batch = of_rows(arrival_time, kept_apart);
+            let times = batch.column_by_name(ARRIVAL_TIME).expect("a column").as_primitive::<TimestampMillisecondType>();
+            assert_eq!(times.values(), &[expected, expected]);
+            assert_eq!(batch.column_by_name("SHARD_ID").expect("a column").null_count(), 2);
+        }
     }
 }

@@ -178,11 +178,13 @@ impl SourceTask {
                 self.metrics.bytes.add(records.bytes.len() as u64);
                 let mut rejected = std::mem::take(&mut records.rejected);
                 let refused = rejected.len();
+                let now = self.clock.now();
                 let (batch, arrival) = match &mut self.decoder {
-                    RowDecoder::Bytes(decoder) => self.metadata.decode(&records, decoder.as_mut(), &mut rejected)?,
+                    RowDecoder::Bytes(decoder) => self.metadata.decode(&records, now, decoder.as_mut(), &mut rejected)?,
                     // Rows that the source itself refused.
                     RowDecoder::Batches(_, schema) if records.bytes.is_empty() => {
-                        (RecordBatch::new_empty(schema.clone()), Arrival::Unknown)
+                        let none = RecordBatch::new_empty(schema.clone());
+                        (self.metadata.with_metadata(none, None, now)?, Arrival::Unknown)
                     }
                     RowDecoder::Batches(..) => return Err(Error::internal("a source of rows delivered bytes")),
                 };
@@ -250,7 +252,8 @@ impl SourceTask {
             RowDecoder::Batches(indices, schema) => {
                 let columns = indices.iter().map(|index| batch.column(*index).clone()).collect();
                 let options = arrow::record_batch::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-                Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
+                let rows = RecordBatch::try_new_with_options(schema.clone(), columns, &options)?;
+                self.metadata.with_metadata(rows, None, self.clock.now())
             }
             RowDecoder::Bytes(_) => Err(Error::internal("a source of bytes delivered rows")),
         }

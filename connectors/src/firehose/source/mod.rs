@@ -23,9 +23,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
 use kinesql_engine::connector::{
-    ConnectorMetric, Offset, OptionKind, OptionSpec, Options, Source, SourceContext, SourceDefinition, SourceFactory, SplitReader,
+    ARRIVAL_TIME, ConnectorMetric, Offset, OptionKind, OptionSpec, Options, Source, SourceContext, SourceDefinition,
+    SourceFactory, SplitReader,
 };
 use kinesql_engine::format::FormatSpec;
 use kinesql_engine::{Error, Result};
@@ -214,6 +216,11 @@ impl Source for FirehoseSource {
 
     fn has_arrival_times(&self) -> bool {
         true
+    }
+
+    /// The time of a delivery is that of all its records: it needs no envelopes.
+    fn metadata(&self) -> SchemaRef {
+        Arc::new(Schema::new(vec![Field::new(ARRIVAL_TIME, DataType::Timestamp(TimeUnit::Millisecond, None), true)]))
     }
 
     async fn splits(&self, _parallelism: usize) -> Result<Vec<String>> {

@@ -83,6 +83,9 @@ async fn without_checkpoints_a_delivery_is_acknowledged_when_its_rows_are_on_the
     let (text, records) = stream.next().await;
     assert_eq!((text.as_str(), records.arrival_time), ("{\"n\":1}{\"n\":2}\n", Some(777)));
     assert_eq!(records.envelopes.expect("kept apart").ends, [7, 15, 15]);
+    // The engine brings the time of arrival to the rows.
+    let metadata = stream.source.metadata();
+    assert_eq!(metadata.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>(), ["APPROXIMATE_ARRIVAL_TIME"]);
     // Reading on acknowledges nothing: the engine may drop what it read ahead when it stops.
     let second = stream.send("r2", &["{\"n\":3}"]);
     assert_eq!(stream.next().await.0, "{\"n\":3}");

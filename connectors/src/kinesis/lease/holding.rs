@@ -72,9 +72,12 @@ impl Leases {
             // The other worker has waited long enough, or is gone itself.
             let is_over = lease.is_none_or(|lease| lease.checkpoint_owner.as_ref() != Some(&job.worker));
             if !is_over {
-                let is_last = |place: &Checkpoint| *place == Checkpoint::ShardEnd || self.saved().parked.contains(&shard);
-                let Some(place) = self.saved_place(&shard).filter(is_last) else { continue };
-                table.hand_over(&shard, &job.worker, Some(&place)).await?;
+                // None: nothing of it was read.
+                let place = self.saved_place(&shard);
+                if place != Some(Checkpoint::ShardEnd) && !self.saved().parked.contains(&shard) {
+                    continue;
+                }
+                table.hand_over(&shard, &job.worker, place.as_ref()).await?;
             }
             state.leaving.remove(&shard);
         }
@@ -101,10 +104,8 @@ impl Leases {
         table: &dyn LeaseTable,
     ) -> TableResult<()> {
         let now = job.clock.now();
-        let duration = millis(self.options.duration);
         let chosen: Vec<(Lease, bool)> = {
-            let is_dead =
-                |lease: &Lease| state.seen.get(&lease.shard).is_some_and(|(.., since)| now.saturating_sub(*since) >= duration);
+            let is_dead = |lease: &Lease| self.is_dead(job, state, lease);
             let can_be_read =
                 |lease: &&Lease| !lease.is_ended() && lease.parents.iter().all(|parent| self.is_read(state, leases, parent));
             let open: Vec<_> = leases.values().filter(can_be_read).collect();

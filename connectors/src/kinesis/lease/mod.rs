@@ -41,7 +41,7 @@ use tokio::sync::OnceCell;
 use self::dynamo::DynamoTable;
 use self::options::LeaseOptions;
 use self::table::{Checkpoint, Lease, LeaseTable, TableError, TableResult, WorkerId};
-use super::assignment::{Owned, ShardAssignment};
+use super::assignment::{Assigned, Owned, ShardAssignment};
 use super::position::{LaneOffset, Position, ShardId};
 use super::shards::Shard;
 use crate::aws::AwsOptions;
@@ -83,6 +83,8 @@ struct State {
     leaving: BTreeSet<ShardId>,
     /// Held shards that are not read yet, because another worker reads one before them.
     waiting: BTreeSet<ShardId>,
+    /// Shards that are still to be read and that no worker has yet.
+    free: BTreeSet<ShardId>,
     /// True once everything was given back.
     released: bool,
     /// What the leases were last, and since when.
@@ -192,23 +194,37 @@ impl Leases {
         let must_wait = |held: &Held| !held.lease.parents.iter().all(|parent| self.is_read(state, &leases, parent));
         let waiting = state.held.iter().filter(|(_, held)| must_wait(held)).map(|(shard, _)| shard.clone()).collect();
         state.waiting = waiting;
+        let is_free = |shard: &&Shard| match leases.get(&shard.id) {
+            _ if state.held.contains_key(&shard.id) => false,
+            None => true,
+            Some(lease) => !lease.is_ended() && (lease.owner.is_none() || self.is_dead(job, state, lease)),
+        };
+        state.free = shards.iter().filter(is_free).map(|shard| shard.id.clone()).collect();
         Ok(())
     }
 
-    /// What is read, and what is not read any further although its place stays with this worker.
-    fn owned(state: &mut State) -> Vec<Owned> {
-        let mut owned = Vec::new();
+    /// True if the worker that has a lease has stopped renewing it.
+    fn is_dead(&self, job: &Job, state: &State, lease: &Lease) -> bool {
+        let since = state.seen.get(&lease.shard).map(|(.., since)| *since);
+        since.is_some_and(|since| job.clock.now().saturating_sub(since) >= millis(self.options.duration))
+    }
+
+    /// What is read, what is not read any further although its place stays with this worker, and what may be read soon.
+    fn assigned(state: &mut State) -> Assigned {
+        let (mut owned, mut unclaimed) = (Vec::new(), state.free.clone());
         for (shard, held) in &mut state.held {
-            let Some(position) = &held.position else { continue };
             let waits = state.waiting.contains(shard);
-            if !waits || held.given {
-                owned.push(Owned { shard: shard.clone(), position: position.clone(), parked: waits });
+            match &held.position {
+                Some(position) if !waits || held.given => {
+                    owned.push(Owned { shard: shard.clone(), position: position.clone(), parked: waits });
+                    held.given |= !waits;
+                }
+                _ => drop(unclaimed.insert(shard.clone())),
             }
-            held.given |= !waits;
         }
         let leaving = state.leaving.iter().map(|shard| Owned { shard: shard.clone(), position: None, parked: true });
         owned.extend(leaving);
-        owned
+        Assigned { owned, unclaimed }
     }
 }
 
@@ -238,11 +254,11 @@ impl ShardAssignment for Leases {
         Ok(())
     }
 
-    async fn poll(&self, shards: &[Shard]) -> Result<Vec<Owned>> {
+    async fn poll(&self, shards: &[Shard]) -> Result<Assigned> {
         let job = self.job()?;
         let mut state = self.state.lock().await;
         if state.released {
-            return Ok(Vec::new());
+            return Ok(Assigned::default());
         }
         let duration = millis(self.options.duration);
         let renewed = state.held.values().map(|held| held.renewed).min().unwrap_or_else(|| job.clock.now());
@@ -263,7 +279,7 @@ impl ShardAssignment for Leases {
         // Others may take from now on what was not renewed in time.
         let oldest = job.clock.now().saturating_sub(duration);
         state.held.retain(|_, held| held.renewed > oldest);
-        Ok(Self::owned(&mut state))
+        Ok(Self::assigned(&mut state))
     }
 
     fn poll_interval(&self) -> Option<Duration> {

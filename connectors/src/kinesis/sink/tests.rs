@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aws_sdk_kinesis::types::{Record, ShardIteratorType};
-use axum::extract::Request;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::post;
@@ -250,6 +250,66 @@ async fn a_denied_call_ends_the_job_and_names_the_missing_action() {
     assert_eq!(error.kind(), ErrorKind::Config);
     assert_eq!(error.message(), "kinesis:PutRecords of stream \"OUT\": AccessDeniedException: User: x is not authorized");
     assert_eq!(error.hint(), Some("Allow the action kinesis:PutRecords on it for these credentials."));
+}
+
+#[tokio::test]
+async fn credentials_that_expire_are_waited_for_until_they_are_renewed() {
+    let kinesis = Kinesis::start(1, StoreOptions::default(), &[]).await;
+    let sink = kinesis.make_sink(&[]).expect("valid");
+    let mut writer = sink.open(None, &sink_context(true)).await.expect("opened");
+    kinesis.server.fail_with(400, "ExpiredTokenException", "The security token included in the request is expired");
+    writer.write(&delivery_rows(0..3, 1)).await.expect("written");
+    while kinesis.server.refused() < 3 {
+        tokio::task::yield_now().await;
+    }
+    kinesis.server.set_down(false);
+    writer.prepare(1).await.expect("delivered");
+    let mut texts = kinesis.texts().await;
+    texts.sort();
+    assert_eq!(texts, [0, 1, 2].map(|id| format!("{{\"ID\":{id},\"TEXT\":\"x\"}}")));
+    let failed = sink.metrics().iter().find(|metric| metric.name == "requests_failed").map(|metric| metric.value);
+    assert!(failed.is_some_and(|failed| failed >= 3.0), "{:?}", sink.metrics());
+}
+
+/// A service that takes everything, in a stream whose records may have 10 MiB.
+#[tokio::test]
+async fn a_record_of_10_mib_is_sent_where_the_stream_takes_it_and_one_byte_more_is_refused() {
+    let sizes = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = Arc::clone(&sizes);
+    let answer = move |headers: HeaderMap, body: String| {
+        let seen = Arc::clone(&seen);
+        async move {
+            if !headers["x-amz-target"].as_bytes().ends_with(b".PutRecords") {
+                let summary = serde_json::json!({ "StreamName": "OUT", "StreamARN": "arn:aws:kinesis:us-east-1:0:stream/OUT",
+                    "StreamStatus": "ACTIVE", "RetentionPeriodHours": 24, "StreamCreationTimestamp": 1.7e9,
+                    "EnhancedMonitoring": [], "OpenShardCount": 1, "MaxRecordSizeInKiB": 10_240 });
+                return serde_json::json!({ "StreamDescriptionSummary": summary }).to_string();
+            }
+            let request: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+            let records = request["Records"].as_array().expect("records");
+            let size =
+                |record: &serde_json::Value| record["Data"].as_str().expect("data").trim_end_matches('=').len() * 3 / 4 + 1;
+            seen.lock().expect("no panic").extend(records.iter().map(size));
+            let ok = serde_json::json!({ "SequenceNumber": "1", "ShardId": "shardId-000000000000" });
+            serde_json::json!({ "FailedRecordCount": 0, "Records": vec![ok; records.len()] }).to_string()
+        }
+    };
+    let app = axum::Router::new().route("/", post(answer)).layer(DefaultBodyLimit::disable());
+    let server = Stub::serve(app, |_| true).await;
+    let options =
+        [("stream", "OUT"), ("region", "us-east-1"), ("endpoint", server.endpoint.as_str()), ("partition_key.fixed", "k")];
+    let sink = stub::sink(&KinesisSinkFactory, &options).expect("valid");
+    let context = sink_context(true);
+    let mut writer = sink.open(None, &context).await.expect("opened");
+    let around = r#"{"ID":1,"TEXT":""}k"#.len();
+    for text_bytes in [(10 << 20) - around, (10 << 20) - around + 1] {
+        writer.write(&delivery_rows(1..2, text_bytes)).await.expect("written");
+    }
+    writer.prepare(1).await.expect("delivered");
+    assert_eq!(*sizes.lock().expect("no panic"), [10 << 20], "the record with its key");
+    let refused = context.refused.take();
+    let messages: Vec<_> = refused.iter().map(|(_, error)| error.message()).collect();
+    assert_eq!(messages, ["the record has 10485761 bytes with its key; the destination takes 10485760"]);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use kinesql_engine::Result;
 use kinesql_engine::connector::Source as _;
 
 use super::harness::{Job, bind, service};
-use crate::kinesis::assignment::{Owned, ShardAssignment};
+use crate::kinesis::assignment::{Assigned, Owned, ShardAssignment};
 use crate::kinesis::position::{LaneOffset, Position};
 use crate::kinesis::shards::Shard;
 
@@ -33,8 +33,9 @@ impl Scripted {
 
 #[async_trait]
 impl ShardAssignment for Scripted {
-    async fn poll(&self, _shards: &[Shard]) -> Result<Vec<Owned>> {
-        Ok(self.owned.lock().expect("the script").clone())
+    async fn poll(&self, _shards: &[Shard]) -> Result<Assigned> {
+        let owned = self.owned.lock().expect("the script").clone();
+        Ok(Assigned { owned, ..Assigned::default() })
     }
 
     fn poll_interval(&self) -> Option<Duration> {

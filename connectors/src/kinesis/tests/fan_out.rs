@@ -165,3 +165,15 @@ async fn a_consumer_that_cannot_be_looked_for_now_is_looked_for_again() {
     assert_eq!(job.take(), ["1"]);
     assert_eq!((service.count("RegisterStreamConsumer"), job.source.trouble()), (2, None));
 }
+
+#[tokio::test]
+async fn a_denied_call_fails_the_job_at_once_with_its_name() {
+    for call in ["DescribeStreamSummary", "DescribeStreamConsumer", "RegisterStreamConsumer", "SubscribeToShard"] {
+        let (clock, service) = service(1);
+        service.fail(call, Fault::Denied);
+        let mut job = job(&service, &clock, OPTIONS).await;
+        let error = job.run(5_000).await.expect_err("denied");
+        assert_eq!(error.to_string(), format!("kinesis:{call}: denied"));
+        assert_eq!(service.count(call), 1);
+    }
+}

@@ -128,7 +128,8 @@ async fn a_stream_that_does_not_exist_is_named() {
 
 #[tokio::test]
 async fn a_clock_that_is_ahead_of_the_services_loses_nothing() {
-    for (options, call) in [(&[][..], "GetShardIterator"), (&[("mode", "fan_out")], "SubscribeToShard")] {
+    let (polling, fan_out): (&[_], &[_]) = (&[], &[("mode", "fan_out")]);
+    for (options, call) in [(polling, "GetShardIterator"), (fan_out, "SubscribeToShard")] {
         let (clock, service) = service(1);
         service.set_behind(30_000);
         // LATEST is asked for once. After that it would leave out what came meanwhile, and the time of the start takes its place.

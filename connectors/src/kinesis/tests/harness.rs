@@ -56,6 +56,8 @@ pub(in crate::kinesis) struct Job {
     pub(in crate::kinesis) records: Vec<String>,
     /// The open shards of each lane.
     pub(in crate::kinesis) parts: BTreeMap<String, Vec<String>>,
+    /// All that the lanes said of their open shards, in order.
+    pub(in crate::kinesis) said: Vec<(String, Vec<String>)>,
 }
 
 impl Job {
@@ -84,6 +86,7 @@ impl Job {
             pieces: Vec::new(),
             records: Vec::new(),
             parts: BTreeMap::new(),
+            said: Vec::new(),
         }
     }
 
@@ -108,7 +111,9 @@ impl Job {
                         offset
                     }
                     Read::Parts { open, offset } => {
-                        self.parts.insert(split.clone(), open.iter().map(ToString::to_string).collect());
+                        let open: Vec<_> = open.iter().map(ToString::to_string).collect();
+                        self.said.push((split.clone(), open.clone()));
+                        self.parts.insert(split.clone(), open);
                         offset
                     }
                     other => panic!("a stream does not end: {other:?}"),

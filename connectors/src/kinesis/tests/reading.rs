@@ -295,6 +295,18 @@ async fn a_sample_holds_recent_records_and_disturbs_nobody() {
     assert_eq!(job.take().len(), 1, "the job starts at the newest record all the same");
 }
 
+/// Whether records are JSON or CSV is found out from a sample: rows of a record that is no JSON stay rows.
+#[tokio::test]
+async fn a_sample_of_rows_keeps_their_line_breaks() {
+    let (clock, service) = service(1);
+    service.put("a", b"1|x\n2|y\n");
+    service.put("a", b"3|z");
+    let source = bind(&service, &[]);
+    let context = kinesql_engine::connector::SourceContext::new(clock.clone(), kinesql_engine::format::FormatSpec::Json);
+    let sample = source.sample(1 << 20, &context).await.expect("a sample");
+    assert_eq!(String::from_utf8_lossy(&sample), "1|x\n2|y\n3|z\n");
+}
+
 #[tokio::test]
 async fn there_are_no_more_lanes_than_open_shards() {
     let (_, service) = service(3);

@@ -198,6 +198,90 @@ async fn a_child_goes_to_the_lane_of_its_parent() {
     assert_eq!(lane_of(&job, &high), Some(before));
 }
 
+/// Shards by number.
+fn ids(numbers: &[usize]) -> Vec<String> {
+    numbers.iter().map(|number| format!("shardId-{number:012}")).collect()
+}
+
+#[tokio::test]
+async fn a_shard_at_its_end_holds_the_watermark_until_its_children_are_read() {
+    let (clock, service) = service(2);
+    let mut job = job(&service, &clock, TRIM_HORIZON).await;
+    job.run(1_000).await.expect("reading");
+    service.hide_children(true);
+    service.put("a", b"1");
+    service.split("shardId-000000000000");
+    job.run(3_000).await.expect("reading");
+    assert_eq!(job.take(), ["1"]);
+    assert_eq!(job.offsets["0/1"].0["finished"], serde_json::json!(ids(&[0])));
+    assert_eq!(job.parts["0/1"], ids(&[0, 1]), "at its end");
+    // The checkpoint knows of no children either.
+    let mut job = restart(job, bind(&service, TRIM_HORIZON)).await;
+    job.run(3_000).await.expect("reading");
+    assert_eq!(job.said, [("0/1".to_owned(), ids(&[0, 1]))], "the first word after a restart");
+    service.put("a", b"2");
+    service.hide_children(false);
+    job.run(10_000).await.expect("reading");
+    assert_eq!(job.take(), ["2"]);
+    assert_eq!(job.said[1..], [("0/1".to_owned(), ids(&[1, 2, 3]))], "both in place of their parent");
+    let mut job = restart(job, bind(&service, TRIM_HORIZON)).await;
+    job.run(3_000).await.expect("reading");
+    assert_eq!(job.said, [("0/1".to_owned(), ids(&[1, 2, 3]))]);
+}
+
+#[tokio::test]
+async fn a_merged_shard_is_read_when_both_parents_are_and_the_first_one_holds_the_watermark_until_then() {
+    let (clock, service) = service(2);
+    let mut job = Job::start(bind(&service, TRIM_HORIZON), &clock, 2, &BTreeMap::new()).await;
+    job.run(1_000).await.expect("reading");
+    // The second one takes a while.
+    service.set_answer_bytes_max(1);
+    for record in ["1", "2", "3", "4", "5", "6"] {
+        service.put("b", record.as_bytes());
+    }
+    service.merge("shardId-000000000000", "shardId-000000000001");
+    job.run(500).await.expect("reading");
+    assert_eq!((&job.parts["0/2"], &job.parts["1/2"]), (&ids(&[0]), &ids(&[1])), "one of them at its end");
+    assert!(job.take().len() < 6);
+    job.run(5_000).await.expect("reading");
+    let said = |lane: &str| {
+        let mut said: Vec<_> = job.said.iter().filter(|(of, _)| of == lane).map(|(_, open)| open.clone()).collect();
+        said.dedup();
+        said
+    };
+    assert_eq!(said("0/2"), [ids(&[0]), ids(&[2])]);
+    assert_eq!(said("1/2"), [ids(&[1]), ids(&[])], "a lane without shards holds no other one back");
+}
+
+#[tokio::test]
+async fn a_shard_without_children_holds_the_watermark_for_a_while_only() {
+    let (clock, service) = service(1);
+    let mut job = job(&service, &clock, TRIM_HORIZON).await;
+    job.run(1_000).await.expect("reading");
+    service.hide_children(true);
+    service.split("shardId-000000000000");
+    job.run(10_000).await.expect("reading");
+    assert_eq!(job.parts["0/1"], ids(&[0]));
+    job.run(300_000).await.expect("reading");
+    assert_eq!(job.parts["0/1"], ids(&[]));
+}
+
+#[tokio::test]
+async fn a_lane_says_that_it_has_no_shard_once_that_is_known() {
+    let (clock, service) = service(1);
+    service.fail("ListShards", crate::kinesis::fake::Fault::Transient);
+    let mut job = Job::start(bind(&service, TRIM_HORIZON), &clock, 2, &BTreeMap::new()).await;
+    job.settle().await.expect("reading");
+    assert_eq!(job.said, [], "perhaps it has one");
+    job.run(1_000).await.expect("reading");
+    let mut said = std::mem::take(&mut job.said);
+    said.sort();
+    assert_eq!(said, [("0/2".to_owned(), ids(&[0])), ("1/2".to_owned(), ids(&[]))]);
+    let mut other = Job::start(bind(&service, &[("worker", "2/2")]), &clock, 1, &BTreeMap::new()).await;
+    other.run(1_000).await.expect("reading");
+    assert_eq!(other.said, [("0/1".to_owned(), ids(&[]))], "the shard is the other worker's");
+}
+
 #[tokio::test]
 async fn pages_of_shards_are_listed_again_when_a_token_expires() {
     let (clock, service) = service(10);

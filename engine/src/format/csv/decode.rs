@@ -2,7 +2,8 @@
 //!
 //! Input:  RFC 4180 with any delimiter: one record per line (LF or CRLF), fields in double quotes may hold delimiters, line
 //!         breaks and doubled quotes. Blanks belong to the field. A quote within an unquoted field is an ordinary character.
-//!         Empty lines and a byte order mark at the very beginning are skipped.
+//!         Empty lines and a byte order mark at the very beginning are skipped. Another character may end records; then line
+//!         breaks alone between two are skipped. A delimiter of several characters knows no quotes.
 //! Output: one row per record, the columns in the order given, each from the field of its index. Too few fields give NULL,
 //!         extra ones are ignored; an empty field is the empty string in character columns and NULL in others.
 //! Header: a header is the source's to leave out: only it knows whether it reads from the start.
@@ -38,7 +39,8 @@ pub struct CsvDecoder {
 
 /// Cuts records into fields.
 pub(in crate::format) struct Fields {
-    delimiter: u8,
+    separator: Separator,
+    layout: Layout,
     reader: Reader,
     /// Text of the fields of a record with quotes, quotes removed.
     text: Vec<u8>,
@@ -47,6 +49,33 @@ pub(in crate::format) struct Fields {
     ranges: Vec<Range<usize>>,
     /// Fields that are wanted.
     count_max: usize,
+}
+
+/// What stands between two fields.
+enum Separator {
+    Byte(u8),
+    Text(Box<memchr::memmem::Finder<'static>>),
+    /// Nothing: the record is one field.
+    None,
+}
+
+/// What ends records.
+#[derive(Clone, Copy)]
+pub(in crate::format) struct Layout {
+    /// Between two fields; None if quotes are text.
+    quotable: Option<u8>,
+    row_delimiter: u8,
+}
+
+impl Layout {
+    pub(in crate::format) fn of(options: &CsvOptions) -> Self {
+        Self { quotable: options.quotable(), row_delimiter: options.row_delimiter }
+    }
+
+    /// True if nothing stands between two ends of records but, perhaps, a line break.
+    fn is_blank(self, text: &[u8]) -> bool {
+        text.is_empty() || (self.row_delimiter != b'\n' && matches!(text, b"\n" | b"\r\n"))
+    }
 }
 
 impl CsvDecoder {
@@ -122,11 +151,12 @@ impl Decoder for CsvDecoder {
 impl CsvDecoder {
     /// Adds the records of `bytes` from `start` on.
     fn records(&mut self, bytes: &[u8], mut start: usize, is_utf8: bool, rejected: &mut Vec<Rejected>) {
-        while let Some(record) = next_record(bytes, start, self.fields.delimiter) {
+        let layout = self.fields.layout;
+        while let Some(record) = next_record(bytes, start, layout) {
             let position = start;
             start = record.next;
             let text = &bytes[record.text];
-            if text.is_empty() {
+            if layout.is_blank(text) {
                 continue;
             }
             let refusal = if !is_utf8 && std::str::from_utf8(text).is_err() {
@@ -152,7 +182,7 @@ impl CsvDecoder {
 
 /// A record as it stands in the bytes.
 pub(in crate::format) struct RawRecord {
-    /// The record without its line break.
+    /// The record without what ends it.
     pub(in crate::format) text: Range<usize>,
     /// Where the next one starts.
     pub(in crate::format) next: usize,
@@ -161,25 +191,27 @@ pub(in crate::format) struct RawRecord {
 }
 
 /// The record that starts at `start`, or None at the end.
-pub(in crate::format) fn next_record(bytes: &[u8], start: usize, delimiter: u8) -> Option<RawRecord> {
+pub(in crate::format) fn next_record(bytes: &[u8], start: usize, layout: Layout) -> Option<RawRecord> {
     if start >= bytes.len() {
         return None;
     }
-    let line_end = memchr::memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |length| start + length);
-    let (end, problem) = if memchr::memchr(b'"', &bytes[start..line_end]).is_none() {
-        (line_end, None)
-    } else {
-        match quoted_record_end(bytes, start, delimiter) {
-            Ok(end) => (end, None),
-            Err(problem) => (line_end, Some(problem)),
+    let last = layout.row_delimiter;
+    let line_end = memchr::memchr(last, &bytes[start..]).map_or(bytes.len(), |length| start + length);
+    let (end, problem) = match layout.quotable {
+        Some(delimiter) if memchr::memchr(b'"', &bytes[start..line_end]).is_some() => {
+            match quoted_record_end(bytes, start, delimiter, last) {
+                Ok(end) => (end, None),
+                Err(problem) => (line_end, Some(problem)),
+            }
         }
+        _ => (line_end, None),
     };
-    let text_end = if end > start && bytes[end - 1] == b'\r' { end - 1 } else { end };
+    let text_end = if last == b'\n' && end > start && bytes[end - 1] == b'\r' { end - 1 } else { end };
     Some(RawRecord { text: start..text_end, next: end + 1, problem })
 }
 
-/// Where a record with quotes ends: at a line break outside of them, or at the end of the bytes.
-fn quoted_record_end(bytes: &[u8], start: usize, delimiter: u8) -> Result<usize, &'static str> {
+/// Where a record with quotes ends: at a `last` outside of them, or at the end of the bytes.
+fn quoted_record_end(bytes: &[u8], start: usize, delimiter: u8, last: u8) -> Result<usize, &'static str> {
     let mut at = start;
     loop {
         if bytes.get(at) == Some(&b'"') {
@@ -192,12 +224,13 @@ fn quoted_record_end(bytes: &[u8], start: usize, delimiter: u8) -> Result<usize,
                 at += 1;
             }
             match &bytes[at..] {
-                [] | [b'\n', ..] | [b'\r', b'\n', ..] | [b'\r'] => {}
-                [next, ..] if *next == delimiter => {}
+                [] => {}
+                [b'\r', b'\n', ..] | [b'\r'] if last == b'\n' => {}
+                [next, ..] if *next == delimiter || *next == last => {}
                 _ => return Err("the record has text behind the end of a quoted field"),
             }
         }
-        match memchr::memchr2(delimiter, b'\n', &bytes[at..]) {
+        match memchr::memchr2(delimiter, last, &bytes[at..]) {
             Some(length) if bytes[at + length] == delimiter => at += length + 1,
             Some(length) => return Ok(at + length),
             None => return Ok(bytes.len()),
@@ -207,21 +240,44 @@ fn quoted_record_end(bytes: &[u8], start: usize, delimiter: u8) -> Result<usize,
 
 impl Fields {
     pub(in crate::format) fn new(options: &CsvOptions, count_max: usize) -> Self {
-        let reader = ReaderBuilder::new().delimiter(options.delimiter).terminator(Terminator::Any(b'\n')).build();
-        let (text, ends) = (vec![0; 1024], vec![0; 64]);
-        Self { delimiter: options.delimiter, reader, text, ends, ranges: Vec::new(), count_max }
+        let mut reader = ReaderBuilder::new();
+        reader.terminator(Terminator::Any(options.row_delimiter));
+        let separator = match options.delimiter.as_bytes() {
+            [] => Separator::None,
+            &[delimiter] => {
+                reader.delimiter(delimiter);
+                Separator::Byte(delimiter)
+            }
+            longer => Separator::Text(Box::new(memchr::memmem::Finder::new(longer).into_owned())),
+        };
+        let (layout, text, ends) = (Layout::of(options), vec![0; 1024], vec![0; 64]);
+        Self { separator, layout, reader: reader.build(), text, ends, ranges: Vec::new(), count_max }
     }
 
     /// The fields of a record as ranges of a text; those beyond the wanted ones may be missing.
     pub(in crate::format) fn split<'a>(&'a mut self, record: &'a [u8]) -> (&'a [u8], &'a [Range<usize>]) {
         self.ranges.clear();
-        if memchr::memchr(b'"', record).is_none() {
-            let mut start = 0;
-            for end in memchr::memchr_iter(self.delimiter, record).chain([record.len()]).take(self.count_max) {
-                self.ranges.push(start..end);
-                start = end + 1;
+        let mut start = 0;
+        match &self.separator {
+            Separator::Byte(delimiter) if memchr::memchr(b'"', record).is_none() => {
+                for end in memchr::memchr_iter(*delimiter, record).chain([record.len()]).take(self.count_max) {
+                    self.ranges.push(start..end);
+                    start = end + 1;
+                }
+                return (record, &self.ranges);
             }
-            return (record, &self.ranges);
+            Separator::Byte(_) => {}
+            Separator::Text(delimiter) => {
+                for end in delimiter.find_iter(record).chain([record.len()]).take(self.count_max) {
+                    self.ranges.push(start..end);
+                    start = end + delimiter.needle().len();
+                }
+                return (record, &self.ranges);
+            }
+            Separator::None => {
+                self.ranges.push(0..record.len());
+                return (record, &self.ranges);
+            }
         }
         self.reader.reset();
         let (mut read, mut written, mut fields) = (0, 0, 0);
@@ -239,7 +295,6 @@ impl Fields {
                 ReadRecordResult::Record | ReadRecordResult::End => break,
             }
         }
-        let mut start = 0;
         for &end in &self.ends[..fields] {
             self.ranges.push(start..end);
             start = end;

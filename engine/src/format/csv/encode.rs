@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 
-use super::check;
+use super::check_written;
 use crate::error::Result;
 use crate::format::cells::{self, Style};
 use crate::format::{CsvOptions, Encoder};
@@ -42,10 +42,9 @@ impl Style for Csv {
 impl CsvEncoder {
     /// Fails with `Config` if a column's type cannot be written or the delimiter cannot be one.
     pub fn try_new(schema: &SchemaRef, options: CsvOptions) -> Result<Self> {
-        check(&options)?;
+        let delimiter = check_written(&options)?;
         cells::check_writable(schema)?;
-        let CsvOptions { delimiter, header } = options;
-        Ok(Self { schema: Arc::clone(schema), delimiter, header_ahead: header, row_bytes: 0, field: Vec::new() })
+        Ok(Self { schema: Arc::clone(schema), delimiter, header_ahead: options.header, row_bytes: 0, field: Vec::new() })
     }
 }
 

@@ -113,7 +113,7 @@ fn converts_text_as_json_strings() {
 #[test]
 fn takes_fields_by_index() {
     let column = |name: &str, index| DecodeColumn { field: SqlType::Varchar(9).field(name, true), path: None, index };
-    let options = CsvOptions { delimiter: b'|', header: false };
+    let options = separated_by("|");
     let mut decoder = CsvDecoder::try_new(vec![column("C", 2), column("A", 0), column("C2", 2)], options).unwrap();
     assert_eq!(decoded(&mut decoder, b"a|b|c|d\n\"a\"|\"|\"|\"c\"\nx\n"), ["'c'|'a'|'c'", "'c'|'a'|'c'", "NULL|'x'|NULL"]);
 }
@@ -140,12 +140,47 @@ fn nulls_in_not_null_columns_are_refused() {
 
 #[test]
 fn refuses_unusable_delimiters() {
-    for (delimiter, shown) in [(b'"', "\\\""), (b'\n', "\\n"), (b'\r', "\\r"), (0xE4, "\\xe4"), (0, "\\x00")] {
-        let error = CsvDecoder::try_new(Vec::new(), CsvOptions { delimiter, header: false }).err().unwrap();
+    for (delimiter, shown) in [("\"", "\\\""), ("\n", "\\n"), ("\r", "\\r"), ("\0", "\\u{0}"), ("a\nb", "a\\nb")] {
+        let error = CsvDecoder::try_new(Vec::new(), separated_by(delimiter)).err().unwrap();
         assert_eq!(
             (error.kind(), error.message()),
             (ErrorKind::Config, &*format!("the delimiter '{shown}' cannot separate fields"))
         );
+    }
+    let error = CsvDecoder::try_new(Vec::new(), CsvOptions { row_delimiter: b'"', ..CsvOptions::default() }).err().unwrap();
+    assert_eq!(error.message(), "'\\\"' cannot end rows");
+    let error = CsvDecoder::try_new(Vec::new(), CsvOptions { row_delimiter: b',', ..CsvOptions::default() }).err().unwrap();
+    assert_eq!(error.message(), "the delimiter ',' cannot separate fields");
+    let schema = decoder(&[SqlType::Integer]).schema().clone();
+    let error = CsvEncoder::try_new(&schema, separated_by("||")).err().unwrap();
+    assert_eq!(error.message(), "fields cannot be written with '||' between them");
+}
+
+fn separated_by(delimiter: &str) -> CsvOptions {
+    CsvOptions { delimiter: delimiter.to_owned(), ..CsvOptions::default() }
+}
+
+/// kda-sql-reference.md §6.2: both delimiters may be anything.
+#[test]
+fn delimiters_of_several_characters_and_other_ends_of_rows() {
+    let types = [SqlType::Varchar(20), SqlType::Integer];
+    let with =
+        |options: CsvOptions, text: &str| decoded(&mut CsvDecoder::try_new(columns(&types), options).unwrap(), text.as_bytes());
+    assert_eq!(with(separated_by("||"), "a|b||1\n\"c\"||2||x\r\n"), ["'a|b'|1", "'\"c\"'|2"], "quotes are text");
+    assert_eq!(with(separated_by("§"), "a§1"), ["'a'|1"]);
+    let rows = |row_delimiter| CsvOptions { row_delimiter, ..CsvOptions::default() };
+    assert_eq!(with(rows(b';'), "a,1;\"b;\n\",2;\n"), ["'a'|1", "'b;\n'|2"], "a line break behind the last row is none");
+    assert_eq!(with(rows(b'\r'), "a,1\rb,2\r"), ["'a'|1", "'b'|2"]);
+    let both = CsvOptions { delimiter: "=>".to_owned(), row_delimiter: b'|', header: false };
+    assert_eq!(with(both, "a=>1|\"b=>2"), ["'a'|1", "'\"b'|2"]);
+}
+
+/// kda-sql-reference.md §6.8: one column and a delimiter that does not occur.
+#[test]
+fn whole_lines() {
+    for delimiter in ["DELIM", ""] {
+        let mut decoder = CsvDecoder::try_new(columns(&[SqlType::Varchar(30)]), separated_by(delimiter)).unwrap();
+        assert_eq!(decoded(&mut decoder, b"\"GET\" /,x 200\n5\" pipe\n"), ["'\"GET\" /,x 200'", "'5\" pipe'"], "{delimiter}");
     }
 }
 
@@ -166,9 +201,9 @@ fn writes_records() {
         .unwrap();
     let body = "1,x,2024-01-01 00:00:00.000,true,1.50,P2c=,0.5\n,,,,,,\n2,\"a,\"\"b\"\"\nc\",,,,,\n";
     assert_eq!(encoded(&batch, CsvOptions::default()), body);
-    assert_eq!(encoded(&batch, CsvOptions { delimiter: b',', header: true }), format!("A,B,C,D,E,F,G\n{body}"));
+    assert_eq!(encoded(&batch, CsvOptions { header: true, ..CsvOptions::default() }), format!("A,B,C,D,E,F,G\n{body}"));
     let body = body.replace("a,", "a\u{1}").replace(',', "\t").replace('\u{1}', ",");
-    assert_eq!(encoded(&batch, CsvOptions { delimiter: b'\t', header: false }), body);
+    assert_eq!(encoded(&batch, separated_by("\t")), body);
 }
 
 #[test]
@@ -176,7 +211,7 @@ fn writes_no_empty_lines_and_no_infinities() {
     let field = SqlType::Varchar(5).field("a,\"b", true);
     let values: ArrayRef = Arc::new(StringArray::from(vec![Some(""), None, Some("x"), Some("\r")]));
     let batch = RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![values]).unwrap();
-    assert_eq!(encoded(&batch, CsvOptions { delimiter: b',', header: true }), "\"a,\"\"b\"\n\"\"\n\"\"\nx\n\"\r\"\n");
+    assert_eq!(encoded(&batch, CsvOptions { header: true, ..CsvOptions::default() }), "\"a,\"\"b\"\n\"\"\n\"\"\nx\n\"\r\"\n");
     let field = SqlType::Double.field("A", true);
     let values: ArrayRef = Arc::new(Float64Array::from(vec![f64::NAN, f64::NEG_INFINITY, 1.0]));
     let batch = RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![values]).unwrap();
@@ -187,10 +222,10 @@ proptest! {
     #[test]
     fn what_is_encoded_decodes_to_the_same(
         values in proptest::collection::vec((any::<Option<i64>>(), "[a-c,;\"\n\r ä]{0,6}", "[^\0]{0,6}"), 0..20),
-        delimiter in prop_oneof![Just(b','), Just(b';'), Just(b'a')],
+        delimiter in prop_oneof![Just(","), Just(";"), Just("a")],
     ) {
         use SqlType::*;
-        let options = CsvOptions { delimiter, header: false };
+        let options = separated_by(delimiter);
         let json: String = values.iter().map(|(a, b, c)| serde_json::json!({"A": a, "B": b, "C": c}).to_string()).collect();
         let types = [BigInt, Varchar(65_535), Varchar(65_535)];
         let first = crate::format::json::JsonDecoder::try_new(columns(&types)).unwrap().decode(json.as_bytes(), &mut Vec::new()).unwrap();
@@ -207,7 +242,7 @@ proptest! {
         cuts in proptest::collection::vec(any::<bool>(), 12),
     ) {
         // Records with a quote too many may reach into the next one: they are left out.
-        let whole = |record: &&String| next_record(format!("{record}\n").as_bytes(), 0, b',')
+        let whole = |record: &&String| next_record(format!("{record}\n").as_bytes(), 0, Layout::of(&CsvOptions::default()))
             .is_some_and(|raw| raw.problem.is_none() && raw.next == record.len() + 1);
         let records: Vec<&String> = records.iter().filter(whole).collect();
         let all: String = records.iter().map(|record| format!("{record}\n")).collect();
