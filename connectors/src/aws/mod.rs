@@ -115,6 +115,16 @@ impl AwsOptions {
         Self { endpoint: Some(endpoint.to_owned()), ..self }
     }
 
+    /// The same, but the service is where the SDK looks for it.
+    pub fn without_endpoint(self) -> Self {
+        Self { endpoint: None, ..self }
+    }
+
+    /// The URL that option endpoint says.
+    pub fn endpoint(&self) -> Option<&str> {
+        self.endpoint.as_deref()
+    }
+
     /// What the SDK's clients are made from. Reads files and the environment; asks no service but for credentials. Fails if there
     /// are none.
     pub async fn load(&self) -> Result<SdkConfig> {

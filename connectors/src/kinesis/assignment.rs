@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use kinesql_engine::connector::Trouble;
 use kinesql_engine::runtime::clock::Clock;
 use kinesql_engine::{Error, Result};
 
@@ -70,7 +71,8 @@ pub(crate) trait ShardAssignment: Send + Sync + Debug {
     /// one by one gives a child only when its parents are read to their ends, unless this process reads them itself: then it
     /// waits.
     ///
-    /// An error is that of the job; what may pass (throttling) is to be retried or answered with the last known state.
+    /// An error is that of the job; what may pass (throttling) is to be retried or answered with the last known state. Never
+    /// waits for longer than shards may be read without asking again.
     async fn poll(&self, shards: &[Shard]) -> Result<Assigned>;
 
     /// How often the answer of [`Self::poll`] may change by itself; None: never.
@@ -81,7 +83,12 @@ pub(crate) trait ShardAssignment: Send + Sync + Debug {
     /// A checkpoint that holds `lane` is complete. Must not block.
     fn checkpointed(&self, _lane: &LaneOffset) {}
 
-    /// The job stops gracefully: gives the shards back.
+    /// What keeps the shards from being assigned anew; None while all is well.
+    fn trouble(&self) -> Option<Trouble> {
+        None
+    }
+
+    /// The job stops gracefully: gives the shards back, unless that takes too long.
     async fn release(&self) -> Result<()> {
         Ok(())
     }

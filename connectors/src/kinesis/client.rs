@@ -70,6 +70,8 @@ pub(crate) enum CallError {
     Throttled(Error),
     /// The iterator or the token of the next page is too old: ask for a new one.
     Expired,
+    /// The time of the position has not come yet by the service's clock.
+    Future(Error),
     /// Another call is under way, or another process holds the subscription.
     InUse(Error),
     /// The stream, shard or consumer does not exist.
@@ -86,10 +88,24 @@ impl CallError {
         match self {
             CallError::Expired => Error::unavailable("kinesis: iterators expire before they can be used"),
             CallError::Throttled(error)
+            | CallError::Future(error)
             | CallError::InUse(error)
             | CallError::NotFound(error)
             | CallError::Transient(error)
             | CallError::Fatal(error) => error,
+        }
+    }
+
+    /// What the service said, in one line.
+    pub(crate) fn message(&self) -> &str {
+        match self {
+            CallError::Expired => "an iterator or a token expired",
+            CallError::Throttled(error)
+            | CallError::Future(error)
+            | CallError::InUse(error)
+            | CallError::NotFound(error)
+            | CallError::Transient(error)
+            | CallError::Fatal(error) => error.message(),
         }
     }
 
@@ -228,6 +244,14 @@ where
     }
 }
 
+/// The service has one answer to all wrong arguments; of those that come with a time, only that can be wrong.
+fn at_position(error: CallError, position: &Position, code: Option<&str>) -> CallError {
+    match (error, position) {
+        (CallError::Fatal(error), Position::Timestamp(_)) if code == Some("InvalidArgumentException") => CallError::Future(error),
+        (error, _) => error,
+    }
+}
+
 #[async_trait]
 impl KinesisApi for SdkClient {
     async fn stream_arn(&self) -> CallResult<String> {
@@ -267,7 +291,10 @@ impl KinesisApi for SdkClient {
             }
         };
         let answer = call.send().await;
-        let answer = answer.map_err(|error| call_error("kinesis:GetShardIterator", &self.shard_subject(shard), &error))?;
+        let answer = answer.map_err(|error| {
+            let explained = call_error("kinesis:GetShardIterator", &self.shard_subject(shard), &error);
+            at_position(explained, position, error.code())
+        })?;
         answer.shard_iterator.ok_or_else(|| {
             let subject = self.shard_subject(shard);
             CallError::Transient(Error::unavailable(format!("kinesis:GetShardIterator of {subject}: the answer is empty")))
@@ -331,7 +358,10 @@ impl KinesisApi for SdkClient {
             CallError::Fatal(Error::internal(format!("kinesis:SubscribeToShard of {subject}")).with_cause(error))
         })?;
         let call = self.client.subscribe_to_shard().consumer_arn(consumer_arn).shard_id(shard).starting_position(start);
-        let answer = call.send().await.map_err(|error| call_error("kinesis:SubscribeToShard", &subject, &error))?;
+        let answer = call
+            .send()
+            .await
+            .map_err(|error| at_position(call_error("kinesis:SubscribeToShard", &subject, &error), position, error.code()))?;
         Ok(Box::new(SdkSubscription { answer, subject }))
     }
 }

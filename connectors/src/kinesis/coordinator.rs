@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::assignment::ShardAssignment;
 use super::client::{CallError, CallResult, KinesisApi};
-use super::fan_out::consumer;
+use super::fan_out::{consumer, find_consumer};
 use super::limits::START_ATTEMPTS;
 use super::pace::{Backoff, random_for};
 use super::position::{Position, ShardId};
@@ -201,9 +201,11 @@ impl Coordinator {
                 return Ok(());
             }
             Err(CallError::NotFound(_)) => return Err(self.deleted()),
-            Err(CallError::Fatal(error)) => return Err(error),
-            Err(CallError::Throttled(_)) => context.stats.shard(&stream).throttled(now),
-            Err(CallError::Transient(_) | CallError::InUse(_) | CallError::Expired) => context.stats.shard(&stream).failed(now),
+            Err(CallError::Fatal(error) | CallError::Future(error)) => return Err(error),
+            Err(CallError::Throttled(error)) => context.stats.shard(&stream).throttled(now, &error),
+            Err(error @ (CallError::Transient(_) | CallError::InUse(_) | CallError::Expired)) => {
+                context.stats.shard(&stream).failed(now, error.message());
+            }
         }
         schedule.listing = now + schedule.backoff.next(random).as_millis() as i64;
         Ok(())
@@ -259,17 +261,20 @@ impl Coordinator {
             },
             Note::NoConsumer => {
                 let Some(name) = self.options.consumer.clone() else { return Ok(()) };
-                let found = consumer(context.api.as_ref(), &context.clock, &context.stats, &name).await;
-                match found {
-                    Ok(arn) => {
+                match find_consumer(context.api.as_ref(), &name).await {
+                    Ok(Some(arn)) => {
                         context.consumer.send_if_modified(|known| known.replace(arn.clone()).as_ref() != Some(&arn));
                         Ok(())
                     }
-                    // The reader's own note about the shard says more, if it is the stream that is gone.
-                    Err(error) => match list_shards(context.api.as_ref()).await {
-                        Err(CallError::NotFound(_)) => Err(self.deleted()),
-                        _ => Err(error),
-                    },
+                    Err(error @ (CallError::NotFound(_) | CallError::Fatal(_))) => {
+                        // The reader's own note about the shard says more, if it is the stream that is gone.
+                        match list_shards(context.api.as_ref()).await {
+                            Err(CallError::NotFound(_)) => Err(self.deleted()),
+                            _ => Err(error.into_error()),
+                        }
+                    }
+                    // The reader, which counts its own failures, asks again.
+                    Ok(None) | Err(_) => Ok(()),
                 }
             }
         }

@@ -24,6 +24,9 @@ const ITERATOR_LIFE_MS: i64 = 300_000;
 /// Lifetime of a subscription (API: SubscribeToShard, "5 minutes").
 const SUBSCRIPTION_LIFE_MS: i64 = 300_000;
 
+/// Time between two events of a subscription without records. Ours: the service sends them every few seconds.
+const EVENT_INTERVAL_MS: i64 = 5_000;
+
 /// A call of the source, for tests that count them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Call {
@@ -76,6 +79,10 @@ struct State {
     faults: VecDeque<(&'static str, Fault)>,
     calls: Vec<Call>,
     consumers: BTreeMap<String, ConsumerState>,
+    /// How far the service's clock is behind that of the tests.
+    behind_ms: i64,
+    /// Subscriptions are dead: they say nothing, and do not end.
+    silent: bool,
     /// Of this many bytes an answer holds at most.
     answer_bytes_max: usize,
 }
@@ -177,6 +184,19 @@ impl FakeKinesis {
         self.changed.notify_waiters();
     }
 
+    /// The service's clock is so much behind the other one.
+    pub(crate) fn set_behind(&self, ms: i64) {
+        self.lock().behind_ms = ms;
+    }
+
+    /// The subscriptions that there are fall silent, as on a connection that is dead.
+    pub(crate) fn silence(&self) {
+        let mut state = self.lock();
+        state.silent = true;
+        state.shards.values_mut().for_each(|shard| shard.subscribed_until = None);
+        self.changed.notify_waiters();
+    }
+
     /// Shows the shards that follow others only later, as a service may that is slow.
     pub(crate) fn hide_children(&self, hide: bool) {
         self.lock().hides_children = hide;
@@ -215,6 +235,15 @@ impl FakeKinesis {
     /// Calls of this name so far.
     pub(crate) fn count(&self, name: &str) -> usize {
         self.lock().calls.iter().filter(|call| call.name == name).count()
+    }
+
+    fn check(&self, state: &State, position: &Position) -> CallResult<()> {
+        match position {
+            Position::Timestamp(time) if *time > self.clock.now() - state.behind_ms => {
+                Err(CallError::Future(Error::config("InvalidArgumentException")))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn called(&self, name: &'static str, shard: &str, detail: String) -> CallResult<MutexGuard<'_, State>> {
@@ -307,6 +336,7 @@ impl KinesisApi for FakeKinesis {
 
     async fn shard_iterator(&self, shard: &str, position: &Position) -> CallResult<String> {
         let state = self.called("GetShardIterator", shard, format!("{position:?}"))?;
+        self.check(&state, position)?;
         let found = state.shards.get(shard).ok_or_else(|| not_found("GetShardIterator"))?;
         Ok(format!("{}@{}", found.place(position), self.clock.now()))
     }
@@ -356,6 +386,8 @@ impl KinesisApi for FakeKinesis {
     async fn subscribe(&self, consumer_arn: &str, shard: &str, position: &Position) -> CallResult<Box<dyn Subscription>> {
         let mut state = self.called("SubscribeToShard", shard, format!("{position:?}"))?;
         let now = self.clock.now();
+        self.check(&state, position)?;
+        state.silent = false;
         if !state.consumers.contains_key(consumer_arn) {
             return Err(not_found("SubscribeToShard"));
         }
@@ -366,7 +398,14 @@ impl KinesisApi for FakeKinesis {
         found.subscribed_until = Some(now + 5_000);
         let place = found.place(position);
         let ends_at = now + SUBSCRIPTION_LIFE_MS;
-        Ok(Box::new(FakeSubscription { service: self.clone(), shard: shard.into(), place, ends_at, first: true, done: false }))
+        Ok(Box::new(FakeSubscription {
+            service: self.clone(),
+            shard: shard.into(),
+            place,
+            ends_at,
+            next_event: now,
+            done: false,
+        }))
     }
 }
 
@@ -375,7 +414,7 @@ struct FakeSubscription {
     shard: ShardId,
     place: usize,
     ends_at: EventTime,
-    first: bool,
+    next_event: EventTime,
     done: bool,
 }
 
@@ -389,16 +428,18 @@ impl FakeSubscription {
         let shard = state.shards.get(&self.shard).ok_or_else(|| not_found("SubscribeToShard"))?;
         let (mut answer, next) = shard.answer(self.place, 10_000, state.answer_bytes_max, self.service.clock.now());
         let ended = shard.shard.closed && next == shard.records.len();
-        if answer.records.is_empty() && !ended && !self.first {
+        let now = self.service.clock.now();
+        if state.silent || (answer.records.is_empty() && !ended && now < self.next_event) {
             return Ok(None);
         }
+        self.next_event = now + EVENT_INTERVAL_MS;
         let nothing = format!("49590338271490256608559692538361571095921575989136588{:>03}", state.next_sequence);
         answer.continuation = Some(answer.records.last().map_or(nothing, |last| last.sequence_number.clone()));
         if ended {
             answer.children = children(&state, &self.shard);
             self.done = true;
         }
-        (self.place, self.first) = (next, false);
+        self.place = next;
         Ok(Some(answer))
     }
 }
@@ -409,7 +450,8 @@ impl Subscription for FakeSubscription {
         let changed = Arc::clone(&self.service.changed);
         loop {
             let changed = changed.notified();
-            if self.done || self.service.clock.now() >= self.ends_at {
+            let is_silent = self.service.lock().silent;
+            if self.done || (!is_silent && self.service.clock.now() >= self.ends_at) {
                 return Ok(None);
             }
             if let Some(event) = self.event()? {
@@ -417,7 +459,7 @@ impl Subscription for FakeSubscription {
             }
             tokio::select! {
                 () = changed => {}
-                () = self.service.clock.sleep_until(self.ends_at) => {}
+                () = self.service.clock.sleep_until(self.next_event.min(self.ends_at)), if !is_silent => {}
             }
         }
     }

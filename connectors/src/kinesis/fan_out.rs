@@ -3,6 +3,8 @@
 //!
 //! A subscription that another process holds is refused; five seconds after it began the service lets it be taken over. So a
 //! process that died is followed after five seconds, and a call that fails is not made again sooner.
+//!
+//! A subscription that says nothing for [`SUBSCRIPTION_SILENCE`], not even that there is nothing, is dead and begins again.
 //! See: API reference, SubscribeToShard.
 
 use std::sync::Arc;
@@ -10,8 +12,8 @@ use std::sync::Arc;
 use kinesql_engine::runtime::clock::{Clock, EventTime};
 use kinesql_engine::{Error, Result};
 
-use super::client::{CallError, Consumer, ConsumerState, KinesisApi, Subscription};
-use super::limits::{CONSUMER_TIMEOUT, SUBSCRIBE_INTERVAL};
+use super::client::{CallError, CallResult, ConsumerState, KinesisApi, Subscription};
+use super::limits::{CONSUMER_TIMEOUT, SUBSCRIBE_INTERVAL, SUBSCRIPTION_LIFE, SUBSCRIPTION_SILENCE};
 use super::position::Position;
 use super::reader::{Event, ShardReader, Stopped, insist};
 use super::stats::Stats;
@@ -40,6 +42,7 @@ impl ShardReader {
                     self.send(Event::NoConsumer).await?;
                     self.refused(CallError::NotFound(error)).await?;
                 }
+                Err(CallError::Future(_)) => self.position = self.position.not_yet(),
                 Err(error) => {
                     self.position = self.position.again();
                     self.refused(error).await?;
@@ -48,13 +51,25 @@ impl ShardReader {
         }
     }
 
-    /// Hands over the events of a subscription until it ends.
+    /// Hands over the events of a subscription until it ends, or should have.
     async fn receive(&mut self, subscription: &mut dyn Subscription) -> Result<(), Stopped> {
         let context = Arc::clone(&self.context);
+        let ends_at = context.clock.now() + SUBSCRIPTION_LIFE.as_millis() as i64;
         loop {
             // While nothing is taken the service waits, or ends the subscription, which then starts again from here.
             context.stats.align(&self.stats, context.options.max_skew, &context.clock).await;
-            let answer = match subscription.next().await {
+            let silent_at = context.clock.now() + SUBSCRIPTION_SILENCE.as_millis() as i64;
+            let event = tokio::select! {
+                biased;
+                event = subscription.next() => event,
+                () = context.clock.sleep_until(ends_at) => return Ok(()),
+                () = context.clock.sleep_until(silent_at) => {
+                    let message = format!("kinesis:SubscribeToShard of {}: no event in {SUBSCRIPTION_SILENCE:?}", self.shard);
+                    self.stats.failed(context.clock.now(), &message);
+                    return Ok(());
+                }
+            };
+            let answer = match event {
                 Ok(Some(answer)) => answer,
                 Ok(None) => return Ok(()),
                 Err(error) => return self.refused(error).await,
@@ -74,38 +89,31 @@ impl ShardReader {
 
 /// The consumer called `name`, or with this ARN: the one that is there, else a new one; returns its ARN once it can subscribe.
 pub(crate) async fn consumer(api: &dyn KinesisApi, clock: &Arc<dyn Clock>, stats: &Stats, name: &str) -> Result<Arc<str>> {
-    let stream_arn = insist(clock, stats, || api.stream_arn()).await?;
     let deadline = clock.now() + CONSUMER_TIMEOUT.as_millis() as i64;
     loop {
-        let found = insist(clock, stats, || async {
-            match api.describe_consumer(&stream_arn, name).await {
-                Ok(consumer) => Ok(Some(consumer)),
-                // One that is named by its ARN cannot be made.
-                Err(CallError::NotFound(_)) if !name.starts_with("arn:") => Ok(None),
-                Err(error) => Err(error),
-            }
-        })
-        .await?;
-        let consumer = match found {
-            Some(consumer) => Some(consumer),
-            None => {
-                insist(clock, stats, || async {
-                    match api.register_consumer(&stream_arn, name).await {
-                        Ok(consumer) => Ok(Some(consumer)),
-                        // Another process was faster.
-                        Err(CallError::InUse(_)) => Ok(None),
-                        Err(error) => Err(error),
-                    }
-                })
-                .await?
-            }
-        };
-        if let Some(Consumer { arn, status: ConsumerState::Active }) = consumer {
-            return Ok(arn.into());
+        if let Some(arn) = insist(clock, stats, || find_consumer(api, name)).await? {
+            return Ok(arn);
         }
         if clock.now() >= deadline {
             return Err(Error::unavailable(format!("consumer \"{name}\" is not active after {CONSUMER_TIMEOUT:?}")));
         }
         clock.sleep(super::limits::BACKOFF_MIN).await;
     }
+}
+
+/// The same without waiting: None if it cannot subscribe yet.
+pub(crate) async fn find_consumer(api: &dyn KinesisApi, name: &str) -> CallResult<Option<Arc<str>>> {
+    let stream_arn = api.stream_arn().await?;
+    let found = match api.describe_consumer(&stream_arn, name).await {
+        Ok(consumer) => consumer,
+        // One that is named by its ARN cannot be made.
+        Err(CallError::NotFound(_)) if !name.starts_with("arn:") => match api.register_consumer(&stream_arn, name).await {
+            Ok(consumer) => consumer,
+            // Another process was faster.
+            Err(CallError::InUse(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        },
+        Err(error) => return Err(error),
+    };
+    Ok((found.status == ConsumerState::Active).then(|| found.arn.into()))
 }

@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kinesql_engine::connector::{Read, SplitReader};
+use bytes::Bytes;
+use kinesql_engine::connector::{Read, Records, SplitReader};
+use kinesql_engine::format::{RejectReason, Rejected};
 use kinesql_engine::{Error, Result};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
@@ -37,6 +39,8 @@ pub(crate) struct Lane {
     notes: mpsc::UnboundedSender<Note>,
     /// Ends of shards that are told once what came before is in the engine's hands.
     ended: Vec<Note>,
+    /// Shards that are gone from the stream, and how far they were read: still to be told.
+    lost: Vec<(ShardId, Position)>,
     closing: Arc<Closing>,
 }
 
@@ -62,6 +66,7 @@ impl Lane {
             control,
             notes,
             ended: Vec::new(),
+            lost: Vec::new(),
             closing,
         }
     }
@@ -70,11 +75,9 @@ impl Lane {
         match command {
             Command::Add(shard, position) => {
                 self.offset.parked.remove(&shard.id);
-                // One that was parked stands where it was.
-                let position = match self.offset.shards.remove(&shard.id) {
-                    Some(own) => position.or_further(own),
-                    None => position,
-                };
+                // What this process has read itself it does not read again, whatever another one has left of it.
+                let own = [self.offset.shards.remove(&shard.id), self.offset.left.remove(&shard.id)];
+                let position = own.into_iter().flatten().fold(position, Position::or_further);
                 self.offset.shards.insert(shard.id.clone(), position);
                 self.waiting.insert(shard.id.clone(), shard);
             }
@@ -93,19 +96,26 @@ impl Lane {
             Command::Remove(id) => {
                 self.stop(&id);
                 self.held.remove(&id);
-                self.offset.shards.remove(&id);
                 self.offset.parked.remove(&id);
+                if let Some(place @ Position::After { .. }) = self.offset.shards.remove(&id) {
+                    self.offset.left.insert(id, place);
+                }
             }
             Command::Skip(id) => {
                 self.stop(&id);
                 self.offset.shards.remove(&id);
+                self.offset.left.remove(&id);
                 self.offset.finished.insert(id);
             }
             Command::Hold(id) => drop(self.held.insert(id)),
             Command::Release(id) => drop(self.held.remove(&id)),
             Command::Forget(id) => {
+                self.stop(&id);
                 self.held.remove(&id);
-                self.offset.shards.remove(&id);
+                if let Some(place) = self.offset.shards.remove(&id) {
+                    self.lost.push((id.clone(), place));
+                }
+                self.offset.left.remove(&id);
                 self.offset.parked.remove(&id);
                 self.offset.finished.remove(&id);
             }
@@ -128,9 +138,9 @@ impl Lane {
 
     /// What a shard sent, if it is for the engine.
     fn take(&mut self, from: FromShard) -> Result<Option<Read>> {
-        let FromShard { shard, what } = from;
-        if !self.reading.contains_key(&shard) {
-            // It was taken away meanwhile; another process reads on from its last checkpoint.
+        let FromShard { shard, reader, what } = from;
+        if self.reading.get(&shard).is_none_or(|task| task.id() != reader) {
+            // It was taken away meanwhile, and is read from its last place on, here or by another process.
             return Ok(None);
         }
         match what {
@@ -162,6 +172,25 @@ impl Lane {
         }
     }
 
+    /// An error row for a shard that was trimmed before it was read to its end.
+    fn tell_lost(&self, shard: &ShardId, place: &Position) -> Records {
+        let read = match place {
+            Position::After { after, .. } => format!("what came behind record {after} was not read"),
+            _ => "nothing of it was read".to_owned(),
+        };
+        let message = format!("the stream no longer has this shard: {read}");
+        Records {
+            bytes: Bytes::new(),
+            origin: format!("stream \"{}\", {shard}", self.context.stream).into(),
+            position: 0,
+            rejected: vec![Rejected::new(&[], 0, RejectReason::Lost, message)],
+            arrival_time: None,
+            part: None,
+            envelopes: None,
+            offset: self.offset.to_offset(),
+        }
+    }
+
     fn move_to(&mut self, shard: ShardId, position: Position) {
         self.offset.shards.insert(shard, position);
     }
@@ -173,6 +202,9 @@ impl SplitReader for Lane {
     async fn next(&mut self) -> Result<Read> {
         for note in self.ended.drain(..) {
             let _ = self.notes.send(note);
+        }
+        if let Some((shard, place)) = self.lost.pop() {
+            return Ok(Read::Records(self.tell_lost(&shard, &place)));
         }
         loop {
             tokio::select! {

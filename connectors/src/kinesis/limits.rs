@@ -19,6 +19,14 @@ pub(crate) const ANSWER_BYTES_MAX: u64 = 10 << 20;
 /// (API: SubscribeToShard, "5 seconds").
 pub(crate) const SUBSCRIBE_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Time without any event after which a subscription is taken for dead. Ours: the service sends an event, empty if need be, every
+/// few seconds; the Kinesis Client Library gives up after 35 s.
+pub(crate) const SUBSCRIPTION_SILENCE: Duration = Duration::from_secs(30);
+
+/// Age at which a subscription is left although it has not ended. Ours: the five minutes of the service (API: SubscribeToShard)
+/// and some seconds.
+pub(crate) const SUBSCRIPTION_LIFE: Duration = Duration::from_secs(310);
+
 /// Shards in a `ListShards` answer (API: ListShards, "MaxResults": 1,000 by default, 10,000 at most).
 pub(crate) const LIST_SHARDS_MAX: i32 = 1_000;
 

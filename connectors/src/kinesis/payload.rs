@@ -11,11 +11,11 @@ use std::io::Read as _;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringBuilder, TimestampMillisecondBuilder};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use aws_sdk_kinesis::types::Record;
 use bytes::Bytes;
-use kinesql_engine::connector::{ARRIVAL_TIME, Envelopes};
+use kinesql_engine::connector::{ARRIVAL_TIME, Envelopes, SEQUENCE_NUMBER};
 use kinesql_engine::format::{FormatSpec, RejectReason, Rejected};
 use kinesql_engine::runtime::clock::EventTime;
 use kinesql_engine::{Error, Result};
@@ -52,6 +52,15 @@ impl PayloadFormat {
     }
 }
 
+/// The columns that somebody reads, with the one that error rows name records by.
+pub(crate) fn with_sequence_number(read: &SchemaRef) -> SchemaRef {
+    if read.column_with_name(SEQUENCE_NUMBER).is_some() {
+        return Arc::clone(read);
+    }
+    let number = Arc::new(Field::new(SEQUENCE_NUMBER, DataType::Utf8, true));
+    Arc::new(Schema::new(read.fields().iter().cloned().chain([number]).collect::<Vec<_>>()))
+}
+
 /// Whole records, and the place behind them.
 #[derive(Debug)]
 pub(crate) struct Piece {
@@ -63,8 +72,6 @@ pub(crate) struct Piece {
     pub(crate) arrival_time: Option<EventTime>,
     /// Where each ends, and what the service says of it.
     pub(crate) envelopes: Envelopes,
-    /// Sequence number of the first record.
-    pub(crate) first: Arc<str>,
     /// The place behind the last record.
     pub(crate) position: Position,
 }
@@ -112,7 +119,7 @@ impl Unpacker {
         for (record, aggregated) in records.iter().zip(aggregated) {
             let data = record.data.as_ref();
             let sequence = record.sequence_number.as_str();
-            build.begin(sequence);
+            build.is_begun = true;
             build.arrival_time = arrival_time(record).or(build.arrival_time);
             let done = match position {
                 Position::After { after, sub: Some(sub) } if **after == *sequence => Some(*sub),
@@ -134,7 +141,7 @@ impl Unpacker {
                         if build.bytes.len() >= PIECE_BYTES && index + 1 < subs.len() {
                             let position = Position::After { after: sequence.into(), sub: Some(index as u64) };
                             pieces.push(build.finish(position)?);
-                            build.begin(sequence);
+                            build.is_begun = true;
                         }
                     }
                 }
@@ -142,7 +149,7 @@ impl Unpacker {
                 _ if done.is_some() => {}
                 Some(Err(why)) if self.format == PayloadFormat::Text => {
                     let message = format!("record {sequence} is an aggregated record of the KPL, but {why}");
-                    build.reject(data, sequence, RejectReason::Parse, message);
+                    build.reject(data, RejectReason::Parse, message);
                 }
                 None | Some(Err(_)) => {
                     build.reserve(left);
@@ -155,7 +162,7 @@ impl Unpacker {
             }
         }
         if let Some(last) = records.last()
-            && build.first.is_some()
+            && build.is_begun
         {
             pieces.push(build.finish(Position::after(&last.sequence_number))?);
         }
@@ -171,12 +178,12 @@ impl Unpacker {
         }
         let decompressed = match decompress(data, self.record_bytes_max, &mut self.decompressed) {
             Ok(decompressed) => decompressed,
-            Err(why) => return build.reject(data, sequence, RejectReason::Parse, format!("record {sequence} {why}")),
+            Err(why) => return build.reject(data, RejectReason::Parse, format!("record {sequence} {why}")),
         };
         let payload = if decompressed { self.decompressed.as_slice() } else { data };
         if payload.len() > self.record_bytes_max {
             let message = format!("record {sequence} is longer than {} bytes", self.record_bytes_max);
-            return build.reject(payload, sequence, RejectReason::TooLarge, message);
+            return build.reject(payload, RejectReason::TooLarge, message);
         }
         build.bytes.extend_from_slice(payload);
         build.envelope(record, partition_key, &self.shard);
@@ -205,7 +212,8 @@ struct Build {
     bytes: Vec<u8>,
     rejected: Vec<Rejected>,
     arrival_time: Option<EventTime>,
-    first: Option<Arc<str>>,
+    /// True if a record is part of the piece, be it one that brings nothing.
+    is_begun: bool,
     ends: Vec<u32>,
     metadata: SchemaRef,
     columns: Vec<Metadata>,
@@ -225,7 +233,7 @@ impl Metadata {
         match name {
             ARRIVAL_TIME => Metadata::ArrivalTime(TimestampMillisecondBuilder::new()),
             "PARTITION_KEY" => Metadata::PartitionKey(StringBuilder::new()),
-            "SEQUENCE_NUMBER" => Metadata::SequenceNumber(StringBuilder::new()),
+            SEQUENCE_NUMBER => Metadata::SequenceNumber(StringBuilder::new()),
             _ => Metadata::Shard(StringBuilder::new()),
         }
     }
@@ -244,7 +252,7 @@ impl Build {
             bytes: Vec::new(),
             rejected: Vec::new(),
             arrival_time: None,
-            first: None,
+            is_begun: false,
             ends: Vec::new(),
             metadata: Arc::clone(metadata),
             columns: metadata.fields().iter().map(|field| Metadata::of(field.name())).collect(),
@@ -258,14 +266,8 @@ impl Build {
         }
     }
 
-    fn reject(&mut self, record: &[u8], sequence: &str, reason: RejectReason, message: String) {
-        self.begin(sequence);
+    fn reject(&mut self, record: &[u8], reason: RejectReason, message: String) {
         self.rejected.push(Rejected::new(record, self.bytes.len(), reason, message));
-    }
-
-    /// A record with this sequence number is part of the piece.
-    fn begin(&mut self, sequence: &str) {
-        self.first.get_or_insert_with(|| sequence.into());
     }
 
     fn envelope(&mut self, record: &Record, partition_key: Option<&str>, shard: &str) {
@@ -284,12 +286,11 @@ impl Build {
     /// The piece up to here; what follows is the next one.
     fn finish(&mut self, position: Position) -> Result<Piece> {
         let next = Self { arrival_time: self.arrival_time, ..Self::new(&self.metadata) };
-        let Self { bytes, rejected, arrival_time, first, ends, metadata, mut columns } = std::mem::replace(self, next);
+        let Self { bytes, rejected, arrival_time, ends, metadata, mut columns, .. } = std::mem::replace(self, next);
         let options = RecordBatchOptions::new().with_row_count(Some(ends.len()));
         let columns = columns.iter_mut().map(Metadata::finish).collect();
         let envelopes = Envelopes { ends, columns: RecordBatch::try_new_with_options(metadata, columns, &options)? };
-        let first = first.unwrap_or_else(|| "".into());
-        Ok(Piece { bytes: bytes.into(), rejected, arrival_time, envelopes, first, position })
+        Ok(Piece { bytes: bytes.into(), rejected, arrival_time, envelopes, position })
     }
 }
 

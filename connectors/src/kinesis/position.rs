@@ -3,7 +3,8 @@
 //! ```json
 //! {"since": {"latest": 1700000000000},
 //!  "shards": {"shardId-000000000002": {"after": "4954…"}, "shardId-000000000003": {"after": "4955…", "sub": 12}},
-//!  "finished": ["shardId-000000000000"]}
+//!  "finished": ["shardId-000000000000"],
+//!  "left": {"shardId-000000000001": {"after": "4953…"}}}
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,6 +59,15 @@ impl Position {
         }
     }
 
+    /// Where to read if the service says that the time of this place has not come yet: its clock is behind that of the process
+    /// that noted the time, and what comes from now on is all that can be missing.
+    pub(crate) fn not_yet(&self) -> Self {
+        match self {
+            Position::Timestamp(time) => Position::Latest(*time),
+            other => other.clone(),
+        }
+    }
+
     /// The same place for a call that is not the first one: records may have come since LATEST was.
     pub(crate) fn again(&self) -> Self {
         match self {
@@ -85,12 +95,15 @@ pub(crate) struct LaneOffset {
     /// Shards, with a place, that are not read any further because another process asks for them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(crate) parked: BTreeSet<ShardId>,
+    /// Shards that are another process's, with the places up to which this one has read them: what came before is in its state.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) left: BTreeMap<ShardId, Position>,
 }
 
 impl LaneOffset {
     /// A lane without shards.
     pub(crate) fn new(since: Position) -> Self {
-        Self { since, shards: BTreeMap::new(), finished: BTreeSet::new(), parked: BTreeSet::new() }
+        Self { since, shards: BTreeMap::new(), finished: BTreeSet::new(), parked: BTreeSet::new(), left: BTreeMap::new() }
     }
 
     /// Reads an offset of a checkpoint.
@@ -142,6 +155,7 @@ mod tests {
             lane.shards.insert(format!("shardId-{index}").into(), position);
         }
         lane.finished.insert("shardId-9".into());
+        lane.left.insert("shardId-8".into(), Position::after("48"));
         let offset = lane.to_offset();
         let expected = json!({
             "since": {"latest": 17},
@@ -150,6 +164,7 @@ mod tests {
                 "shardId-3": {"after": "49"}, "shardId-4": {"after": "50", "sub": 3},
             },
             "finished": ["shardId-9"],
+            "left": {"shardId-8": {"after": "48"}},
         });
         assert_eq!(offset.0, expected);
         assert_eq!(LaneOffset::parse(&offset).expect("the same"), lane);

@@ -34,7 +34,7 @@ pub(crate) struct ReadContext {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) stats: Arc<Stats>,
     pub(crate) format: PayloadFormat,
-    /// The metadata columns that somebody reads.
+    /// The metadata columns of the records.
     pub(crate) metadata: SchemaRef,
     pub(crate) options: ReadOptions,
     /// The stream's name, for messages.
@@ -60,6 +60,8 @@ pub(crate) struct ReadOptions {
 #[derive(Debug)]
 pub(crate) struct FromShard {
     pub(crate) shard: ShardId,
+    /// The reader's task: a shard that was taken away and came back has another one.
+    pub(crate) reader: tokio::task::Id,
     pub(crate) what: Event,
 }
 
@@ -87,6 +89,8 @@ pub(super) struct ShardReader {
     pub(super) random: SmallRng,
     pub(super) backoff: Backoff,
     unpacker: Unpacker,
+    /// What error rows call the shard.
+    origin: Arc<str>,
     lane: mpsc::Sender<FromShard>,
 }
 
@@ -101,7 +105,8 @@ impl ShardReader {
         let unpacker = Unpacker::new(context.format, shard.id.clone(), range, context.options.max_record_bytes, metadata);
         let stats = context.stats.shard(&shard.id);
         let random = random_for(&shard.id);
-        Self { context, shard: shard.id.clone(), position, stats, random, backoff: Backoff::default(), unpacker, lane }
+        let origin = format!("stream \"{}\", {}", context.stream, shard.id).into();
+        Self { context, shard: shard.id.clone(), position, stats, random, backoff: Backoff::default(), unpacker, origin, lane }
     }
 
     /// Reads until the shard ends.
@@ -125,6 +130,10 @@ impl ShardReader {
                         // From here on records may come that LATEST would leave out.
                         self.position = self.position.again();
                         iterator
+                    }
+                    Err(CallError::Future(_)) => {
+                        self.position = self.position.not_yet();
+                        continue;
                     }
                     Err(error) => {
                         drop(permit);
@@ -197,10 +206,9 @@ impl ShardReader {
     }
 
     fn records(&self, piece: Piece) -> (Records, Position) {
-        let origin = format!("stream \"{}\", {}, records from {}", self.context.stream, self.shard, piece.first);
         let records = Records {
             bytes: piece.bytes,
-            origin: origin.into(),
+            origin: Arc::clone(&self.origin),
             position: 0,
             rejected: piece.rejected,
             arrival_time: piece.arrival_time,
@@ -225,14 +233,14 @@ impl ShardReader {
         let now = self.context.clock.now();
         match error {
             CallError::Expired => return Ok(()),
-            CallError::Throttled(_) => self.stats.throttled(now),
-            CallError::Transient(_) | CallError::InUse(_) => self.stats.failed(now),
+            CallError::Throttled(error) => self.stats.throttled(now, &error),
+            CallError::Transient(error) | CallError::InUse(error) => self.stats.failed(now, error.message()),
             // The coordinator fails the job or ends the shard; if the shard is there after all, reading goes on.
             CallError::NotFound(error) => {
-                self.stats.failed(now);
+                self.stats.failed(now, error.message());
                 self.send(Event::Missing(error)).await?;
             }
-            CallError::Fatal(error) => {
+            CallError::Future(error) | CallError::Fatal(error) => {
                 self.send(Event::Failed(error)).await?;
                 return Err(Stopped);
             }
@@ -243,7 +251,8 @@ impl ShardReader {
     }
 
     pub(super) async fn send(&self, what: Event) -> Result<(), Stopped> {
-        self.lane.send(FromShard { shard: self.shard.clone(), what }).await.map_err(|_| Stopped)
+        let from = FromShard { shard: self.shard.clone(), reader: tokio::task::id(), what };
+        self.lane.send(from).await.map_err(|_| Stopped)
     }
 }
 
@@ -256,14 +265,17 @@ where
     let stats = stats.shard(&ShardId::from(""));
     loop {
         let error = match call().await {
-            Ok(answer) => return Ok(answer),
+            Ok(answer) => {
+                stats.recovered();
+                return Ok(answer);
+            }
             Err(error) => error,
         };
         let passes = error.passes() || matches!(error, CallError::Expired | CallError::InUse(_));
         if !passes || backoff.failures() + 1 >= super::limits::START_ATTEMPTS {
             return Err(error.into_error());
         }
-        stats.failed(clock.now());
+        stats.failed(clock.now(), error.message());
         clock.sleep(backoff.next(&mut random)).await;
     }
 }

@@ -111,7 +111,7 @@ pub(crate) enum Command {
     Hold(ShardId),
     /// What follows the shard is read: it no longer holds the watermark.
     Release(ShardId),
-    /// The stream no longer lists a finished shard.
+    /// The stream no longer has the shard. What was not read of it is lost.
     Forget(ShardId),
 }
 
@@ -133,10 +133,12 @@ enum State {
 struct Known {
     shard: Shard,
     state: State,
-    /// The lane that reads it or read it.
+    /// The lane that reads it or read it last, and knows up to where.
     lane: Option<usize>,
     /// How often it was missing from the stream's list, one time after the other.
     missing: u32,
+    /// True if it was found after shards were planned.
+    is_new: bool,
     /// True if it is finished and holds the watermark of its lane.
     holds: bool,
     /// How often the stream was listed since it is finished without a shard that follows it.
@@ -176,7 +178,8 @@ impl Shards {
             let Some(lane) = lane else { continue };
             let finished = lane.finished.iter().map(|shard| (shard.clone(), (index, None)));
             let open = lane.shards.iter().map(|(shard, position)| (shard.clone(), (index, Some(position.clone()))));
-            restored.extend(finished.chain(open));
+            let left = lane.left.iter().map(|(shard, position)| (shard.clone(), (index, Some(position.clone()))));
+            restored.extend(left.chain(finished).chain(open));
         }
         let since = lanes.iter().flatten().map(|lane| lane.since.clone()).next();
         Self {
@@ -264,7 +267,9 @@ impl Shards {
                     Some((lane, _)) => (State::Finished, Some(*lane)),
                     None => (State::Foreign, None),
                 };
-                self.known.insert(shard.id.clone(), Known { shard, state, lane, missing: 0, holds: false, childless: 0 });
+                let is_new = self.planned;
+                let known = Known { shard, state, lane, missing: 0, is_new, holds: false, childless: 0 };
+                self.known.insert(known.shard.id.clone(), known);
             }
         }
     }
@@ -280,7 +285,7 @@ impl Shards {
     pub(crate) fn trimmed(&mut self, shard: &ShardId) -> Vec<LaneCommand> {
         self.ended(shard);
         let lane = self.known.get(shard).and_then(|known| known.lane);
-        lane.into_iter().flat_map(|lane| [Command::Remove, Command::Hold].map(|command| (lane, command(shard.clone())))).collect()
+        lane.into_iter().flat_map(|lane| [Command::Forget, Command::Hold].map(|command| (lane, command(shard.clone())))).collect()
     }
 
     /// What the lanes are to do now that the shards are assigned so.
@@ -292,14 +297,14 @@ impl Shards {
             let state = self.known[id].state;
             match owned.get(id) {
                 None if matches!(state, State::Waiting | State::Reading | State::Parked) => {
-                    if let Some(lane) = self.known[id].lane {
-                        commands.push((lane, Command::Remove(id.clone())));
-                    }
-                    self.set(id, State::Foreign, None);
+                    let lane = self.known[id].lane;
+                    commands.extend(lane.map(|lane| (lane, Command::Remove(id.clone()))));
+                    self.set(id, State::Foreign, lane);
                 }
                 None => {
                     if let Some((lane, Some(_))) = self.restored.remove(id) {
                         commands.push((lane, Command::Remove(id.clone())));
+                        self.set(id, State::Foreign, Some(lane));
                     }
                 }
                 Some(owned) if owned.parked => {
@@ -327,7 +332,7 @@ impl Shards {
         let restored = self.restored.remove(id);
         let lane = match (&restored, self.known[id].lane) {
             (Some((lane, _)), _) => *lane,
-            // It was parked there.
+            // It was parked there, or read before another process had it.
             (None, Some(lane)) => lane,
             (None, None) => self.lane_of(&shard),
         };
@@ -353,7 +358,8 @@ impl Shards {
         }
         let has_known_parent =
             shard.parents.iter().any(|parent| self.known.contains_key(parent) || self.restored.contains_key(parent));
-        if has_known_parent && self.complete { Position::TrimHorizon } else { self.since.again() }
+        let is_new = self.complete || self.known.get(&shard.id).is_some_and(|known| known.is_new);
+        if has_known_parent && is_new { Position::TrimHorizon } else { self.since.again() }
     }
 
     fn lane_of(&self, shard: &Shard) -> usize {
@@ -422,9 +428,7 @@ impl Shards {
             if known.missing < LISTINGS_BEFORE_FORGOTTEN || !matches!(known.state, State::Finished | State::Foreign) {
                 continue;
             }
-            if let (State::Finished, Some(lane)) = (known.state, known.lane) {
-                commands.push((lane, Command::Forget(id.clone())));
-            }
+            commands.extend(known.lane.map(|lane| (lane, Command::Forget(id.clone()))));
             self.known.remove(id);
         }
         if self.listings >= LISTINGS_BEFORE_FORGOTTEN {

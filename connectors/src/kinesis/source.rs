@@ -24,7 +24,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, NaiveDateTime};
 use kinesql_engine::connector::{
     ConnectorMetric, Offset, OptionKind, OptionSpec, Options, Source, SourceContext, SourceDefinition, SourceFactory,
-    SplitReader, kinesis_metadata,
+    SplitReader, Trouble, kinesis_metadata,
 };
 use kinesql_engine::format::FormatSpec;
 use kinesql_engine::runtime::clock::{EventTime, SystemClock};
@@ -38,7 +38,7 @@ use super::lane::Lane;
 use super::lease::{self, Leases};
 use super::limits::READ_AHEAD_BYTES;
 use super::pace::PaceOptions;
-use super::payload::{PayloadFormat, Piece, Unpacker};
+use super::payload::{PayloadFormat, Piece, Unpacker, with_sequence_number};
 use super::position::{LaneOffset, Position};
 use super::reader::{ReadContext, ReadOptions, insist};
 use super::shards::Shards;
@@ -336,7 +336,7 @@ impl KinesisSource {
             clock: Arc::clone(&context.clock),
             stats: Arc::clone(&self.stats),
             format: if context.raw { PayloadFormat::Original } else { self.format },
-            metadata: Arc::clone(&context.metadata),
+            metadata: with_sequence_number(&context.metadata),
             options: self.read.clone(),
             stream: self.stream.name().into(),
             memory: Arc::new(Semaphore::new(READ_AHEAD_BYTES)),
@@ -446,7 +446,12 @@ impl Source for KinesisSource {
         let offset = offset.map(LaneOffset::parse).transpose()?;
         let api = self.connect().await?;
         if self.is_first_lane(index, of) {
-            let start = self.start.position(context.clock.now());
+            let now = context.clock.now();
+            let start = self.start.position(now);
+            if matches!(self.start, Start::Timestamp(time) if time > now && offset.is_none()) {
+                return Err(Error::config("option \"scan.timestamp\" of connector 'kinesis' is in the future")
+                    .with_hint("Write a time that has passed, or scan.start = 'latest' for what comes from now on."));
+            }
             self.assignment.start(&context.clock, &start, context.checkpointed).await?;
         }
         Ok(Box::new(self.open_lane(index, of, offset, api, context)))
@@ -479,6 +484,10 @@ impl Source for KinesisSource {
 
     fn metrics(&self) -> Vec<ConnectorMetric> {
         self.stats.metrics()
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        self.stats.trouble().into_iter().chain(self.assignment.trouble()).min_by_key(|trouble| trouble.since)
     }
 }
 

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use kinesql_engine::connector::{BEHIND_LATEST_MS, ConnectorMetric};
+use kinesql_engine::Error;
+use kinesql_engine::connector::{BEHIND_LATEST_MS, ConnectorMetric, Trouble};
 use kinesql_engine::runtime::clock::{Clock, EventTime};
 use tokio::sync::Notify;
 
@@ -19,6 +20,9 @@ const UNKNOWN: i64 = i64::MIN;
 
 /// How often a waiting shard looks even if nobody calls it.
 const ALIGNMENT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What is counted of a shard from the start of the job.
+const COUNTERS: [&str; 5] = ["records", "bytes", "throttles", "failures", "filtered_records"];
 
 /// Counters of one shard.
 #[derive(Debug)]
@@ -33,6 +37,8 @@ pub(crate) struct ShardStats {
     reached: AtomicI64,
     /// Since when calls are refused or fail.
     failing_since: AtomicI64,
+    /// What failed last.
+    reason: Mutex<String>,
     paused_since: AtomicI64,
 }
 
@@ -47,6 +53,7 @@ impl Default for ShardStats {
             behind_latest_ms: AtomicI64::new(UNKNOWN),
             reached: AtomicI64::new(UNKNOWN),
             failing_since: AtomicI64::new(UNKNOWN),
+            reason: Mutex::default(),
             paused_since: AtomicI64::new(UNKNOWN),
         }
     }
@@ -65,22 +72,32 @@ impl ShardStats {
         self.records.fetch_add(records as u64, Ordering::Relaxed);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         self.behind_latest_ms.store(behind_latest_ms, Ordering::Relaxed);
-        self.failing_since.store(UNKNOWN, Ordering::Relaxed);
+        self.recovered();
         // Without records the place is known from the distance to the newest one.
         let reached = newest.unwrap_or(now.saturating_sub(behind_latest_ms));
         self.reached.fetch_max(reached, Ordering::Relaxed);
     }
 
     /// A call was refused for now.
-    pub(crate) fn throttled(&self, now: EventTime) {
+    pub(crate) fn throttled(&self, now: EventTime, error: &Error) {
         self.throttles.fetch_add(1, Ordering::Relaxed);
-        self.is_failing(now);
+        self.is_failing(now, error.message());
     }
 
     /// A call failed for now.
-    pub(crate) fn failed(&self, now: EventTime) {
+    pub(crate) fn failed(&self, now: EventTime, why: &str) {
         self.failures.fetch_add(1, Ordering::Relaxed);
-        self.is_failing(now);
+        self.is_failing(now, why);
+    }
+
+    /// Calls succeed again.
+    pub(crate) fn recovered(&self) {
+        self.failing_since.store(UNKNOWN, Ordering::Relaxed);
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        let since = known(&self.failing_since)?;
+        Some(Trouble { since, reason: self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone() })
     }
 
     /// Sub-records were left out that belong to other shards.
@@ -88,7 +105,8 @@ impl ShardStats {
         self.filtered.fetch_add(count as u64, Ordering::Relaxed);
     }
 
-    fn is_failing(&self, now: EventTime) {
+    fn is_failing(&self, now: EventTime, why: &str) {
+        why.clone_into(&mut self.reason.lock().unwrap_or_else(PoisonError::into_inner));
         let _ = self.failing_since.compare_exchange(UNKNOWN, now, Ordering::Relaxed, Ordering::Relaxed);
     }
 
@@ -100,14 +118,16 @@ impl ShardStats {
         known(&self.reached)
     }
 
+    /// In the order of [`COUNTERS`].
+    fn counts(&self) -> [u64; COUNTERS.len()] {
+        [&self.records, &self.bytes, &self.throttles, &self.failures, &self.filtered].map(|count| count.load(Ordering::Relaxed))
+    }
+
     fn metrics(&self, shard: &str, now: EventTime, metrics: &mut Vec<ConnectorMetric>) {
         let mut add = |name, value| metrics.push(ConnectorMetric { name, part: shard.to_owned(), value });
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
-        add("records", count(&self.records));
-        add("bytes", count(&self.bytes));
-        add("throttles", count(&self.throttles));
-        add("failures", count(&self.failures));
-        add("filtered_records", count(&self.filtered));
+        for (name, count) in COUNTERS.into_iter().zip(self.counts()) {
+            add(name, count as f64);
+        }
         let age = |since: &AtomicI64| known(since).map_or(0, |since| now.saturating_sub(since).max(0)) as f64;
         add("retrying_ms", age(&self.failing_since));
         add("paused_ms", age(&self.paused_since));
@@ -123,10 +143,12 @@ fn known(time: &AtomicI64) -> Option<i64> {
     Some(time.load(Ordering::Relaxed)).filter(|time| *time != UNKNOWN)
 }
 
-/// The shards that a source reads at the moment.
+/// The shards that a source reads at the moment, and the sums of those that it has read.
 #[derive(Debug, Default)]
 pub(crate) struct Stats {
     shards: Mutex<BTreeMap<ShardId, Arc<ShardStats>>>,
+    /// The sums of [`COUNTERS`] of shards that are no longer read.
+    past: Mutex<[u64; COUNTERS.len()]>,
     /// The clock of the job, once there is one.
     clock: Mutex<Option<Arc<dyn Clock>>>,
     moved: Notify,
@@ -140,6 +162,7 @@ impl Stats {
     /// A job starts: nothing is read yet.
     pub(crate) fn restart(&self, clock: Arc<dyn Clock>) {
         self.shards().clear();
+        *self.past() = Default::default();
         *self.clock.lock().unwrap_or_else(PoisonError::into_inner) = Some(clock);
     }
 
@@ -150,8 +173,21 @@ impl Stats {
 
     /// A shard is no longer read.
     pub(crate) fn remove(&self, shard: &str) {
-        self.shards().remove(shard);
+        if let Some(stats) = self.shards().remove(shard) {
+            for (past, count) in self.past().iter_mut().zip(stats.counts()) {
+                *past += count;
+            }
+        }
         self.moved.notify_waiters();
+    }
+
+    fn past(&self) -> MutexGuard<'_, [u64; COUNTERS.len()]> {
+        self.past.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The shard, or the stream, of which calls have failed for the longest time.
+    pub(crate) fn trouble(&self) -> Option<Trouble> {
+        self.shards().values().filter_map(|stats| stats.trouble()).min_by_key(|trouble| trouble.since)
     }
 
     /// What the source shows.
@@ -161,6 +197,13 @@ impl Stats {
         let mut metrics = Vec::new();
         for (shard, stats) in self.shards().iter() {
             stats.metrics(shard, now, &mut metrics);
+        }
+        for (name, past) in COUNTERS.into_iter().zip(*self.past()) {
+            match metrics.iter_mut().find(|metric| metric.part.is_empty() && metric.name == name) {
+                Some(metric) => metric.value += past as f64,
+                None if past > 0 => metrics.push(ConnectorMetric { name, part: String::new(), value: past as f64 }),
+                None => {}
+            }
         }
         metrics
     }

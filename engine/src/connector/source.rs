@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
@@ -22,13 +23,16 @@ use crate::runtime::clock::{Clock, EventTime};
 /// The metadata column that has the time at which the service received a record (kda-sql-reference.md §3.3).
 pub const ARRIVAL_TIME: &str = "APPROXIMATE_ARRIVAL_TIME";
 
+/// The metadata column that names a record within its part. Error rows say it instead of a place in bytes that nobody can look at.
+pub const SEQUENCE_NUMBER: &str = "SEQUENCE_NUMBER";
+
 /// The metadata columns of records of a Kinesis stream (kda-sql-reference.md §3.3).
 pub fn kinesis_metadata() -> SchemaRef {
     let text = |name: &str| Field::new(name, DataType::Utf8, true);
     Arc::new(Schema::new(vec![
         Field::new(ARRIVAL_TIME, DataType::Timestamp(TimeUnit::Millisecond, None), true),
         text("PARTITION_KEY"),
-        text("SEQUENCE_NUMBER"),
+        text(SEQUENCE_NUMBER),
         text("SHARD_ID"),
     ]))
 }
@@ -123,6 +127,15 @@ pub struct Envelopes {
     /// The columns of [`SourceContext::metadata`], perhaps with others of [`Source::metadata`]; a row for each record. A column
     /// [`ARRIVAL_TIME`] may be missing where [`Records::arrival_time`] is that of all records.
     pub columns: RecordBatch,
+}
+
+impl Envelopes {
+    /// The [`SEQUENCE_NUMBER`] of the record that holds the byte at `position`, if the columns say it.
+    pub fn sequence_number(&self, position: u64) -> Option<&str> {
+        let numbers = self.columns.column_by_name(SEQUENCE_NUMBER)?.as_string_opt::<i32>()?;
+        let record = self.ends.partition_point(|end| u64::from(*end) <= position);
+        (record < numbers.len()).then(|| numbers.value(record))
+    }
 }
 
 /// A number that a connector shows of itself, such as how far behind the newest record a shard is. One in milliseconds is how

@@ -105,6 +105,8 @@ pub enum RejectReason {
     TooLarge,
     /// A pre-processor could not make a record of it.
     ProcessingFailed,
+    /// It, and perhaps others with it, was gone from the service before it was read.
+    Lost,
 }
 
 /// A record that became no row.

@@ -79,6 +79,7 @@ fn shown(rejected: &Rejected) -> String {
         RejectReason::Coercion => "Coercion",
         RejectReason::TooLarge => "TooLarge",
         RejectReason::ProcessingFailed => "ProcessingFailed",
+        RejectReason::Lost => "Lost",
     };
     format!("{reason}@{}: {}", rejected.position, rejected.message)
 }

@@ -180,6 +180,7 @@ impl SourceTask {
             Read::Records(mut records) => {
                 self.metrics.bytes.add(records.bytes.len() as u64);
                 let mut rejected = std::mem::take(&mut records.rejected);
+                let refused = rejected.len();
                 let now = self.clock.now();
                 let (batch, arrival) = match &mut self.decoder {
                     RowDecoder::Bytes(decoder) => self.metadata.decode(&records, now, decoder.as_mut(), &mut rejected)?,
@@ -191,7 +192,15 @@ impl SourceTask {
                     RowDecoder::Batches(..) => return Err(Error::internal("a source of rows delivered bytes")),
                 };
                 self.metrics.rejected.add(rejected.len() as u64);
-                errors.extend(rejected.into_iter().map(|record| self.reject(record, &records.origin, records.position)));
+                for (index, record) in rejected.into_iter().enumerate() {
+                    // What the source refused itself is not among the bytes.
+                    let envelopes = records.envelopes.as_ref().filter(|_| index >= refused);
+                    let place = match envelopes.and_then(|envelopes| envelopes.sequence_number(record.position)) {
+                        Some(sequence_number) => format!("{}, record {sequence_number}", records.origin),
+                        None => format!("{}, byte {}", records.origin, records.position + record.position),
+                    };
+                    errors.push(self.reject(record, &place));
+                }
                 (batch, records.part, arrival, records.offset)
             }
             Read::Batch { batch, offset } => (self.pick(batch)?, None, Arrival::Unknown, offset),
@@ -253,13 +262,14 @@ impl SourceTask {
         }
     }
 
-    fn reject(&self, record: Rejected, origin: &str, position: u64) -> ErrorRow {
+    fn reject(&self, record: Rejected, place: &str) -> ErrorRow {
         let name = match record.reason {
             RejectReason::Parse | RejectReason::TooLarge => "PARSE_ERROR",
             RejectReason::Coercion => "COERCION_ERROR",
             RejectReason::ProcessingFailed => "PROCESSING_FAILED",
+            RejectReason::Lost => "RECORDS_LOST",
         };
-        let message = format!("{origin}, byte {}: {}", position + record.position, record.message);
+        let message = format!("{place}: {}", record.message);
         self.reporter.record(name, &message, record.raw)
     }
 

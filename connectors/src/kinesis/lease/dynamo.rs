@@ -1,5 +1,7 @@
 //! The table of leases in DynamoDB.
 //!
+//! Every call is given up after `lease.renew_interval`: a table that does not answer must not keep leases alive.
+//!
 //! Calls: `DescribeTable`, `CreateTable` (on demand, key `leaseKey`), `Scan`, and conditional `PutItem`, `UpdateItem`, `DeleteItem`.
 
 use std::collections::{BTreeSet, HashMap};
@@ -8,6 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::types::{
@@ -38,9 +41,12 @@ pub(crate) struct DynamoTable {
 }
 
 impl DynamoTable {
-    /// The table `name`; asks nothing yet.
-    pub(crate) async fn connect(aws: &AwsOptions, name: &str) -> Result<Self> {
-        Ok(Self { client: Client::new(&aws.load().await?), name: name.to_owned() })
+    /// The table `name`, whose calls take at most `longest`; asks nothing yet.
+    pub(crate) async fn connect(aws: &AwsOptions, name: &str, longest: Duration) -> Result<Self> {
+        // Half of it: a connection that is dead is replaced in time.
+        let timeouts = TimeoutConfig::builder().operation_timeout(longest).operation_attempt_timeout(longest / 2).build();
+        let config = aws_sdk_dynamodb::config::Builder::from(&aws.load().await?).timeout_config(timeouts).build();
+        Ok(Self { client: Client::from_conf(config), name: name.to_owned() })
     }
 
     fn failed<E, R>(&self, action: &str, error: &SdkError<E, R>) -> TableError

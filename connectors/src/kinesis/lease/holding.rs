@@ -26,12 +26,13 @@ impl Leases {
             if held.renewed > due && next == held.lease {
                 continue;
             }
+            let called_at = job.clock.now();
             match table.update(&held.lease, &next).await? {
                 Some(lease) if lease.is_ended() => {
                     state.held.remove(&shard);
                 }
                 Some(lease) => {
-                    held.renewed = job.clock.now();
+                    held.renewed = called_at;
                     if held.position.is_none() && lease.checkpoint_owner.is_none() {
                         held.position = Some(lease.position());
                     }
@@ -122,6 +123,7 @@ impl Leases {
                 checkpoint_owner: lease.owner.clone().filter(|_| is_stolen),
                 ..lease.clone()
             };
+            let called_at = job.clock.now();
             // None: another worker was faster.
             if let Some(taken) = table.update(&lease, &next).await? {
                 let position = taken.checkpoint_owner.is_none().then(|| taken.position());
@@ -131,7 +133,9 @@ impl Leases {
                     saved.places.remove(&taken.shard);
                     saved.parked.remove(&taken.shard);
                 }
-                state.held.insert(taken.shard.clone(), Held { lease: taken, renewed: now, position, taken: now, given: false });
+                state
+                    .held
+                    .insert(taken.shard.clone(), Held { lease: taken, renewed: called_at, position, taken: now, given: false });
             }
         }
         Ok(())

@@ -10,8 +10,9 @@
 //!   checkpoint and lets go; one that does not answer within [`HANDOVER_TIMEOUT`] loses the lease;
 //! - gives everything back when it stops.
 //!
-//! A worker that finds a lease to be another's stops reading that shard, nothing more. While the table cannot be reached it goes on
-//! with what it has for as long as nobody else may take it.
+//! A worker that finds a lease to be another's stops reading that shard, nothing more. While the table cannot be reached, or does not
+//! answer, it goes on with what it has for as long as nobody else may take it: `lease.duration` from the call that last renewed it, by
+//! its own clock. If it gets the shard again it goes on where it was itself, unless another one has come further.
 //!
 //! Reading goes on behind the last checkpoint of the shard in the table: what a worker that died had read since its last checkpoint
 //! is read again, by the one that takes over.
@@ -32,7 +33,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kinesql_engine::connector::Options;
+use kinesql_engine::connector::{Options, Trouble};
 use kinesql_engine::runtime::clock::{Clock, EventTime};
 use kinesql_engine::{Error, Result};
 use tokio::sync::OnceCell;
@@ -64,6 +65,7 @@ pub(crate) struct Leases {
     job: Mutex<Option<Job>>,
     state: tokio::sync::Mutex<State>,
     saved: Mutex<Saved>,
+    trouble: Mutex<Option<Trouble>>,
 }
 
 /// What is known since the job started.
@@ -93,6 +95,7 @@ struct State {
 #[derive(Debug, Clone)]
 struct Held {
     lease: Lease,
+    /// When the call was made that renewed it: others know of it since then at the earliest.
     renewed: EventTime,
     /// Where reading starts; None while the worker before has yet to write its last checkpoint.
     position: Option<Option<Position>>,
@@ -114,6 +117,8 @@ impl Leases {
         let Some(options) = LeaseOptions::of(options)? else { return Ok(None) };
         let aws = match &options.endpoint {
             Some(endpoint) => aws.clone().with_endpoint(endpoint),
+            // What is AWS's own is for Kinesis alone; any other server is one of all services, as on a laptop.
+            None if aws.endpoint().is_some_and(is_of_aws) => aws.clone().without_endpoint(),
             None => aws.clone(),
         };
         Ok(Some(Self::new(options, aws)))
@@ -121,7 +126,7 @@ impl Leases {
 
     fn new(options: LeaseOptions, aws: AwsOptions) -> Self {
         let (table, job, state, saved) = (OnceCell::new(), Mutex::default(), tokio::sync::Mutex::default(), Mutex::default());
-        Self { options, aws, table, job, state, saved }
+        Self { options, aws, table, job, state, saved, trouble: Mutex::default() }
     }
 
     /// The leases of a worker in `table`.
@@ -132,7 +137,9 @@ impl Leases {
 
     async fn table(&self) -> Result<Arc<dyn LeaseTable>, TableError> {
         let connect = || async {
-            let table = DynamoTable::connect(&self.aws, &self.options.table).await.map_err(TableError::Fatal)?;
+            let table = DynamoTable::connect(&self.aws, &self.options.table, self.options.renew_interval)
+                .await
+                .map_err(TableError::Fatal)?;
             table.prepare().await?;
             Ok(Arc::new(table) as Arc<dyn LeaseTable>)
         };
@@ -146,6 +153,17 @@ impl Leases {
 
     fn saved(&self) -> MutexGuard<'_, Saved> {
         self.saved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn current_trouble(&self) -> MutexGuard<'_, Option<Trouble>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The table could not be reached.
+    fn failed(&self, now: EventTime, error: &Error) {
+        let mut trouble = self.current_trouble();
+        let since = trouble.take().map_or(now, |trouble| trouble.since);
+        *trouble = Some(Trouble { since, reason: error.message().to_owned() });
     }
 
     fn saved_place(&self, shard: &ShardId) -> Option<Checkpoint> {
@@ -230,6 +248,7 @@ impl ShardAssignment for Leases {
         };
         *self.state.lock().await = State::default();
         *self.saved() = Saved::default();
+        *self.current_trouble() = None;
         let job = Job { clock: Arc::clone(clock), worker, start: start.clone() };
         *self.job.lock().unwrap_or_else(PoisonError::into_inner) = Some(job);
         Ok(())
@@ -241,15 +260,25 @@ impl ShardAssignment for Leases {
         if state.released {
             return Ok(Assigned::default());
         }
-        match self.round(&job, &mut state, shards).await {
-            Ok(()) => {}
-            Err(TableError::Fatal(error)) => return Err(error),
-            // Others may take from now on what was not renewed in time.
-            Err(TableError::Transient(_)) => {
-                let oldest = job.clock.now().saturating_sub(millis(self.options.duration));
-                state.held.retain(|_, held| held.renewed > oldest);
+        let duration = millis(self.options.duration);
+        let renewed = state.held.values().map(|held| held.renewed).min().unwrap_or_else(|| job.clock.now());
+        let done = tokio::select! {
+            biased;
+            done = self.round(&job, &mut state, shards) => done,
+            // A call that hangs keeps nothing alive. If it does its work all the same, that is seen in the next round.
+            () = job.clock.sleep_until(renewed.saturating_add(duration)) => {
+                let message = format!("no answer from lease table \"{}\" in {:?}", self.options.table, self.options.duration);
+                Err(TableError::Transient(Error::unavailable(message)))
             }
+        };
+        match done {
+            Ok(()) => *self.current_trouble() = None,
+            Err(TableError::Fatal(error)) => return Err(error),
+            Err(TableError::Transient(error)) => self.failed(job.clock.now(), &error),
         }
+        // Others may take from now on what was not renewed in time.
+        let oldest = job.clock.now().saturating_sub(duration);
+        state.held.retain(|_, held| held.renewed > oldest);
         Ok(Self::assigned(&mut state))
     }
 
@@ -266,20 +295,40 @@ impl ShardAssignment for Leases {
         saved.parked.extend(lane.parked.iter().cloned());
     }
 
+    fn trouble(&self) -> Option<Trouble> {
+        self.current_trouble().clone()
+    }
+
     async fn release(&self) -> Result<()> {
         let job = self.job()?;
-        let mut state = self.state.lock().await;
-        state.released = true;
-        for _ in 0..ATTEMPTS {
-            match self.give_back(&job, &mut state).await {
-                Ok(()) => return Ok(()),
-                Err(TableError::Fatal(error)) => return Err(error),
-                Err(TableError::Transient(_)) => job.clock.sleep(ATTEMPT_INTERVAL).await,
+        let release = async {
+            let mut state = self.state.lock().await;
+            state.released = true;
+            for _ in 0..ATTEMPTS {
+                match self.give_back(&job, &mut state).await {
+                    Ok(()) => break,
+                    Err(TableError::Fatal(error)) => return Err(error),
+                    Err(TableError::Transient(_)) => job.clock.sleep(ATTEMPT_INTERVAL).await,
+                }
             }
+            Ok(())
+        };
+        tokio::select! {
+            biased;
+            released = release => released,
+            // The leases have expired: there is nothing left to give back.
+            () = job.clock.sleep(self.options.duration) => Ok(()),
         }
-        // The leases expire.
-        Ok(())
     }
+}
+
+/// True if the host of a URL is one of AWS, as that of a VPC endpoint is.
+fn is_of_aws(endpoint: &str) -> bool {
+    let host = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
+    let host = host.split(['/', ':']).next().unwrap_or_default().to_ascii_lowercase();
+    [".amazonaws.com", ".amazonaws.com.cn", ".api.aws", ".api.amazonwebservices.com.cn"]
+        .iter()
+        .any(|domain| host.ends_with(domain))
 }
 
 fn millis(duration: Duration) -> i64 {

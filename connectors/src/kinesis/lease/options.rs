@@ -58,7 +58,7 @@ pub(crate) const LEASE_ENDPOINT: OptionSpec = OptionSpec {
     kind: OptionKind::Text,
     required: false,
     default: None,
-    help: "URL of DynamoDB, for VPC endpoints and local servers. Default: that of option endpoint, or the region's own.",
+    help: "URL of DynamoDB, for VPC endpoints and local servers. Default: that of option endpoint unless its host is one of AWS, else the region's own.",
 };
 
 /// The options of a worker.

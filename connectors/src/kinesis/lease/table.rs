@@ -177,6 +177,7 @@ pub(crate) mod memory {
     pub(crate) struct MemoryTable {
         leases: Mutex<BTreeMap<ShardId, Lease>>,
         is_down: Mutex<bool>,
+        hangs: Mutex<bool>,
     }
 
     impl MemoryTable {
@@ -189,7 +190,15 @@ pub(crate) mod memory {
             *self.is_down.lock().unwrap_or_else(PoisonError::into_inner) = is_down;
         }
 
-        fn reach(&self) -> TableResult<MutexGuard<'_, BTreeMap<ShardId, Lease>>> {
+        /// From now on calls are not answered, or are again.
+        pub(crate) fn set_hanging(&self, hangs: bool) {
+            *self.hangs.lock().unwrap_or_else(PoisonError::into_inner) = hangs;
+        }
+
+        async fn reach(&self) -> TableResult<MutexGuard<'_, BTreeMap<ShardId, Lease>>> {
+            if *self.hangs.lock().unwrap_or_else(PoisonError::into_inner) {
+                std::future::pending::<()>().await;
+            }
             match *self.is_down.lock().unwrap_or_else(PoisonError::into_inner) {
                 true => Err(TableError::Transient(Error::unavailable("the table is down"))),
                 false => Ok(self.leases()),
@@ -200,22 +209,22 @@ pub(crate) mod memory {
     #[async_trait]
     impl LeaseTable for MemoryTable {
         async fn prepare(&self) -> TableResult<()> {
-            self.reach().map(drop)
+            self.reach().await.map(drop)
         }
 
         async fn list(&self) -> TableResult<Vec<Lease>> {
-            Ok(self.reach()?.values().cloned().collect())
+            Ok(self.reach().await?.values().cloned().collect())
         }
 
         async fn create(&self, lease: &Lease) -> TableResult<bool> {
-            let mut leases = self.reach()?;
+            let mut leases = self.reach().await?;
             let is_new = !leases.contains_key(&lease.shard);
             leases.entry(lease.shard.clone()).or_insert_with(|| lease.clone());
             Ok(is_new)
         }
 
         async fn update(&self, seen: &Lease, next: &Lease) -> TableResult<Option<Lease>> {
-            let mut leases = self.reach()?;
+            let mut leases = self.reach().await?;
             let Some(lease) = leases.get_mut(&seen.shard) else { return Ok(None) };
             if (lease.counter, &lease.owner) != (seen.counter, &seen.owner) {
                 return Ok(None);
@@ -235,7 +244,7 @@ pub(crate) mod memory {
         }
 
         async fn hand_over(&self, shard: &ShardId, worker: &WorkerId, checkpoint: Option<&Checkpoint>) -> TableResult<()> {
-            let mut leases = self.reach()?;
+            let mut leases = self.reach().await?;
             if let Some(lease) = leases.get_mut(shard).filter(|lease| lease.checkpoint_owner.as_ref() == Some(worker)) {
                 lease.checkpoint_owner = None;
                 lease.checkpoint = checkpoint.cloned().unwrap_or_else(|| lease.checkpoint.clone());
@@ -244,7 +253,7 @@ pub(crate) mod memory {
         }
 
         async fn delete(&self, seen: &Lease) -> TableResult<()> {
-            let mut leases = self.reach()?;
+            let mut leases = self.reach().await?;
             if leases.get(&seen.shard).is_some_and(|lease| lease.counter == seen.counter) {
                 leases.remove(&seen.shard);
             }

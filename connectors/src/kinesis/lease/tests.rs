@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kinesql_engine::connector::{OptionEntry, Options, Source as _, SourceFactory as _};
+use kinesql_engine::connector::{Offset, OptionEntry, Options, Source as _, SourceFactory as _};
 use kinesql_engine::runtime::clock::{Clock, ManualClock};
 
 use super::super::fake::FakeKinesis;
@@ -41,6 +41,11 @@ impl Fleet {
     }
 
     async fn join(&mut self, name: &str) {
+        self.join_at(name, &BTreeMap::new()).await;
+    }
+
+    /// A worker that goes on from its checkpoint.
+    async fn join_at(&mut self, name: &str, offsets: &BTreeMap<String, Offset>) {
         let options = LeaseOptions {
             table: "leases".to_owned(),
             worker: Some(name.into()),
@@ -50,7 +55,7 @@ impl Fleet {
         };
         let leases = Arc::new(Leases::with_table(options, Arc::clone(&self.table) as Arc<dyn LeaseTable>));
         let source = bind(&self.service, &[("scan.start", "trim_horizon")]).with_assignment(Arc::clone(&leases) as _);
-        let job = Job::start(source, &self.clock, 1, &BTreeMap::new()).await;
+        let job = Job::start(source, &self.clock, 1, offsets).await;
         self.workers.insert(name.to_owned(), Worker { job, leases });
     }
 
@@ -265,6 +270,90 @@ async fn while_the_table_is_down_a_worker_goes_on_until_others_may_take_its_shar
     fleet.run(WHILE, ALL).await;
     assert_eq!(fleet.shards_of("a"), 2);
     assert_eq!(fleet.done(), (records, 0));
+}
+
+#[tokio::test]
+async fn a_table_that_does_not_answer_keeps_no_lease_alive() {
+    let mut fleet = Fleet::new(2);
+    fleet.join("a").await;
+    fleet.run(WHILE, ALL).await;
+    assert_eq!(fleet.workers["a"].job.source.trouble(), None);
+    fleet.table.set_hanging(true);
+    // Renewed a second before at the earliest.
+    fleet.run(8_000, ALL).await;
+    assert_eq!(fleet.shards_of("a"), 2);
+    fleet.run(3_500, ALL).await;
+    assert_eq!(fleet.shards_of("a"), 0, "others may read them from now on");
+    let trouble = fleet.workers["a"].job.source.trouble().expect("no answer");
+    assert_eq!(trouble.reason, "no answer from lease table \"leases\" in 10s");
+    fleet.table.set_hanging(false);
+    let records = fleet.put(0, 20);
+    // The call under way is given up first.
+    fleet.run(LONG, ALL).await;
+    assert_eq!((fleet.shards_of("a"), fleet.workers["a"].job.source.trouble()), (2, None));
+    assert_eq!(fleet.done(), (records, 0));
+}
+
+#[tokio::test]
+async fn a_worker_stops_although_the_table_does_not_answer() {
+    let mut fleet = Fleet::new(2);
+    fleet.join("a").await;
+    fleet.run(WHILE, ALL).await;
+    fleet.table.set_hanging(true);
+    fleet.run(2_000, ALL).await;
+    let stopping = fleet.workers.remove("a").expect("running").job.close();
+    tokio::pin!(stopping);
+    let since = fleet.clock.now();
+    while futures::poll!(&mut stopping).is_pending() {
+        tokio::task::yield_now().await;
+        fleet.clock.set(fleet.clock.now() + 50);
+        assert!(fleet.clock.now() <= since + 11_000, "its leases have expired");
+    }
+}
+
+#[tokio::test]
+async fn what_a_worker_has_read_itself_it_does_not_read_again_when_it_gets_the_shard_back() {
+    let mut fleet = Fleet::new(2);
+    fleet.join("a").await;
+    let mut records = fleet.put(0, 20);
+    fleet.run(WHILE, ALL).await;
+    // Read, but in no checkpoint when the leases are gone.
+    records.extend(fleet.put(20, 40));
+    fleet.run(500, &[]).await;
+    fleet.table.set_down(true);
+    fleet.run(LONG, &[]).await;
+    assert_eq!(fleet.shards_of("a"), 0);
+    fleet.table.set_down(false);
+    records.extend(fleet.put(40, 60));
+    fleet.run(WHILE, ALL).await;
+    assert_eq!(fleet.done(), (records.clone(), 0));
+
+    // The same over a checkpoint that is taken while the shards are nobody's.
+    records.extend(fleet.put(60, 80));
+    fleet.run(500, &[]).await;
+    fleet.table.set_down(true);
+    fleet.run(LONG, ALL).await;
+    assert_eq!(fleet.shards_of("a"), 0);
+    let offsets = fleet.workers["a"].job.offsets.clone();
+    fleet.kill("a");
+    fleet.table.set_down(false);
+    fleet.join_at("a", &offsets).await;
+    records.extend(fleet.put(80, 100));
+    fleet.run(WHILE, ALL).await;
+    assert_eq!(fleet.done(), (records, 0));
+}
+
+#[test]
+fn an_endpoint_of_aws_is_that_of_one_service() {
+    for (endpoint, expected) in [
+        ("https://vpce-0a1b-2c3d.kinesis.us-east-1.vpce.amazonaws.com", true),
+        ("https://kinesis.cn-north-1.amazonaws.com.cn:443/", true),
+        ("https://kinesis.us-east-1.api.aws", true),
+        ("http://127.0.0.1:4566", false),
+        ("http://localstack:4566/amazonaws.com", false),
+    ] {
+        assert_eq!(is_of_aws(endpoint), expected, "{endpoint}");
+    }
 }
 
 #[tokio::test]

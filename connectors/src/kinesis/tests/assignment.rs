@@ -61,7 +61,7 @@ async fn shards_are_taken_where_another_process_left_off_and_given_back() {
     let source = bind(&service, &[("scan.start", "trim_horizon")]).with_assignment(Arc::clone(&assignment) as _);
     assert_eq!(source.splits(3).await.expect("lanes").len(), 3, "shards may come later");
     let (low, high) = ("a", "b");
-    service.put(low, b"low 1");
+    let low_1 = service.put(low, b"low 1");
     let done = service.put(high, b"high 1");
     service.put(high, b"high 2");
     let mut job = Job::start(source, &clock, 1, &Default::default()).await;
@@ -85,6 +85,7 @@ async fn shards_are_taken_where_another_process_left_off_and_given_back() {
     assert_eq!(job.take(), ["high 3"]);
     assert_eq!(job.parts["0/1"], [second]);
     assert!(job.offsets["0/1"].0["shards"].get(first).is_none(), "its place is another process's from now on");
+    assert_eq!(job.offsets["0/1"].0["left"][first]["after"], serde_json::json!(low_1), "up to which it is in the state here");
 
     assignment.give(&[]);
     job.run(2_000).await.expect("reading");

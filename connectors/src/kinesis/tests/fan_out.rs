@@ -132,6 +132,41 @@ async fn a_stream_that_is_deleted_while_it_is_subscribed_ends_the_job() {
 }
 
 #[tokio::test]
+async fn a_subscription_that_says_nothing_is_dead_and_begins_again() {
+    let (clock, service) = service(1);
+    let mut job = job(&service, &clock, OPTIONS).await;
+    service.put("a", b"1");
+    job.run(120_000).await.expect("reading");
+    assert_eq!(service.count("SubscribeToShard"), 1, "empty events keep it");
+    service.silence();
+    service.put("a", b"2");
+    job.run(20_000).await.expect("reading");
+    assert_eq!(job.take(), ["1"]);
+    job.run(12_000).await.expect("reading");
+    assert_eq!(job.take(), ["2"]);
+    assert_eq!(service.count("SubscribeToShard"), 2);
+    assert_eq!(job.metric("shardId-000000000000", "failures"), 1.0);
+}
+
+#[tokio::test]
+async fn a_consumer_that_cannot_be_looked_for_now_is_looked_for_again() {
+    let (clock, service) = service(1);
+    let mut job = job(&service, &clock, OPTIONS).await;
+    job.run(2_000).await.expect("reading");
+    service.drop_consumer("app");
+    for _ in 0..20 {
+        service.fail("DescribeStreamConsumer", Fault::Transient);
+    }
+    job.run(320_000).await.expect("reading");
+    let trouble = job.source.trouble().expect("it cannot be found");
+    assert_eq!(trouble.reason, "kinesis:SubscribeToShard: ResourceNotFoundException");
+    service.put("a", b"1");
+    job.run(300_000).await.expect("reading");
+    assert_eq!(job.take(), ["1"]);
+    assert_eq!((service.count("RegisterStreamConsumer"), job.source.trouble()), (2, None));
+}
+
+#[tokio::test]
 async fn a_denied_call_fails_the_job_at_once_with_its_name() {
     for call in ["DescribeStreamSummary", "DescribeStreamConsumer", "RegisterStreamConsumer", "SubscribeToShard"] {
         let (clock, service) = service(1);

@@ -1,8 +1,13 @@
 //! Calls that are refused, fail or get garbage.
 
-use kinesql_engine::ErrorKind;
+use std::sync::Arc;
 
-use super::harness::{job, service};
+use kinesql_engine::ErrorKind;
+use kinesql_engine::connector::{Source as _, SourceContext};
+use kinesql_engine::format::FormatSpec;
+use kinesql_engine::runtime::clock::Clock;
+
+use super::harness::{START, bind, job, service};
 use crate::kinesis::fake::Fault;
 
 const TRIM_HORIZON: &[(&str, &str)] = &[("scan.start", "trim_horizon")];
@@ -19,10 +24,14 @@ async fn throttling_is_waited_out_with_the_same_iterator() {
     let before = service.calls().len();
     job.run(500).await.expect("reading");
     assert!(job.metric("shardId-000000000000", "retrying_ms") > 0.0, "and shown");
+    let trouble = job.source.trouble().expect("it is in trouble");
+    assert_eq!(trouble.reason, "kinesis:GetRecords: throttled");
+    assert!((START + 1_000..START + 1_500).contains(&trouble.since), "{trouble:?}");
     job.run(9_500).await.expect("reading");
     assert_eq!(job.take(), ["1"]);
     assert_eq!(job.metric("shardId-000000000000", "throttles"), 4.0);
     assert_eq!(job.metric("shardId-000000000000", "retrying_ms"), 0.0);
+    assert_eq!(job.source.trouble(), None);
     let calls = &service.calls()[before..];
     assert!(calls.iter().all(|call| call.name == "GetRecords"), "no new iterator: {calls:?}");
     let refused: Vec<_> = calls[..5].iter().map(|call| &call.detail).collect();
@@ -115,4 +124,31 @@ async fn a_stream_that_does_not_exist_is_named() {
     let mut job = job(&service, &clock, TRIM_HORIZON).await;
     let error = job.run(1_000).await.expect_err("missing");
     assert_eq!(error.to_string(), "kinesis:ListShards: ResourceNotFoundException");
+}
+
+#[tokio::test]
+async fn a_clock_that_is_ahead_of_the_services_loses_nothing() {
+    let (polling, fan_out): (&[_], &[_]) = (&[], &[("mode", "fan_out")]);
+    for (options, call) in [(polling, "GetShardIterator"), (fan_out, "SubscribeToShard")] {
+        let (clock, service) = service(1);
+        service.set_behind(30_000);
+        // LATEST is asked for once. After that it would leave out what came meanwhile, and the time of the start takes its place.
+        service.fail(call, Fault::Transient);
+        let mut job = job(&service, &clock, options).await;
+        job.run(12_000).await.expect("reading");
+        service.put("a", b"1");
+        service.split("shardId-000000000000");
+        service.put("a", b"2");
+        job.run(12_000).await.expect("reading");
+        assert_eq!(job.take(), ["1", "2"]);
+    }
+}
+
+#[tokio::test]
+async fn a_start_in_the_future_is_refused() {
+    let (clock, service) = service(1);
+    let source = bind(&service, &[("scan.start", "at_timestamp"), ("scan.timestamp", "2123-11-14T22:43:20Z")]);
+    let context = SourceContext::new(Arc::clone(&clock) as Arc<dyn Clock>, FormatSpec::Json);
+    let error = source.open("0/1", None, &context).await.err().expect("in the future");
+    assert_eq!(error.message(), "option \"scan.timestamp\" of connector 'kinesis' is in the future");
 }

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use kinesql_engine::connector::Source as _;
+
 use super::harness::{Job, bind, job, restart, service};
 use crate::kinesis::fake::FakeKinesis;
 
@@ -51,6 +53,11 @@ async fn children_start_at_trim_horizon_after_their_parent_although_the_source_s
     producer.put(50);
     job.run(3_000).await.expect("reading");
     producer.check(&job.take());
+    let starts: Vec<_> =
+        service.calls().into_iter().filter(|call| call.name == "GetShardIterator").map(|call| call.detail).collect();
+    assert_eq!(starts[1..], ["TrimHorizon", "TrimHorizon"]);
+    let records = job.source.metrics().into_iter().filter(|metric| metric.name == "records").map(|metric| metric.value);
+    assert_eq!(records.sum::<f64>(), 100.0, "of closed shards too");
     assert_eq!(job.parts["0/1"], ["shardId-000000000001", "shardId-000000000002"]);
     assert_eq!(job.offsets["0/1"].0["finished"], serde_json::json!(["shardId-000000000000"]));
 }
@@ -297,8 +304,29 @@ async fn a_shard_that_was_trimmed_before_it_was_read_gives_way_to_its_children()
     service.put("a", b"1");
     service.trim("shardId-000000000000");
     let mut job = Job::start(bind(&service, &[]), &clock, 1, &offsets).await;
-    job.run(5_000).await.expect("reading");
+    job.run(300_000).await.expect("reading");
+    let lost = "rejected: the stream no longer has this shard: nothing of it was read";
+    assert_eq!(job.take(), ["1", lost]);
+}
+
+#[tokio::test]
+async fn a_shard_that_was_trimmed_while_the_job_was_down_is_told_with_the_last_record_that_was_read() {
+    let (clock, service) = service(2);
+    let mut job = job(&service, &clock, TRIM_HORIZON).await;
+    let last = service.put("a", b"1");
+    job.run(1_000).await.expect("reading");
     assert_eq!(job.take(), ["1"]);
+    service.put("a", b"lost with its shard");
+    service.split("shardId-000000000000");
+    service.trim("shardId-000000000000");
+    let mut job = restart(job, bind(&service, TRIM_HORIZON)).await;
+    job.run(300_000).await.expect("reading");
+    assert_eq!(
+        job.take(),
+        [format!("rejected: the stream no longer has this shard: what came behind record {last} was not read")]
+    );
+    let piece = job.pieces.iter().find(|piece| !piece.rejected.is_empty()).expect("told");
+    assert_eq!(&*piece.origin, "stream \"fake\", shardId-000000000000");
 }
 
 #[tokio::test]

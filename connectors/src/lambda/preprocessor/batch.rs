@@ -222,6 +222,12 @@ impl Processor {
                 Verdict::Dropped => drop(self.work.dropped.fetch_add(1, Ordering::Relaxed)),
                 Verdict::Failed(reason, message) => {
                     self.work.failed.fetch_add(1, Ordering::Relaxed);
+                    let number =
+                        records.envelopes.as_ref().and_then(|envelopes| envelopes.sequence_number(input.position as u64));
+                    let message = match number {
+                        Some(number) => format!("record {number}: {message}"),
+                        None => message,
+                    };
                     records.rejected.push(Rejected::new(&input.data, input.position, reason, message));
                 }
             }
