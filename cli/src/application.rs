@@ -73,6 +73,11 @@ impl Application {
                 continue;
             }
             if let Err(error) = engine.bind_source(&name, options.clone(), column).await {
+                // Records that say nothing of their columns are read as the script declares them.
+                if declares(&name, &scripts) && error.to_string().contains(NO_COLUMNS) {
+                    engine.bind_declared_source(&name, options, column);
+                    continue;
+                }
                 return Err(match rowtime {
                     // What can be bound without it is wrong in nothing else.
                     Some(rowtime) if engine.bind_source(&name, options, None).await.is_ok() => {
@@ -216,14 +221,16 @@ fn resolve(name: &str, scripts: &[Arc<Script>]) -> String {
     if scripts.iter().any(quoted_in) { name.to_owned() } else { name.to_uppercase() }
 }
 
-/// True if a script has a CREATE SOURCE of this name.
+/// What the engine says of a sample in which it finds no column.
+const NO_COLUMNS: &str = "no column can be inferred";
+
+/// True if a script has a CREATE SOURCE or CREATE TABLE of this name.
 fn declares(name: &str, scripts: &[Arc<Script>]) -> bool {
     let quoted = format!("\"{name}\"");
     scripts.iter().any(|script| {
         let words: Vec<&str> = highlight_tokens(&script.text).into_iter().map(|(range, _)| &script.text[range]).collect();
-        words
-            .windows(2)
-            .any(|pair| pair[0].eq_ignore_ascii_case("SOURCE") && (pair[1] == quoted || pair[1].to_uppercase() == name))
+        let creates = |word: &str| ["SOURCE", "TABLE"].iter().any(|kind| word.eq_ignore_ascii_case(kind));
+        words.windows(2).any(|pair| creates(pair[0]) && (pair[1] == quoted || pair[1].to_uppercase() == name))
     })
 }
 
