@@ -155,7 +155,7 @@ pub(crate) fn truncated(field: Field) -> Field {
     field.with_metadata(metadata)
 }
 
-/// True for a field that [`truncated`] has marked.
+/// True for a field that `truncated` has marked.
 pub fn is_truncated(field: &Field) -> bool {
     field.metadata().contains_key(TRUNCATED)
 }

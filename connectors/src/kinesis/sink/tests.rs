@@ -140,9 +140,9 @@ async fn throttled_and_partly_failing_puts_lose_nothing_and_keep_the_order_of_a_
     let kinesis = Kinesis::start(1, store, &[("partition_key", "TEXT"), ("ordered", "true")]).await;
     let sink = kinesis.make_sink(&[("buffer_bytes", "8mb"), ("retry.max_delay", "100ms")]).expect("valid");
     let mut writer = sink.open(None, &sink_context(true)).await.expect("opened");
-    for id in 0..300 {
-        // 100 keys.
-        writer.write(&delivery_rows(id..id + 1, 16_000 + id as usize % 100)).await.expect("written");
+    // Three times what a shard takes in a second, of 100 keys.
+    for id in 0..3_000 {
+        writer.write(&delivery_rows(id..id + 1, 100 + id as usize % 100)).await.expect("written");
     }
     writer.prepare(1).await.expect("delivered");
     let metric = |name: &str| sink.metrics().iter().find(|metric| metric.name == name).map_or(0.0, |metric| metric.value);
@@ -150,12 +150,12 @@ async fn throttled_and_partly_failing_puts_lose_nothing_and_keep_the_order_of_a_
     let mut by_key: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
     for text in kinesis.texts().await {
         let row: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-        let key = row["TEXT"].as_str().expect("text").len() as i32 - 16_000;
+        let key = row["TEXT"].as_str().expect("text").len() as i32 - 100;
         by_key.entry(key).or_default().push(row["ID"].as_i64().expect("a number") as i32);
     }
     assert_eq!(by_key.len(), 100);
     for (key, ids) in by_key {
-        assert_eq!(ids, [key, key + 100, key + 200], "key {key}");
+        assert_eq!(ids, (key..3_000).step_by(100).collect::<Vec<_>>(), "key {key}");
     }
 }
 
