@@ -655,6 +655,46 @@ fn the_format_and_the_delimiter_of_a_source_are_found_out() {
     assert_eq!(text(&output.stdout), "{\"sum\":3}\n{\"sum\":7}\n", "{}", text(&output.stderr));
 }
 
+/// Standard input can be read once only: a look at it is the only one.
+#[test]
+fn records_of_standard_input_are_discovered() {
+    let folder = Folder::new();
+    for (input, expected) in [
+        ("1|AMZN\n2|B\n", "WITH (connector = 'stdin', format = 'csv', csv.delimiter = '|');"),
+        ("{\"A\":1}\n", "WITH (connector = 'stdin', format = 'json');"),
+    ] {
+        let mut child = folder
+            .command(&["discover", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("started");
+        child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("written");
+        let output = child.wait_with_output().expect("ended");
+        assert!(text(&output.stdout).contains(expected), "{}{}", text(&output.stdout), text(&output.stderr));
+    }
+}
+
+#[test]
+fn a_table_that_cannot_be_read_is_the_only_error_of_its_script() {
+    let folder = Folder::new();
+    folder.write("rows.jsonl", "{\"A\":1}\n");
+    folder.write(
+        "app.sql",
+        "CREATE SOURCE S (A INTEGER) WITH (connector = 'file', path = 'rows.jsonl');\n\
+         CREATE TABLE T (A INTEGER) WITH (connector = 'file', path = 'gone.csv');\n\
+         SELECT STREAM S.A FROM S JOIN T ON S.A = T.A;",
+    );
+    let output = folder.kinesql(&["check", "app.sql"]);
+    assert_eq!(output.status.code(), Some(2));
+    let message = text(&output.stderr);
+    assert!(
+        message.contains("gone.csv") && message.contains("1 error") && !message.contains("does not exist\n -->"),
+        "{message}"
+    );
+}
+
 /// What the service knew of each record is NULL, or the time of reading, where another source stands in.
 #[test]
 fn metadata_columns_exist_also_where_a_file_stands_in_for_a_stream() {

@@ -46,6 +46,8 @@ pub(crate) struct Binder<'a> {
     pub(crate) clock: &'a Arc<dyn Clock>,
     /// Options of every source of a connector, from outside the script.
     pub(crate) source_options: &'a [(String, OptionEntry)],
+    /// True if a source that declares no columns gets those of its records.
+    pub(crate) infers: bool,
     /// Warnings of the statements bound so far.
     pub(crate) warnings: Vec<Diagnostic>,
 }
@@ -499,12 +501,14 @@ impl Binder<'_> {
         match source.payload() {
             Payload::Bytes => {
                 metadata = source.metadata();
-                if columns.is_empty() {
+                if columns.is_empty() && self.infers {
                     columns = self.infer_columns(source.as_ref(), &format).await.map_err(failed)?;
                 }
                 // Paths and types that the format cannot take are wrong now, not when a job starts.
                 check_column_paths(&format, declared, &columns)?;
-                format::decoder(&format, columns.clone()).map_err(failed)?;
+                if !columns.is_empty() {
+                    format::decoder(&format, columns.clone()).map_err(failed)?;
+                }
             }
             Payload::Batches(schema) => {
                 refuse_paths(declared, "the source delivers rows: a column of it is found by its name")?;

@@ -31,19 +31,7 @@ impl Engine {
     /// Fails with [`crate::ErrorKind::Data`] if there are no records that its format can read.
     pub async fn discover(&self, name: &str, options: Vec<OptionEntry>) -> Result<Discovered> {
         let mut options = options;
-        let is_given = options.iter().any(|option| option.key == "format");
-        let SourceEntry { source, mut format, .. } = match self.bind_apart(name, &options).await {
-            Ok(entry) => entry,
-            // Records that are no JSON may be CSV; `guess` finds out.
-            Err(error) if !is_given => {
-                let csv = [&options[..], &[OptionEntry::new("format", "csv")]].concat();
-                match self.bind_apart(name, &csv).await {
-                    Ok(entry) => SourceEntry { format: FormatSpec::Json, ..entry },
-                    Err(_) => return Err(error),
-                }
-            }
-            Err(error) => return Err(error),
-        };
+        let SourceEntry { source, mut format, .. } = self.bind_apart(name, &options).await?;
         if matches!(source.payload(), Payload::Batches(_)) {
             return Err(Error::config("the source delivers rows: its columns are known")
                 .with_hint(format!("CREATE SOURCE \"{name}\" WITH (…) needs no columns.")));

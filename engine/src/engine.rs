@@ -458,14 +458,14 @@ impl Engine {
         state: &'a SessionState,
     ) -> Binder<'a> {
         let Inner { connectors, clock, source_options, .. } = self.inner.as_ref();
-        Binder { catalog, state, connectors, bindings, clock, source_options, warnings: Vec::new() }
+        Binder { catalog, state, connectors, bindings, clock, source_options, infers: true, warnings: Vec::new() }
     }
 
-    /// A source bound by itself, with inferred columns; the catalog stays as it is.
+    /// A source bound by itself, without columns and without a look at its records; the catalog stays as it is.
     pub(crate) async fn bind_apart(&self, name: &str, options: &[OptionEntry]) -> Result<SourceEntry> {
         let (mut catalog, bindings) = (Catalog::default(), BTreeMap::new());
         let state = self.inner.session.state();
-        let binder = self.binder(&mut catalog, &bindings, &state);
+        let binder = Binder { infers: false, ..self.binder(&mut catalog, &bindings, &state) };
         binder.bind_source(name, &[], None, None, options, None, &[], &[]).await.map_err(Error::sql)
     }
 
@@ -724,6 +724,7 @@ fn created_name(kind: &StatementKind) -> Option<&str> {
     match kind {
         StatementKind::CreateStream(statement) => Some(&statement.name.value),
         StatementKind::CreateSource(statement) => Some(&statement.name.value),
+        StatementKind::CreateTable(statement) => Some(&statement.name.value),
         _ => None,
     }
 }
