@@ -67,17 +67,12 @@ impl Application {
             let found = rowtimes.iter().position(|(source, _)| *source == name);
             let rowtime = found.map(|index| rowtimes.remove(index).1);
             let column = rowtime.map(|rowtime| rowtime.value.as_str());
-            if column.is_some() && declares(&name, &scripts) {
-                // The column may be one that the script alone knows.
-                engine.bind_declared_source(&name, options, column);
+            if declares(&name, &scripts) {
+                let bound = engine.bind_declared_source(&name, options, column).await;
+                bound.map_err(|error| in_argument(&format!("--source {argument}"), error))?;
                 continue;
             }
             if let Err(error) = engine.bind_source(&name, options.clone(), column).await {
-                // Records that say nothing of their columns are read as the script declares them.
-                if declares(&name, &scripts) && error.to_string().contains(NO_COLUMNS) {
-                    engine.bind_declared_source(&name, options, column);
-                    continue;
-                }
                 return Err(match rowtime {
                     // What can be bound without it is wrong in nothing else.
                     Some(rowtime) if engine.bind_source(&name, options, None).await.is_ok() => {
@@ -220,9 +215,6 @@ fn resolve(name: &str, scripts: &[Arc<Script>]) -> String {
     };
     if scripts.iter().any(quoted_in) { name.to_owned() } else { name.to_uppercase() }
 }
-
-/// What the engine says of a sample in which it finds no column.
-const NO_COLUMNS: &str = "no column can be inferred";
 
 /// True if a script has a CREATE SOURCE or CREATE TABLE of this name.
 fn declares(name: &str, scripts: &[Arc<Script>]) -> bool {

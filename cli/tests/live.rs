@@ -1,10 +1,13 @@
 //! The built binary while it runs: rows that come before the input ends, Ctrl-C, and what stops the rest of a run.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
+
+mod support;
+
+use support::Folder;
 
 /// Longer than anything here takes, on a busy machine too: only a failing test waits for it.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -12,22 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Time between two looks at something that has no event.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// A folder for one test.
-struct Folder(tempfile::TempDir);
-
 impl Folder {
-    fn new() -> Self {
-        Self(tempfile::tempdir().expect("a folder"))
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, name: &str, text: impl AsRef<[u8]>) {
-        std::fs::write(self.path(name), text).expect("written");
-    }
-
     /// Lines of a file that may not be there yet; only those that have ended.
     fn lines(&self, name: &str) -> Vec<String> {
         let text = std::fs::read_to_string(self.path(name)).unwrap_or_default();

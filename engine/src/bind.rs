@@ -887,16 +887,16 @@ fn check_columns_of_query(stream: &Name, schema: &Schema) -> Result<(), Problems
         return Err(vec![problem.at(stream.span).hint(hint)]);
     }
     if let Some(field) = schema.fields().iter().find(|field| SqlType::of_field(field).is_none()) {
-        let what = match field.data_type() {
-            DataType::Null => "has no type: it is always NULL",
-            DataType::Struct(_) => "is a record, which a stream cannot have",
-            _ => "has a type that a stream cannot have",
+        let convert = "Convert it, such as with CAST(… AS VARCHAR(20)).";
+        let (what, hint) = match field.data_type() {
+            DataType::Null => ("has no type: it is always NULL", convert),
+            DataType::Struct(_) => (
+                "is a record, which a stream cannot have",
+                "Select its fields: t.r.COLUMN1 is one of the record r of a derived table t.",
+            ),
+            _ => ("has a type that a stream cannot have", convert),
         };
         let problem = Diagnostic::error(format!("column \"{}\" of stream \"{}\" {what}", field.name(), stream.value));
-        let hint = match field.data_type() {
-            DataType::Struct(_) => "Select its fields: t.r.COLUMN1 is one of the record r of a derived table t.",
-            _ => "Convert it, such as with CAST(… AS VARCHAR(20)).",
-        };
         return Err(vec![problem.at(stream.span).hint(hint)]);
     }
     Ok(())

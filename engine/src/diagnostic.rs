@@ -143,6 +143,11 @@ impl Diagnostic {
     }
 }
 
+/// `1 column`, `2 columns`.
+pub(crate) fn count(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
 /// The candidate closest to `name` (Jaro-Winkler, case ignored), if it is close enough to be a slip of the finger.
 pub fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let name = name.to_lowercase();

@@ -31,7 +31,7 @@ impl Engine {
     /// Fails with [`crate::ErrorKind::Data`] if there are no records that its format can read.
     pub async fn discover(&self, name: &str, options: Vec<OptionEntry>) -> Result<Discovered> {
         let mut options = options;
-        let SourceEntry { source, mut format, .. } = self.bind_apart(name, &options).await?;
+        let SourceEntry { source, mut format, .. } = self.bind_without_columns(name, &options, &[]).await?;
         if matches!(source.payload(), Payload::Batches(_)) {
             return Err(Error::config("the source delivers rows: its columns are known")
                 .with_hint(format!("CREATE SOURCE \"{name}\" WITH (…) needs no columns.")));
@@ -52,7 +52,7 @@ impl Engine {
         }
         if found.is_some() {
             // A source of its own is bound for the options alone.
-            format = self.bind_apart(name, &options).await?.format;
+            format = self.bind_without_columns(name, &options, &[]).await?.format;
         }
         let columns = discover_columns(&format, &sample)?;
         let decoded = columns.iter().enumerate().map(|(index, column)| DecodeColumn {

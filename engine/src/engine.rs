@@ -21,9 +21,10 @@ use tokio::sync::mpsc;
 use crate::bind::{Binder, declared_columns, from_error};
 use crate::catalog::{Catalog, Object, PumpEntry, SinkEntry, SourceBinding, SourceEntry};
 use crate::checkpoint::store::CheckpointStore;
+use crate::connector::common::SOURCE_OPTIONS;
 use crate::connector::conflicts::check_paths;
 use crate::connector::memory::ChannelSink;
-use crate::connector::{ConnectorRegistry, OptionEntry};
+use crate::connector::{ConnectorRegistry, OptionEntry, OptionSpec};
 use crate::diagnostic::{Diagnostic, Script, Span};
 use crate::error::{Error, Result};
 use crate::plan::batch_models::place_at_model;
@@ -319,11 +320,13 @@ impl Engine {
         Ok(())
     }
 
-    /// The same for a source that a script declares with CREATE SOURCE, which is when everything is checked: `rowtime` may be one
-    /// of the columns that it declares.
-    pub fn bind_declared_source(&self, name: &str, options: Vec<OptionEntry>, rowtime: Option<&str>) {
+    /// The same for a source or table that a script declares: its records are not looked at, and `rowtime` is checked when its
+    /// columns are known.
+    pub async fn bind_declared_source(&self, name: &str, options: Vec<OptionEntry>, rowtime: Option<&str>) -> Result<()> {
+        self.bind_without_columns(name, &options, SOURCE_OPTIONS).await?;
         let binding = SourceBinding { options, rowtime: rowtime.map(str::to_owned) };
         self.shared().bindings.insert(name.to_owned(), binding);
+        Ok(())
     }
 
     /// Adds a sink from outside the script. The stream may be created later, before a job starts.
@@ -461,12 +464,18 @@ impl Engine {
         Binder { catalog, state, connectors, bindings, clock, source_options, infers: true, warnings: Vec::new() }
     }
 
-    /// A source bound by itself, without columns and without a look at its records; the catalog stays as it is.
-    pub(crate) async fn bind_apart(&self, name: &str, options: &[OptionEntry]) -> Result<SourceEntry> {
+    /// A source bound by itself, without columns and without a look at its records; the catalog stays as it is. `engine_options`:
+    /// those of the engine that it may have.
+    pub(crate) async fn bind_without_columns(
+        &self,
+        name: &str,
+        options: &[OptionEntry],
+        engine_options: &[&OptionSpec],
+    ) -> Result<SourceEntry> {
         let (mut catalog, bindings) = (Catalog::default(), BTreeMap::new());
         let state = self.inner.session.state();
         let binder = Binder { infers: false, ..self.binder(&mut catalog, &bindings, &state) };
-        binder.bind_source(name, &[], None, None, options, None, &[], &[]).await.map_err(Error::sql)
+        binder.bind_source(name, &[], None, None, options, None, &[], engine_options).await.map_err(Error::sql)
     }
 
     /// The catalog and all sinks, those from outside the script included.

@@ -113,20 +113,10 @@ fn is_refused(code: Option<&str>) -> bool {
 #[cfg(test)]
 mod tests {
     use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-    use aws_smithy_types::error::ErrorMetadata;
     use kinesql_engine::runtime::clock::ManualClock;
 
+    use super::super::error::testing::Failed;
     use super::*;
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("unhandled error")]
-    struct Failed(ErrorMetadata);
-
-    impl ProvideErrorMetadata for Failed {
-        fn meta(&self) -> &ErrorMetadata {
-            &self.0
-        }
-    }
 
     #[tokio::test]
     async fn an_endpoint_that_never_answers_ends_the_start() {

@@ -156,22 +156,31 @@ where
 }
 
 #[cfg(test)]
-mod tests {
-    use aws_smithy_runtime_api::client::result::ConnectorError;
-    use aws_smithy_types::body::SdkBody;
+pub(super) mod testing {
     use aws_smithy_types::error::ErrorMetadata;
 
-    use super::*;
+    use super::ProvideErrorMetadata;
 
+    /// What an operation of the SDK fails with.
     #[derive(Debug, thiserror::Error)]
     #[error("unhandled error")]
-    struct Failed(ErrorMetadata);
+    pub(in crate::aws) struct Failed(pub(in crate::aws) ErrorMetadata);
 
     impl ProvideErrorMetadata for Failed {
         fn meta(&self) -> &ErrorMetadata {
             &self.0
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_smithy_runtime_api::client::result::ConnectorError;
+    use aws_smithy_types::body::SdkBody;
+    use aws_smithy_types::error::ErrorMetadata;
+
+    use super::testing::Failed;
+    use super::*;
 
     fn answer(status: u16, body: &'static str) -> HttpResponse {
         HttpResponse::new(status.try_into().expect("a status"), SdkBody::from(body))

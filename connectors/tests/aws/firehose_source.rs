@@ -9,9 +9,9 @@ use aws_sdk_firehose::types::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kinesql_engine::Engine;
 use kinesql_engine::connector::memory::MemoryConnector;
 use kinesql_engine::diagnostic::Script;
+use kinesql_engine::{Engine, Job};
 
 use super::servers;
 use super::streams::config;
@@ -36,9 +36,8 @@ pub async fn put(client: &Client, name: &str, records: impl IntoIterator<Item = 
     assert_eq!(put.send().await.expect("delivered").failed_put_count(), 0);
 }
 
-#[tokio::test]
-async fn a_delivery_stream_delivers_to_the_endpoint() {
-    let Some(server) = servers::moto() else { return };
+/// A job whose source listens at the port, with `more` options, and whose sink `O` is in memory.
+async fn listen(more: &str) -> (u16, MemoryConnector, Job) {
     let memory = MemoryConnector::default();
     let builder = Engine::builder().connectors(|registry| {
         kinesql_connectors::register_all(registry);
@@ -47,11 +46,17 @@ async fn a_delivery_stream_delivers_to_the_endpoint() {
     let engine = builder.build().expect("an engine");
     let port = servers::free_port();
     let sql = format!(
-        "CREATE SOURCE S (N INTEGER) WITH (connector = 'firehose', listen = '127.0.0.1:{port}', path = '/ticks');
+        "CREATE SOURCE S (N INTEGER) WITH (connector = 'firehose', listen = '127.0.0.1:{port}'{more});
         CREATE SINK O FROM S WITH (connector = 'memory');"
     );
     engine.execute(&Script::new("app.sql", sql)).await.expect("right");
-    let job = engine.start().await.expect("listening");
+    (port, memory, engine.start().await.expect("listening"))
+}
+
+#[tokio::test]
+async fn a_delivery_stream_delivers_to_the_endpoint() {
+    let Some(server) = servers::moto() else { return };
+    let (port, memory, job) = listen(", path = '/ticks'").await;
 
     let client = Client::new(&config(&server.endpoint));
     delivery_stream(&client, "to-kinesql", &format!("http://127.0.0.1:{port}/ticks")).await;
@@ -85,19 +90,7 @@ def handler(event, context):
     let function =
         format!(", preprocessor = 'same', preprocessor.region = 'us-east-1', preprocessor.endpoint = '{}'", server.endpoint);
     for more in ["", &function] {
-        let memory = MemoryConnector::default();
-        let builder = Engine::builder().connectors(|registry| {
-            kinesql_connectors::register_all(registry);
-            memory.register(registry);
-        });
-        let engine = builder.build().expect("an engine");
-        let port = servers::free_port();
-        let sql = format!(
-            "CREATE SOURCE S (N INTEGER) WITH (connector = 'firehose', listen = '127.0.0.1:{port}'{more});
-            CREATE SINK O FROM S WITH (connector = 'memory');"
-        );
-        engine.execute(&Script::new("app.sql", sql)).await.expect("right");
-        let job = engine.start().await.expect("listening");
+        let (port, memory, job) = listen(more).await;
         let client = reqwest::Client::new();
         let mut sent = tokio::task::JoinSet::new();
         for n in 0..60 {

@@ -8,7 +8,7 @@ use sqlparser::ast::{
 };
 use sqlparser::tokenizer::Span as PlanSpan;
 
-use crate::diagnostic::{Diagnostic, Span};
+use crate::diagnostic::{Diagnostic, Span, count};
 
 /// Begins DataFusion's message, which counts ROWTIME.
 pub(super) fn is_about_list(message: &str) -> bool {
@@ -41,7 +41,6 @@ pub(super) fn explain(query: &ast::Query, schema_of: &mut dyn FnMut(ast::Query) 
         }
         let columns = schema.fields().len().saturating_sub(names.len() - written.len());
         let existing: Vec<&str> = schema.fields()[..columns].iter().map(|field| field.name().as_str()).collect();
-        let count = |n: usize, what: &str| if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") };
         let (has, given) = (count(columns, "column"), count(written.len(), "name"));
         let problem = Diagnostic::error(format!("\"{relation}\" has {has}, its list has {given}"));
         let problem = problem.label(format!("columns are {}", existing.join(", ")));

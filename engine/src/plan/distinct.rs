@@ -14,18 +14,21 @@ use crate::types::ROWTIME;
 /// The operator that makes the rows of `input` distinct.
 pub(super) fn plan_distinct(input: &LogicalPlan, props: &ExecutionProps) -> Result<OperatorSpec, Diagnostic> {
     let schema = input.schema();
-    let mut compared: Vec<_> = (0..schema.fields().len()).filter(|column| schema.field(*column).name() != ROWTIME).collect();
-    let column = |column: usize| Expr::Column(schema.qualified_field(column).into());
+    let places = (0..schema.fields().len()).filter(|place| schema.field(*place).name() != ROWTIME);
+    let mut columns: Vec<_> = places
+        .map(|place| {
+            let expr = Expr::Column(schema.qualified_field(place).into());
+            let moving = monotonicity(&expr, input);
+            (place, expr, moving)
+        })
+        .collect();
     // ROWTIME under another name is not compared either, if something else says within what rows are.
-    let is_rowtime = |place: usize| is_plain_rowtime(&monotonicity(&column(place), input));
-    let moves = |place: usize| monotonicity(&column(place), input).groups_neighbours();
-    if compared.iter().any(|place| moves(*place) && !is_rowtime(*place)) {
-        compared.retain(|place| !is_rowtime(*place));
+    if columns.iter().any(|(.., moving)| moving.groups_neighbours() && !is_plain_rowtime(moving)) {
+        columns.retain(|(.., moving)| !is_plain_rowtime(moving));
     }
-    let moving = compared.iter().filter_map(|place| {
-        let expr = column(*place);
-        let moving = monotonicity(&expr, input);
-        let is_supported = moving.is_declared() || WindowKey::supports(schema.field(*place).data_type());
+    let compared = columns.iter().map(|(place, ..)| *place).collect();
+    let moving = columns.into_iter().filter_map(|(place, expr, moving)| {
+        let is_supported = moving.is_declared() || WindowKey::supports(schema.field(place).data_type());
         (is_supported && moving.groups_neighbours()).then_some((expr, moving))
     });
     // What only rows move is the last choice.

@@ -8,7 +8,7 @@ use super::names::unknown_column;
 use super::physical::{OperatorSpec, PlanNode};
 use super::query::QueryPlan;
 use super::rowtime::Carrier;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, count};
 use crate::operator::insert::InsertSource;
 use crate::sql::Name;
 use crate::types::{ROWTIME, SqlType, sql_type_name};
@@ -103,10 +103,6 @@ impl QueryPlan {
         let operator = OperatorSpec::Insert { sources, schema: schema.clone() };
         Ok((PlanNode::Unary { input: Box::new(self.node), operator }, warnings))
     }
-}
-
-fn count(n: usize, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
 /// What makes a value of the one type one of the other, if anything does.

@@ -115,7 +115,7 @@ pub fn make_unique(items: &mut [SelectItem]) {
 }
 
 /// The name that the query gives an item: its alias, or that of its column.
-fn given_name(item: &SelectItem) -> Option<String> {
+pub(super) fn given_name(item: &SelectItem) -> Option<String> {
     match item {
         SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.clone()),
         SelectItem::UnnamedExpr(expr) if is_column(expr) => Some(name_of(expr)),

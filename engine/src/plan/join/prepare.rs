@@ -22,6 +22,7 @@ use super::spec::{JoinSpec, Joined};
 use super::using::{self, Merged, Relation, expand_wildcards, merge_columns};
 use super::window::{JoinWindow, join_window};
 use crate::diagnostic::{Diagnostic, Span};
+use crate::plan::item_names::given_name;
 use crate::plan::query::{ReferenceTables, StreamSchemas};
 use crate::plan::rowtime::relation_name;
 use crate::settings::Settings;
@@ -342,10 +343,7 @@ impl Prepare<'_> {
         let mut columns = Vec::new();
         for item in &select.projection {
             match item {
-                SelectItem::UnnamedExpr(Expr::Identifier(ident)) => columns.push(ident.value.clone()),
-                SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => columns.push(parts.last()?.value.clone()),
-                SelectItem::UnnamedExpr(_) => {}
-                SelectItem::ExprWithAlias { alias, .. } => columns.push(alias.value.clone()),
+                SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. } => columns.extend(given_name(item)),
                 SelectItem::Wildcard(options) if options.opt_exclude.is_none() => match select.from.as_slice() {
                     [TableWithJoins { relation, joins }] if joins.is_empty() => columns.extend(self.columns(relation)?),
                     _ => return None,

@@ -9,7 +9,7 @@ use sqlparser::ast::{
 
 use super::calls::take;
 use super::{AVAILABLE, calls, interval_casts, named_cast, periods, row_in_query};
-use crate::diagnostic::{Diagnostic, Span};
+use crate::diagnostic::{Diagnostic, Span, count};
 use crate::sql::ddl::ERROR_STREAM;
 use crate::sql::dialect::is_frame_word;
 
@@ -50,7 +50,7 @@ impl Finish<'_> {
                 if let (Some(first), Some(second)) = (select_list(left), select_list(right))
                     && first.len() != second.len()
                 {
-                    let (one, other) = (count(first.len()), second.len());
+                    let (one, other) = (count(first.len(), "column"), second.len());
                     let span = second.iter().map(|item| self.span_of(item)).reduce(Span::union).unwrap_or(self.span);
                     let problem = Diagnostic::error(format!("one side of {op} gives {one}, the other {other}")).at(span);
                     self.problems.push(problem.hint("Columns go together by their place: write NULL where one is missing."));
@@ -189,10 +189,6 @@ fn repeated_wildcard(items: &[SelectItem]) -> Option<&SelectItem> {
         before.push(item);
     }
     None
-}
-
-fn count(columns: usize) -> String {
-    if columns == 1 { "1 column".to_owned() } else { format!("{columns} columns") }
 }
 
 /// NOT binds closer than IS TRUE, IS FALSE and IS UNKNOWN (kda-sql-reference.md §1.9): `NOT UNKNOWN IS TRUE` is FALSE. sqlparser
