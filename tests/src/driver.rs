@@ -36,6 +36,9 @@ use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType};
 
 use crate::evaluate::Evaluation;
 
+/// Far more than the slowest step takes on a busy machine.
+const STEP_LIMIT: Duration = Duration::from_secs(180);
+
 /// How a file is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -299,7 +302,9 @@ impl AsyncDB for Driver {
     type ColumnType = DefaultColumnType;
 
     async fn run(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>, Failure> {
-        match self.step(sql).await? {
+        // A job that hangs is a failure with a place, not a test run without an end.
+        let step = tokio::time::timeout(STEP_LIMIT, self.step(sql)).await;
+        match step.map_err(|_| Failure(format!("no end after {STEP_LIMIT:?}: {sql}")))?? {
             None => Ok(DBOutput::StatementComplete(0)),
             Some(rows) => {
                 let width = rows.first().map_or(0, Vec::len);

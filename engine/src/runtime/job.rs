@@ -99,12 +99,14 @@ impl Job {
     }
 
     async fn epoch(&self, save: bool) -> Result<Epoch> {
-        let (done, answer) = oneshot::channel();
+        let (done, mut answer) = oneshot::channel();
         let _ = self.requests.send(Request::Epoch { save, done });
-        match answer.await {
-            Ok(answer) => answer,
-            // The job ended meanwhile: its own result says how.
-            Err(_) => self.wait().await.map(|()| self.metrics.epoch.load(Ordering::Relaxed)),
+        // A request that arrives while the coordinator ends is never looked at, and may lie in the queue for as long as the
+        // job is held: then the job's own result is the answer.
+        tokio::select! {
+            biased;
+            Ok(answer) = &mut answer => answer,
+            ended = self.wait() => answer.try_recv().unwrap_or_else(|_| ended.map(|()| self.metrics.epoch.load(Ordering::Relaxed))),
         }
     }
 
@@ -420,4 +422,25 @@ async fn supervise(mut tasks: JoinSet<Result<()>>) -> Result<()> {
         return Err(error);
     }
     echo.map_or(Ok(()), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_that_nobody_answers_ends_with_the_job() {
+        // The receiver is alive, as when the coordinator has looked for requests for the last time.
+        let (requests, _never_read) = mpsc::unbounded_channel();
+        let (result_sender, result) = watch::channel(None);
+        let metrics = Arc::new(Metrics::default());
+        metrics.epoch.store(7, Ordering::Relaxed);
+        let job = Job { requests, result, supervisor: tokio::spawn(std::future::pending()), metrics };
+        let mut checkpoint = Box::pin(job.checkpoint());
+        assert!(futures::poll!(&mut checkpoint).is_pending());
+        result_sender.send_replace(Some(Ok(())));
+        assert_eq!(checkpoint.await.expect("the job's result"), 7);
+        result_sender.send_replace(Some(Err(Error::internal("broken"))));
+        assert_eq!(job.sync().await.expect_err("the job's error").message(), "broken");
+    }
 }
