@@ -144,10 +144,12 @@ struct Running {
 impl Running {
     fn start(command: &mut Command) -> Self {
         // The process takes the place of this shell and has its id. What stays behind waits for the end of standard input.
+        // Tests that run in the background ignore Ctrl-C, and so would all that they start: `env` of GNU takes that back.
         let mut shell = Command::new("bash");
         shell.args([
             "-c",
-            r#"exec 3<&0 < /dev/null; (trap "" INT; cat <&3; kill $$) > /dev/null 2>&1 & exec 3<&-; exec "$@""#,
+            r#"exec 3<&0 < /dev/null; (trap "" INT; cat <&3; kill $$) > /dev/null 2>&1 & exec 3<&-
+               reset=(env --default-signal=INT); "${reset[@]}" true 2> /dev/null || reset=(); exec "${reset[@]}" "$@""#,
             "bash",
         ]);
         shell.arg(command.get_program()).args(command.get_args());
