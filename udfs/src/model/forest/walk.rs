@@ -255,7 +255,7 @@ pub(super) fn explain<'a>(
 }
 
 /// Dimensions whose amounts are held in registers on the way.
-const WIDE: usize = 4 * LANES;
+const WIDE: usize = 5 * LANES;
 
 /// The way up from a leaf, with the weights of its steps.
 struct Walk<'a> {
