@@ -43,6 +43,13 @@ bench *args:
     cargo build --release -p kinesql -p kinesql-benches
     cargo run --release -p kinesql-benches -- {{args}}
 
+# The kinesis connectors: decoding beside a file, 200 idle shards, and the time from a stream to another, on a local server.
+bench-kinesis:
+    cargo build --release --workspace --example kinesis_speed
+    target/release/examples/kinesis_speed decode
+    scripts/local-aws -- sh -c 'target/release/examples/kinesis_speed idle $AWS_ENDPOINT_URL_KINESIS 200 30'
+    scripts/local-aws -- sh -c 'target/release/examples/kinesis_speed latency $AWS_ENDPOINT_URL_KINESIS 2000'
+
 # Microbenchmarks of the formats, the windows, the joins and the anomaly models.
 microbench:
     cargo bench --workspace --bench json_decode --bench json_encode --bench hop_window --bench sliding_window --bench window_join \

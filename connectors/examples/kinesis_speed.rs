@@ -3,26 +3,33 @@
 //! ```text
 //! cargo run --release --example kinesis_speed -F testing -- decode
 //! cargo run --release --example kinesis_speed -F testing -- idle http://127.0.0.1:4568 200 30
+//! cargo run --release --example kinesis_speed -F testing -- latency http://127.0.0.1:4568 2000
 //! ```
 //!
 //! `decode` reads rows of 100 bytes as JSON lines from a file, and as aggregated records of an answer, both into columns.
 //! `idle` creates a stream with so many shards on a local server and runs a job on it for so many seconds; every second one row
 //! comes.
+//! `latency` puts so many rows, 100 a second, through a job from one stream to another, and prints the time from the answer
+//! that held a row to its arrival in the other stream, as the server saw it, in whole milliseconds.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arrow::datatypes::{Schema, SchemaRef};
+use async_trait::async_trait;
 use aws_sdk_kinesis::primitives::{Blob, DateTime};
-use aws_sdk_kinesis::types::{Record, StreamStatus};
+use aws_sdk_kinesis::types::{Record, ShardIteratorType, StreamStatus};
 use kinesql_connectors::file::FileSourceFactory;
 use kinesql_connectors::kinesis::KinesisSourceFactory;
 use kinesql_connectors::kinesis::testing::{aggregate, unpack};
 use kinesql_connectors::register_all;
-use kinesql_engine::connector::{OptionEntry, Options, Read, Source, SourceContext, SourceDefinition, SourceFactory};
+use kinesql_engine::connector::{
+    Offset, OptionEntry, OptionSpec, Options, Read, Source, SourceContext, SourceDefinition, SourceFactory, SplitReader,
+};
 use kinesql_engine::format::{DecodeColumn, Decoder, FormatSpec, decoder};
-use kinesql_engine::runtime::clock::SystemClock;
+use kinesql_engine::runtime::clock::{Clock, SystemClock};
 use kinesql_engine::types::SqlType;
 use kinesql_engine::{Engine, Result};
 
@@ -42,8 +49,9 @@ async fn main() -> Result<()> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["decode"] => decode().await,
         ["idle", endpoint, shards, seconds] => idle(endpoint, shards.parse().unwrap_or(200), seconds.parse().unwrap_or(30)).await,
+        ["latency", endpoint, rows] => latency(endpoint, rows.parse().unwrap_or(2_000)).await,
         _ => {
-            eprintln!("usage: kinesis_speed decode | idle ENDPOINT SHARDS SECONDS");
+            eprintln!("usage: kinesis_speed decode | idle ENDPOINT SHARDS SECONDS | latency ENDPOINT ROWS");
             Ok(())
         }
     }
@@ -176,22 +184,9 @@ fn bind(factory: &dyn SourceFactory, options: &[(&str, &str)]) -> Arc<dyn Source
 
 async fn idle(endpoint: &str, shards: i32, seconds: u64) -> Result<()> {
     let stream = format!("idle-{}-{}", shards, std::process::id());
-    let config = aws_config::defaults(aws_config::BehaviorVersion::latest())
-        .region("us-east-1")
-        .endpoint_url(endpoint)
-        .http_client(aws_smithy_http_client::Builder::new().build_http())
-        .load()
-        .await;
-    let client = aws_sdk_kinesis::Client::new(&config);
     let clock = SystemClock::shared();
-    client.create_stream().stream_name(&stream).shard_count(shards).send().await.expect("created");
-    loop {
-        let described = client.describe_stream_summary().stream_name(&stream).send().await.expect("described");
-        if described.stream_description_summary().expect("there").stream_status() == &StreamStatus::Active {
-            break;
-        }
-        clock.sleep(Duration::from_millis(100)).await;
-    }
+    let client = client(endpoint).await;
+    create_stream(&client, &clock, &stream, shards).await;
     let engine = Engine::builder().connectors(register_all).build()?;
     let script = format!(
         "CREATE SOURCE \"IN\" (\"ID\" INTEGER) WITH (connector = 'kinesis', stream = '{stream}', region = 'us-east-1', endpoint = '{endpoint}');
@@ -212,4 +207,154 @@ async fn idle(endpoint: &str, shards: i32, seconds: u64) -> Result<()> {
     println!("{shards} shards: {:.1} % of a core", 100.0 * used / seconds as f64);
     job.stop();
     job.wait().await
+}
+
+async fn client(endpoint: &str) -> aws_sdk_kinesis::Client {
+    let config = aws_config::defaults(aws_config::BehaviorVersion::latest())
+        .region("us-east-1")
+        .endpoint_url(endpoint)
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .load()
+        .await;
+    aws_sdk_kinesis::Client::new(&config)
+}
+
+async fn create_stream(client: &aws_sdk_kinesis::Client, clock: &Arc<dyn Clock>, stream: &str, shards: i32) {
+    client.create_stream().stream_name(stream).shard_count(shards).send().await.expect("created");
+    loop {
+        let described = client.describe_stream_summary().stream_name(stream).send().await.expect("described");
+        if described.stream_description_summary().expect("there").stream_status() == &StreamStatus::Active {
+            return;
+        }
+        clock.sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn latency(endpoint: &str, rows: usize) -> Result<()> {
+    let (from, to) = (format!("from-{}", std::process::id()), format!("to-{}", std::process::id()));
+    let clock = SystemClock::shared();
+    let client = client(endpoint).await;
+    create_stream(&client, &clock, &from, 1).await;
+    create_stream(&client, &clock, &to, 1).await;
+    let received = Received::default();
+    let engine = Engine::builder()
+        .connectors(|registry| {
+            register_all(registry);
+            registry.register_source(Arc::new(NotedFactory(received.clone())));
+        })
+        .build()?;
+    let service = format!("region = 'us-east-1', endpoint = '{endpoint}'");
+    let script = format!(
+        "CREATE SOURCE \"IN\" (\"ID\" INTEGER) WITH (connector = 'noted', stream = '{from}', scan.start = 'trim_horizon', {service});
+         CREATE STREAM \"OUT\" (\"ID\" INTEGER);
+         CREATE PUMP \"P\" AS INSERT INTO \"OUT\" SELECT STREAM \"ID\" FROM \"IN\";
+         CREATE SINK \"S\" FROM \"OUT\" WITH (connector = 'kinesis', stream = '{to}', linger = '0ms', {service});"
+    );
+    let job = engine.run_script(&script).await?;
+    for row in 0..rows {
+        let put = client.put_record().stream_name(&from).partition_key("a");
+        put.data(Blob::new(format!("{{\"ID\":{row}}}"))).send().await.expect("a record is put");
+        clock.sleep(Duration::from_millis(10)).await;
+    }
+    let shards = client.list_shards().stream_name(&to).send().await.expect("listed");
+    let iterator = client.get_shard_iterator().stream_name(&to).shard_id(shards.shards()[0].shard_id());
+    let mut iterator = iterator.shard_iterator_type(ShardIteratorType::TrimHorizon).send().await.expect("there").shard_iterator;
+    let mut latencies = Vec::new();
+    while latencies.len() < rows {
+        let answer = client.get_records().set_shard_iterator(iterator).send().await.expect("read");
+        let received = received.0.lock().expect("no panic");
+        for record in answer.records() {
+            let arrived = record.approximate_arrival_timestamp().expect("set").to_millis().expect("in range");
+            latencies.extend(ids(record.data().as_ref()).map(|id| arrived - received[&id]));
+        }
+        drop(received);
+        iterator = answer.next_shard_iterator;
+        clock.sleep(Duration::from_millis(200)).await;
+    }
+    latencies.sort_unstable();
+    let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];
+    println!("{rows} rows: median {} ms, p99 {} ms, longest {} ms", at(0.5), at(0.99), at(1.0));
+    job.stop();
+    job.wait().await
+}
+
+/// When each row was received, in milliseconds since 1970, by its ID.
+#[derive(Debug, Clone, Default)]
+struct Received(Arc<Mutex<BTreeMap<u64, i64>>>);
+
+/// The numbers behind `"ID":`.
+fn ids(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    let text = std::str::from_utf8(bytes).expect("JSON");
+    let digits = |rest: &str| rest.split(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse().ok());
+    text.split("\"ID\":").skip(1).filter_map(digits)
+}
+
+/// The `kinesis` source, noting when rows come.
+#[derive(Debug)]
+struct NotedFactory(Received);
+
+impl SourceFactory for NotedFactory {
+    fn name(&self) -> &'static str {
+        "noted"
+    }
+
+    fn options(&self) -> &'static [OptionSpec] {
+        KinesisSourceFactory.options()
+    }
+
+    fn formats(&self) -> &'static [&'static str] {
+        KinesisSourceFactory.formats()
+    }
+
+    fn create(&self, definition: &SourceDefinition, options: &Options) -> Result<Arc<dyn Source>> {
+        Ok(Arc::new(Noted { source: KinesisSourceFactory.create(definition, options)?, received: self.0.clone() }))
+    }
+}
+
+#[derive(Debug)]
+struct Noted {
+    source: Arc<dyn Source>,
+    received: Received,
+}
+
+#[async_trait]
+impl Source for Noted {
+    fn is_bounded(&self) -> bool {
+        self.source.is_bounded()
+    }
+
+    async fn splits(&self, parallelism: usize) -> Result<Vec<String>> {
+        self.source.splits(parallelism).await
+    }
+
+    async fn open(&self, split: &str, offset: Option<&Offset>, context: &SourceContext) -> Result<Box<dyn SplitReader>> {
+        let reader = self.source.open(split, offset, context).await?;
+        Ok(Box::new(NotedReader { reader, received: self.received.clone(), clock: context.clock.clone() }))
+    }
+
+    async fn sample(&self, max_bytes: usize, context: &SourceContext) -> Result<Vec<u8>> {
+        self.source.sample(max_bytes, context).await
+    }
+}
+
+struct NotedReader {
+    reader: Box<dyn SplitReader>,
+    received: Received,
+    clock: Arc<dyn Clock>,
+}
+
+#[async_trait]
+impl SplitReader for NotedReader {
+    async fn next(&mut self) -> Result<Read> {
+        let read = self.reader.next().await?;
+        if let Read::Records(records) = &read {
+            let now = self.clock.now();
+            self.received.0.lock().expect("no panic").extend(ids(&records.bytes).map(|id| (id, now)));
+        }
+        Ok(read)
+    }
+
+    async fn close(&mut self) -> Result<()> {
+        self.reader.close().await
+    }
 }

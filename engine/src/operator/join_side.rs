@@ -2,7 +2,8 @@
 //!
 //! Rows have sequence numbers in the order in which they are processed. They are kept in batches, an append-only log; a
 //! batch is dropped when its last row has left the window. Rows of equal hash are chained from the newest back, so that
-//! the chain ends where the window does.
+//! the chain ends where the window does: a hash whose newest row has left needs no removal, it is swept out with others when
+//! the table is full.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -30,6 +31,9 @@ pub const NONE: u64 = u64::MAX;
 
 /// Batches of the log are merged up to this many rows.
 const LOG_ROWS: usize = 8_192;
+
+/// Rows that are looked for in both tables before the first of them is processed.
+const WARM_ROWS: usize = 32;
 
 /// How long a row can be matched by later rows of the other side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,8 +64,6 @@ pub struct JoinInput {
 /// A row that may still match.
 struct Row {
     time: EventTime,
-    /// Unless NULL is among the keys.
-    hash: Option<u64>,
     /// The row before it that has the same hash.
     previous: u64,
     matched: bool,
@@ -107,7 +109,10 @@ pub struct JoinSide {
     ends: BinaryHeap<Reverse<(EventTime, u64)>>,
     /// Sequence number of the first of `rows`.
     base: u64,
+    /// Hashes with their newest row, also if that has left.
     newest: HashTable<(u64, u64)>,
+    /// So many of the first ready rows have been looked for in both tables already.
+    warm: usize,
     log: VecDeque<Logged>,
     /// Rows that left since [`JoinSide::forget`]; only if they are preserved. In sequence, unless their ends are computed.
     expired: Vec<Expired>,
@@ -126,6 +131,7 @@ impl JoinSide {
             ends: BinaryHeap::new(),
             base: 0,
             newest: HashTable::new(),
+            warm: 0,
             log: VecDeque::new(),
             expired: Vec::new(),
             bytes: 0,
@@ -247,9 +253,13 @@ impl JoinSide {
     /// Processes the next row: gives its sequence number and its hash, if it can match. Its own side keeps it from now on.
     pub fn arrive(&mut self) -> Option<(u64, Option<u64>)> {
         let Ready { time, hash, end } = self.ready.pop_front()?;
+        self.warm = self.warm.saturating_sub(1);
         let row = self.base + self.rows.len() as u64;
         let mut previous = NONE;
         if let Some(hash) = hash {
+            if self.newest.len() == self.newest.capacity() {
+                self.sweep();
+            }
             match self.newest.entry(hash, |(other, _)| *other == hash, |(hash, _)| *hash) {
                 Entry::Occupied(mut entry) => previous = std::mem::replace(&mut entry.get_mut().1, row),
                 Entry::Vacant(entry) => {
@@ -257,7 +267,7 @@ impl JoinSide {
                 }
             }
         }
-        self.rows.push_back(Row { time, hash, previous, matched: false, gone: false });
+        self.rows.push_back(Row { time, previous, matched: false, gone: false });
         if self.input.end.is_some() {
             self.ends.push(Reverse((end, row)));
         }
@@ -271,8 +281,8 @@ impl JoinSide {
 
     /// The rows with this hash that are in the window, newest first.
     pub fn candidates(&self, hash: u64) -> impl Iterator<Item = u64> {
-        let newest = self.newest.find(hash, |(other, _)| *other == hash).map(|(_, row)| *row);
         let in_window = |row: &u64| *row != NONE && *row >= self.base;
+        let newest = self.newest.find(hash, |(other, _)| *other == hash).map(|(_, row)| *row).filter(in_window);
         std::iter::successors(newest, move |row| Some(self.rows[(*row - self.base) as usize].previous).filter(in_window))
     }
 
@@ -318,14 +328,33 @@ impl JoinSide {
 
     fn pop_first(&mut self) -> Option<Row> {
         let row = self.rows.pop_front()?;
-        if let Some(hash) = row.hash
-            && let Ok(entry) = self.newest.find_entry(hash, |(other, _)| *other == hash)
-            && entry.get().1 == self.base
-        {
-            entry.remove();
-        }
         self.base += 1;
         Some(row)
+    }
+
+    /// Brings what the next rows will look up on both sides into the cache. A window is larger than that, and waiting for one
+    /// row after the other would be most of a join's time; here the waits overlap.
+    pub fn warm_up(&mut self, other: &Self) {
+        if self.warm > 0 {
+            return;
+        }
+        let mut seen = 0;
+        for hash in self.ready.iter().take(WARM_ROWS).filter_map(|ready| ready.hash) {
+            seen ^= self.newest.find(hash, |(other, _)| *other == hash).map_or(0, |(_, row)| *row);
+            seen ^= other.candidates(hash).next().map_or(0, |row| other.rows[(row - other.base) as usize].previous);
+        }
+        std::hint::black_box(seen);
+        self.warm = self.ready.len().min(WARM_ROWS);
+    }
+
+    /// Makes a table of the hashes with a row in the window, with room for as many more.
+    fn sweep(&mut self) {
+        let in_window = |(_, row): &&(u64, u64)| *row >= self.base;
+        let mut swept = HashTable::with_capacity(2 * self.newest.iter().filter(in_window).count());
+        for entry in self.newest.iter().filter(in_window) {
+            swept.insert_unique(entry.0, *entry, |(hash, _)| *hash);
+        }
+        self.newest = swept;
     }
 
     /// The rows that left since [`JoinSide::forget`] and never matched.
@@ -355,8 +384,8 @@ impl JoinSide {
         while let Some(first) = self.log.pop_front_if(|first| first.first + first.rows as u64 <= self.base) {
             self.bytes -= first.bytes;
         }
-        if self.newest.len() * 4 < self.newest.capacity() {
-            self.newest.shrink_to(self.newest.len() * 2, |(hash, _)| *hash);
+        if self.rows.len() * 8 < self.newest.capacity() {
+            self.sweep();
         }
         if self.rows.len() * 4 < self.rows.capacity() {
             self.rows.shrink_to(self.rows.len() * 2);

@@ -109,6 +109,7 @@ impl WindowJoin {
                 Side::Left => (&mut self.left, &self.right),
                 Side::Right => (&mut self.right, &self.left),
             };
+            own.warm_up(other);
             if let Some((row, Some(hash))) = own.arrive() {
                 let pair = |found: u64| match side {
                     Side::Left => Joined { time, left: row, right: found },
