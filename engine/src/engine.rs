@@ -35,6 +35,7 @@ use crate::plan::names::check_tables;
 use crate::plan::places::explain_in;
 use crate::plan::row_clock::current_row_timestamp;
 use crate::plan::rules::kda_rules;
+use crate::plan::rules::output_types::shown;
 use crate::plan::session::session_context;
 use crate::plan::unknown_columns::all_unknown_columns;
 use crate::plan::{Functions, PlanNode, StreamSchemas};
@@ -667,7 +668,7 @@ async fn plan_table_query(query: &Query, functions: &Functions, state: &SessionS
     let settings = Settings::of(state);
     let plan = async |query: Box<sqlparser::ast::Query>| {
         let statement = DataFusionStatement::Statement(Box::new(sqlparser::ast::Statement::Query(query)));
-        state.statement_to_plan(statement).await.and_then(|plan| kda_rules(plan, &settings))
+        state.statement_to_plan(statement).await.and_then(|plan| kda_rules(plan, &settings)).and_then(shown)
     };
     let error = match plan(ast.clone()).await {
         Ok(plan) => return Ok(plan),

@@ -5,6 +5,7 @@ mod arrival;
 mod bad_input;
 mod batch_sql;
 mod conformance;
+mod determinism;
 mod embedding;
 mod errors;
 mod faults;

@@ -191,6 +191,11 @@ impl JoinSide {
                 ready.push((input, batch));
                 continue;
             }
+            if times.is_sorted() {
+                ready.push((input, batch.slice(0, count)));
+                self.wait(input, batch.slice(count, batch.num_rows() - count));
+                continue;
+            }
             let mask: BooleanArray = times.iter().map(|time| Some(is_ready(*time))).collect();
             ready.push((input, filter_record_batch(&batch, &mask)?));
             self.wait(input, filter_record_batch(&batch, &not(&mask)?)?);

@@ -83,6 +83,8 @@ impl ModelPlan {
 pub struct Model {
     model: Box<dyn UdfModel>,
     schema: SchemaRef,
+    /// True if there is one model for all rows.
+    single: bool,
     rows: u64,
     budget: Budget,
 }
@@ -94,20 +96,28 @@ impl Model {
         if let ModelFunction::Forest(options) = &mut plan.function {
             options.threads = threads;
         }
-        Ok(Self { model: plan.build()?, schema: plan.output()?, rows: 0, budget })
+        Ok(Self { model: plan.build()?, schema: plan.output()?, single: plan.partition.is_none(), rows: 0, budget })
     }
 
-    /// How many rows the model takes before what it holds is counted again: they need no more than half of what is left of the
-    /// budget, unless that is so little that the next ones exceed it anyway.
-    fn rows_at_once(&self) -> usize {
-        match (self.budget.left(), self.model.growth()) {
-            (Some(left), growth @ 1..) => (left / 2 / growth).max(ROWS_MIN),
-            _ => usize::MAX,
+    /// How many of the next `rows` rows the model takes before what it holds is counted again: as many as the rest of the budget is
+    /// enough for, or a few. What one model needs for those is certain, and is counted before it is held.
+    fn rows_at_once(&self, mut rows: usize) -> Result<usize> {
+        let Some(left) = self.budget.left() else { return Ok(rows) };
+        while rows > ROWS_MIN && self.model.growth(rows) > left {
+            rows = (rows / 2).max(ROWS_MIN);
         }
+        if self.single {
+            self.reserve(self.model.memory_size() + self.model.growth(rows))?;
+        }
+        Ok(rows)
+    }
+
+    fn reserve(&self, bytes: usize) -> Result<()> {
+        self.budget.resize(bytes, || format!("what was learnt from {} rows", self.rows))
     }
 
     fn account(&self) -> Result<()> {
-        self.budget.resize(self.model.memory_size(), || format!("what was learnt from {} rows", self.rows))
+        self.reserve(self.model.memory_size())
     }
 }
 
@@ -119,7 +129,7 @@ impl Operator for Model {
     fn on_batch(&mut self, _input: usize, batch: RecordBatch, out: &mut Output) -> Result<()> {
         let mut start = 0;
         while start < batch.num_rows() {
-            let part = batch.slice(start, self.rows_at_once().min(batch.num_rows() - start));
+            let part = batch.slice(start, self.rows_at_once(batch.num_rows() - start)?);
             let results = self.model.update(&part)?;
             start += part.num_rows();
             self.rows += part.num_rows() as u64;
@@ -155,13 +165,22 @@ mod tests {
     use super::*;
 
     /// A model for each `k`, over rows of the keys in one batch, with a budget of `limit` bytes.
-    fn run(keys: std::ops::Range<i32>, limit: usize) -> (Model, Output, Result<()>) {
-        let numbers: ArrayRef = Arc::new(keys.clone().map(f64::from).collect::<Float64Array>());
-        let keys: ArrayRef = Arc::new(keys.collect::<Int32Array>());
+    fn run(keys: impl Iterator<Item = i32>, limit: usize) -> (Model, Output, Result<()>) {
+        let keys: Vec<i32> = keys.collect();
+        let numbers: ArrayRef = Arc::new(keys.iter().copied().map(f64::from).collect::<Float64Array>());
+        let keys: ArrayRef = Arc::new(Int32Array::from(keys));
         let batch = RecordBatch::try_from_iter([("k", keys), ("v", numbers)]).expect("equal lengths");
         let partition = PartitionOptions { keys: vec![0], models_max: 100_000, idle_ms: None };
-        let function = ModelFunction::Forest(ForestOptions::default());
-        let plan = ModelPlan { function, partition: Some(partition), input: batch.schema() };
+        run_model(ForestOptions::default(), Some(partition), batch, limit)
+    }
+
+    fn run_model(
+        options: ForestOptions,
+        partition: Option<PartitionOptions>,
+        batch: RecordBatch,
+        limit: usize,
+    ) -> (Model, Output, Result<()>) {
+        let plan = ModelPlan { function: ModelFunction::Forest(options), partition, input: batch.schema() };
         let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(limit));
         let mut model = Model::try_new(&plan, 1, Budget::new("model", "", &pool)).expect("numbers");
         let mut out = Output::default();
@@ -179,12 +198,28 @@ mod tests {
     }
 
     #[test]
+    fn one_large_model_stops_below_the_budget() {
+        const LIMIT: usize = 50_000_000;
+        let column = |column: i32| -> (String, ArrayRef) {
+            let values: Float64Array = (0..2_000).map(|row| f64::from(row * (column + 1) % 997)).collect();
+            (format!("c{column}"), Arc::new(values))
+        };
+        let batch = RecordBatch::try_from_iter((0..30).map(column)).expect("equal lengths");
+        let options = ForestOptions { trees: 200, sample_size: 1_000, shingle_size: 10, ..ForestOptions::default() };
+        let (model, _, result) = run_model(options, None, batch, LIMIT);
+        let error = result.expect_err("its arrays double beyond the budget");
+        assert!(error.message().contains("exceeds the memory budget of 50.0 MB"), "{error}");
+        assert!((LIMIT / 3..=LIMIT).contains(&model.model.memory_size()), "{}", model.model.memory_size());
+    }
+
+    #[test]
     fn a_batch_within_the_budget_stays_whole() {
-        let (_, out, result) = run(0..500, 1 << 30);
+        let keys = || (0..500).map(|row| row % 100);
+        let (_, out, result) = run(keys(), 1 << 30);
         result.expect("enough");
         assert_eq!(out.events.len(), 1);
         // In parts it gives the same rows.
-        let (_, parts, result) = run(0..500, 30_000_000);
+        let (_, parts, result) = run(keys(), 10_000_000);
         result.expect("enough");
         assert!(parts.events.len() > 1);
         let rows = |out: Output| -> Vec<RecordBatch> {

@@ -25,7 +25,7 @@ use super::budget::Budget;
 use super::group_keys::GroupKeys;
 use super::row_errors::evaluate_or_report;
 use super::sorted_runs::MergedRuns;
-use super::window_key::WindowKey;
+use super::window_key::{MAX_INSTANT, WindowKey};
 use super::window_pane::{Pane, PaneLayout, results_of};
 use super::{Operator, Output};
 use crate::checkpoint::OperatorState;
@@ -214,7 +214,8 @@ type Groups = (Vec<ArrayRef>, Vec<ArrayRef>, usize);
 
 /// Emits the rows of one closed window, which `instant` is in.
 fn emit_results(plan: &WindowPlan, window: i64, instant: EventTime, groups: Groups, out: &mut Output) -> Result<()> {
-    let end = plan.window.end_of(instant)?;
+    // A window that ends behind the last instant of a TIMESTAMP ends there.
+    let end = plan.window.end_of(instant)?.min(MAX_INSTANT);
     let rows = groups.2;
     let of_window = |column, data_type: &DataType| match column {
         OutputColumn::WindowEnd(shift) => {

@@ -119,4 +119,4 @@ impl WindowKey {
 }
 
 /// 9999-12-31: calendar functions fail far beyond, and no row is there.
-const MAX_INSTANT: EventTime = 253_402_300_799_999;
+pub(super) const MAX_INSTANT: EventTime = 253_402_300_799_999;

@@ -2,7 +2,7 @@
 //!
 //! Aggregating is DataFusion's (`GroupsAccumulator`); this file decides when accumulators are filled, saved and read. Their
 //! `state` and `evaluate` empty them, so a saved pane is filled again at once: sums then add up in the same order with and
-//! without checkpoints, and results are equal to the last bit.
+//! without checkpoints, and results are equal to the last bit where merging into nothing is exact: see docs/semantics.md, Restarts.
 
 use std::sync::Arc;
 
@@ -31,6 +31,13 @@ impl AggregateSpec {
     /// True if the order of the rows matters to it.
     pub fn needs_order(&self) -> bool {
         matches!(self.function.fun().name(), "first_value" | "last_value") && self.function.order_bys().is_empty()
+    }
+
+    /// True if the order of the rows can change the result, if only in the last digit: sums of floating-point numbers.
+    pub fn depends_on_order(&self) -> bool {
+        let is_floating = |field: &FieldRef| field.data_type().is_floating();
+        let adds = !matches!(self.function.fun().name(), "min" | "max");
+        self.needs_order() || adds && self.function.state_fields().is_ok_and(|state| state.iter().any(is_floating))
     }
 
     /// An empty accumulator of all groups.

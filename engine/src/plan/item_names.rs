@@ -6,7 +6,9 @@
 
 use std::collections::HashSet;
 
-use sqlparser::ast::{Expr, Ident, Query, Select, SelectItem, SetExpr, TableFactor, TableWithJoins};
+use sqlparser::ast::{
+    Expr, Ident, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TableWithJoins,
+};
 
 use crate::diagnostic::Span;
 use crate::sql::ItemTexts;
@@ -85,16 +87,31 @@ fn is_column(expr: &Expr) -> bool {
 }
 
 /// Gives a new name to every item whose name an earlier item has: the name means the first one (kda-sql-reference.md §8.3).
-pub fn make_unique(items: &mut [SelectItem]) {
+/// `alone` is true if there is only one relation.
+pub fn make_unique(items: &mut [SelectItem], alone: bool) {
     let mut taken = HashSet::new();
     let named: HashSet<String> = items.iter().filter_map(given_name).collect();
-    // `*` has every column, whatever they are.
+    // `*` has every column, whatever they are, `t.*` those of t.
     let all = items.iter().any(|item| matches!(item, SelectItem::Wildcard(_)));
+    let of_relation = |item: &SelectItem| match item {
+        SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), _) => {
+            name.0.last().and_then(|part| part.as_ident()).map(|ident| ident.value.clone())
+        }
+        _ => None,
+    };
+    let relations: HashSet<String> = items.iter().filter_map(of_relation).collect();
+    let in_wildcard = |item: &SelectItem| match item {
+        SelectItem::UnnamedExpr(Expr::Identifier(_)) => all || alone && !relations.is_empty(),
+        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => {
+            all || parts.len() > 1 && relations.contains(&parts[parts.len() - 2].value)
+        }
+        _ => false,
+    };
     // Aliases and columns first: they keep their names, expressions need none.
     for item in items.iter_mut() {
         let Some(name) = given_name(item) else { continue };
         let column = matches!(item, SelectItem::UnnamedExpr(_));
-        if !(all && column) && taken.insert(name.clone()) || name == ROWTIME && !column {
+        if !in_wildcard(item) && taken.insert(name.clone()) || name == ROWTIME && !column {
             continue;
         }
         let mut numbered = (0..).map(|number| format!("{name}{number}"));

@@ -195,7 +195,8 @@ fn in_select(select: &mut Select, streams: &StreamSchemas, within: bool) -> Carr
         select.projection.push(SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', ROWTIME) });
         Carrier::Added
     });
-    make_unique(&mut select.projection);
+    let alone = matches!(select.from.as_slice(), [table] if table.joins.is_empty());
+    make_unique(&mut select.projection, alone);
     if let Some(joined) = &joined {
         qualify_rowtime(select, joined);
     }

@@ -2,15 +2,16 @@
 //! NULL (kda-sql-reference.md §5.2).
 
 pub mod distinct_statistics;
+mod variance;
 
 use std::sync::Arc;
 
-use datafusion::functions_aggregate::{bool_and_or, stddev};
+use datafusion::functions_aggregate::bool_and_or;
 use datafusion::logical_expr::AggregateUDF;
 
-/// All aggregates that have a further name.
+/// All aggregates that have a further name, or another way of saving what they have.
 pub fn all() -> Vec<Arc<AggregateUDF>> {
-    vec![every(), any(), std_dev()]
+    variance::all().into_iter().chain([every(), any()]).collect()
 }
 
 /// `EVERY(b)`: true if `b` is true in every row where it is not NULL. Also `bool_and`.
@@ -21,11 +22,6 @@ pub fn every() -> Arc<AggregateUDF> {
 /// `ANY(b)`: true if `b` is true in any row. Also `bool_or`.
 pub fn any() -> Arc<AggregateUDF> {
     named(&bool_and_or::bool_or_udaf(), "any")
-}
-
-/// `STD_DEV(n)`: the standard deviation of a sample. Also `stddev`, `stddev_samp`.
-pub fn std_dev() -> Arc<AggregateUDF> {
-    named(&stddev::stddev_udaf(), "std_dev")
 }
 
 fn named(function: &AggregateUDF, name: &'static str) -> Arc<AggregateUDF> {

@@ -40,9 +40,11 @@ impl Columns {
             match field.data_type() {
                 number if number.is_integer() || number.is_floating() => columns.push((place, name.clone())),
                 decimal if decimal.is_decimal() => {
+                    // An expression without an alias is called after its text.
+                    let is_word = name.chars().all(|c| c.is_alphanumeric() || c == '_');
+                    let expression = if is_word { format!("\"{name}\"") } else { name.clone() };
                     return plan_err!(
-                        "{function} cannot use column \"{name}\": DECIMAL is not a supported type, \
-                         use CAST(\"{name}\" AS DOUBLE)"
+                        "{function} cannot use column {expression}: DECIMAL is not a supported type, use CAST({expression} AS DOUBLE)"
                     );
                 }
                 _ => {}

@@ -37,6 +37,6 @@ pub trait Model: Send {
     /// Bytes held.
     fn memory_size(&self) -> usize;
 
-    /// About how many bytes more a row can need; 0 once the model is as large as it gets.
-    fn growth(&self) -> usize;
+    /// How many bytes more the model may hold after the next `rows` rows, at most; 0 once it is as large as it gets.
+    fn growth(&self, rows: usize) -> usize;
 }

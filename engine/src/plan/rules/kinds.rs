@@ -1,4 +1,4 @@
-//! Types that must go together outside of operators: BETWEEN, IN, CASE and UNION ALL (kda-sql-reference.md §1.6, §1.7, §8.2).
+//! Types that must go together outside of binary operators: BETWEEN, IN, CASE and UNION ALL (kda-sql-reference.md §1.6, §1.7, §8.2).
 //! DataFusion would convert between text and numbers silently, and make DECIMALs of approximate numbers.
 
 use std::sync::Arc;
@@ -55,6 +55,13 @@ pub(super) fn checked(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>
             }
             check_results(&case, schema)?;
             Transformed::yes(Expr::Case(case))
+        }
+        Expr::Negative(inner) => {
+            if let Some(kind) = Kind::of(&inner.get_type(schema)?).filter(|kind| !matches!(kind, Kind::Number | Kind::Interval)) {
+                let hint = "Only numbers and intervals can be negated.";
+                return Err(error_at(format!("- cannot stand before {kind}"), hint, &[&inner]));
+            }
+            Transformed::no(Expr::Negative(inner))
         }
         Expr::InSubquery(InSubquery { expr, subquery, negated }) => {
             let (expr, subquery) = beside_query(*expr, subquery, schema)?;

@@ -14,7 +14,7 @@ mod decimal_types;
 mod kinds;
 pub mod literals;
 mod numbers;
-mod output_types;
+pub mod output_types;
 pub mod steps;
 pub mod subqueries;
 mod switches;

@@ -14,6 +14,18 @@ use crate::types::SqlType;
 
 /// Adds a projection above `plan` if a column needs one.
 pub fn apply(plan: LogicalPlan) -> Result<LogicalPlan> {
+    converted(plan, nearest)
+}
+
+/// The same for a query that is answered and goes into no stream: what has no SQL type is shown as text, intervals and NULL.
+pub fn shown(plan: LogicalPlan) -> Result<LogicalPlan> {
+    converted(plan, |data_type| match data_type {
+        DataType::Null | DataType::Interval(_) | DataType::Duration(_) => Some(DataType::Utf8),
+        other => nearest(other),
+    })
+}
+
+fn converted(plan: LogicalPlan, nearest: fn(&DataType) -> Option<DataType>) -> Result<LogicalPlan> {
     let fields = plan.schema().fields();
     if fields.iter().all(|field| SqlType::of_field(field).is_some()) {
         return Ok(plan);

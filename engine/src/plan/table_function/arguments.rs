@@ -1,5 +1,7 @@
 //! The arguments of a table function behind its cursor: constants, the columns of PARTITION BY, options with a name.
 
+use std::fmt;
+
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use sqlparser::ast::{
@@ -32,6 +34,16 @@ pub(super) enum Constant {
     Scalar(ScalarValue),
     /// A day-time interval.
     Milliseconds(i64),
+}
+
+impl fmt::Display for Constant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Scalar(ScalarValue::Utf8(Some(text))) => write!(f, "'{text}'"),
+            Self::Scalar(value) => write!(f, "{value}"),
+            Self::Milliseconds(ms) => write!(f, "an interval of {ms} ms"),
+        }
+    }
 }
 
 impl Written {

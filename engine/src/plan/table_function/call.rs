@@ -119,25 +119,30 @@ fn forest(written: &Written, mut options: ForestOptions) -> Result<Meaning, Diag
     for (name, value) in &written.named {
         if name.value == "SEED" {
             let Constant::Scalar(ScalarValue::Int64(Some(seed @ 0..))) = value else {
-                return Err(Diagnostic::error("seed must be a whole number of at least 0").at(name.span));
+                return Err(wrong_option(written, name, value, "a whole number of at least 0"));
             };
             options.seed = *seed as u64;
         }
         if name.value == "SCORING" {
-            options.scoring = scoring(name, value)?;
+            options.scoring = scoring(written, name, value)?;
         }
     }
     let partition = partition(written, &["SEED", "SCORING"])?;
     Ok(Meaning::Function(Call::Model { function: ModelFunction::Forest(options), partition, span: written.span }))
 }
 
-fn scoring(name: &Ident, value: &Constant) -> Result<Scoring, Diagnostic> {
+fn wrong_option(written: &Written, name: &Ident, value: &Constant, allowed: &str) -> Diagnostic {
+    let option = name.value.to_lowercase();
+    Diagnostic::error(format!("{option} of {} is {value}, it must be {allowed}", written.name)).at(name.span)
+}
+
+fn scoring(written: &Written, name: &Ident, value: &Constant) -> Result<Scoring, Diagnostic> {
     let found = match value {
         Constant::Scalar(ScalarValue::Utf8(Some(text))) => Scoring::NAMES.into_iter().find(|(known, _)| text == known),
         _ => None,
     };
     let known = Scoring::NAMES.map(|(known, _)| format!("'{known}'")).join(" or ");
-    found.map(|(_, scoring)| scoring).ok_or_else(|| Diagnostic::error(format!("scoring must be {known}")).at(name.span))
+    found.map(|(_, scoring)| scoring).ok_or_else(|| wrong_option(written, name, value, &known))
 }
 
 /// PARTITION BY and its options; `others` are options that were read before.
@@ -149,10 +154,10 @@ fn partition(written: &Written, others: &[&str]) -> Result<Option<Partition>, Di
             ("MAX_MODELS", Constant::Scalar(ScalarValue::Int64(Some(count @ 1..=0xFFFF_FFFF)))) => models_max = Some(*count),
             ("IDLE_TIMEOUT", Constant::Milliseconds(ms @ 1..)) => idle_ms = Some(*ms),
             ("MAX_MODELS", _) => {
-                return Err(Diagnostic::error("max_models must be a whole number of at least 1").at(name.span));
+                return Err(wrong_option(written, name, value, "a whole number of at least 1"));
             }
             ("IDLE_TIMEOUT", _) => {
-                let problem = Diagnostic::error("idle_timeout must be an interval of time").at(name.span);
+                let problem = wrong_option(written, name, value, "an interval of more than 0 ms");
                 return Err(problem.hint("Write idle_timeout => INTERVAL '1' HOUR."));
             }
             (other, _) => {

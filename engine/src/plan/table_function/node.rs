@@ -50,7 +50,7 @@ impl TableFunction {
                 // Fails for columns that the model cannot use.
                 plan.build().map_err(|error| {
                     let hint = match error.message().contains("CAST") {
-                        true => "Write the CAST in the cursor.",
+                        true => "Write the CAST in the cursor, around all that the column is made of.",
                         false => "Columns of PARTITION BY and of other types do not count.",
                     };
                     at(error, *span, Some(hint.to_owned()))

@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    self, Expr, GroupByExpr, LimitClause, ObjectName, ObjectNamePart, Select, SelectItem, SetExpr, Spanned, TableFactor,
-    UnaryOperator, VisitorMut,
+    self, Expr, GroupByExpr, LimitClause, ObjectName, ObjectNamePart, Select, SelectItem, SetExpr, Spanned, TableAlias,
+    TableFactor, UnaryOperator, VisitorMut,
 };
 
 use super::calls::take;
@@ -107,6 +107,14 @@ impl VisitorMut for Finish<'_> {
                 self.report(&format!("table function \"{name}\" is not supported yet"), span, AVAILABLE);
             }
             lower_function_name(name);
+        }
+        // It is found under its name in any case, and so are its columns: as it is written here, it is written before them.
+        if let TableFactor::Table { name, alias: alias @ None, .. } = factor
+            && let Some(written) = name.0.last().and_then(|part| part.as_ident())
+            && written.value.eq_ignore_ascii_case(ERROR_STREAM)
+            && written.value != ERROR_STREAM
+        {
+            *alias = Some(TableAlias { explicit: false, name: written.clone(), columns: Vec::new(), at: None });
         }
         ControlFlow::Continue(())
     }

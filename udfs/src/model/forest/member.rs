@@ -63,8 +63,8 @@ impl Member {
         self.tree.size() + self.sample.size() + size_of::<Random>()
     }
 
-    /// Bytes that the next point needs.
-    pub(super) fn growth(&self) -> usize {
-        if self.sample.is_full() { 0 } else { self.tree.size_of_point() + Sample::SIZE_OF_POINT }
+    /// Bytes more that are held after the next `points` points, at most.
+    pub(super) fn growth(&self, points: usize) -> usize {
+        self.tree.growth(points) + self.sample.growth(points)
     }
 }

@@ -176,10 +176,8 @@ impl Model for RandomCutForest {
         size_of::<Self>() + self.tables.size() + self.shingles.size() + self.members.iter().map(Member::size).sum::<usize>()
     }
 
-    fn growth(&self) -> usize {
-        // Arrays double when they grow.
-        let growth = |member: &Member| 2 * member.growth();
-        self.members.iter().map(growth).sum()
+    fn growth(&self, rows: usize) -> usize {
+        self.members.iter().map(|member| member.growth(rows)).sum()
     }
 }
 

@@ -5,6 +5,7 @@
 //! taken cost nothing. With T the largest key, L = 1 / time_decay and a(j) = exp(T + L j), point j is taken when E < a(j).
 //! Points j … j + n - 1 are all refused with probability exp(-Σ a), a geometric sum: n follows from one exponential draw.
 
+use super::tree::more_room;
 use crate::model::random::Random;
 
 /// Keys and leaves of a sample, as a heap with the largest key first.
@@ -21,9 +22,6 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    /// Bytes of a point: its key and its leaf.
-    pub(super) const SIZE_OF_POINT: usize = size_of::<f64>() + size_of::<u16>();
-
     pub(super) fn new(capacity: usize, time_decay: u32) -> Self {
         Self { capacity, decay: 1.0 / f64::from(time_decay), keys: Vec::new(), leaves: Vec::new(), next: 0 }
     }
@@ -124,6 +122,11 @@ impl Sample {
     fn swap(&mut self, a: usize, b: usize) {
         self.keys.swap(a, b);
         self.leaves.swap(a, b);
+    }
+
+    /// Bytes more that are held after the next `points` points.
+    pub(super) fn growth(&self, points: usize) -> usize {
+        more_room(self.keys.len(), self.keys.capacity(), points, self.capacity) * (size_of::<f64>() + size_of::<u16>())
     }
 
     /// Bytes held.

@@ -294,9 +294,11 @@ impl Tree {
             + (self.free_inner.capacity() + self.free_leaves.capacity()) * size_of::<u16>()
     }
 
-    /// Bytes of a point: its leaf, and the node and the box above.
-    pub(super) fn size_of_point(&self) -> usize {
-        size_of::<Inner>() + size_of::<Leaf>() + (1 + 2 * self.stride + self.dimensions) * size_of::<f32>()
+    /// Bytes more that are held after the next `points` points, if no two are equal.
+    pub(super) fn growth(&self, points: usize) -> usize {
+        // A leaf, and the node and the box above.
+        let size = size_of::<Inner>() + size_of::<Leaf>() + (1 + 2 * self.stride + self.dimensions) * size_of::<f32>();
+        more_room(self.leaves.len(), self.leaves.capacity(), points, self.capacity) * size
     }
 }
 
@@ -325,6 +327,16 @@ fn parting_cut(point: &[f32], min: &[f32], max: &[f32], place: f64, random: &mut
 /// The sides of the box of two points.
 fn sides_between(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).sum()
+}
+
+/// For how many elements more [`reserve`] makes room when `more` are added to `len`.
+pub(super) fn more_room(len: usize, room: usize, more: usize, capacity: usize) -> usize {
+    let needed = len.saturating_add(more).min(capacity);
+    let mut grown = room;
+    while grown < needed {
+        grown = (2 * grown).clamp(8, capacity.max(8));
+    }
+    grown - room
 }
 
 /// Makes room for one more element of `width` values, doubling, and never for more than `capacity` elements.

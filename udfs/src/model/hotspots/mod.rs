@@ -133,7 +133,7 @@ impl Model for Hotspots {
     }
 
     /// The window is there from the start; a text is small beside it.
-    fn growth(&self) -> usize {
+    fn growth(&self, _rows: usize) -> usize {
         0
     }
 }

@@ -308,8 +308,8 @@ impl<M: Model + Clone> Model for Partitioned<M> {
         size_of::<Self>() + self.empty.memory_size() + self.bytes + map + self.recency.size()
     }
 
-    /// That of a row with a new key, whose model reserves more than its first row needs.
-    fn growth(&self) -> usize {
-        self.empty.memory_size() + 2 * self.empty.growth() + size_of::<Option<Entry<M>>>()
+    /// Each row may have a new key.
+    fn growth(&self, rows: usize) -> usize {
+        rows.saturating_mul(self.empty.memory_size() + self.empty.growth(1) + size_of::<Option<Entry<M>>>())
     }
 }
