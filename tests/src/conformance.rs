@@ -17,6 +17,8 @@
 //!   differs: it has 5
 //! ```
 //!
+//! `slt/kda/reference.sections` lists the sections of the reference, each of which has items.
+//!
 //! Any .slt file names what its next record shows in a comment: `# covers: 1.1/line-comment 1.1/block-comment`. What needs a
 //! source or a sink of its own is shown by a test in Rust, with the same comment: `// covers: 3.3/arrival`.
 

@@ -48,6 +48,20 @@ fn every_item_has_its_specification_and_every_specification_its_item() {
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
+/// `1.12` of `1.12 Monotonicity`.
+fn number(title: &str) -> &str {
+    title.split(' ').next().unwrap_or_default()
+}
+
+#[test]
+fn every_section_of_the_reference_has_items() {
+    let with_items = items().into_iter().filter(|section| !section.items.is_empty());
+    let listed: Vec<String> = with_items.map(|section| number(&section.title).to_owned()).collect();
+    let sections = std::fs::read_to_string(tests().join("slt/kda/reference.sections")).expect("readable");
+    let missing: Vec<&str> = sections.lines().filter(|line| !listed.iter().any(|listed| listed == number(line))).collect();
+    assert!(missing.is_empty(), "sections of the reference without items:\n{}", missing.join("\n"));
+}
+
 #[test]
 fn the_page_is_what_items_and_specifications_say() {
     let path = tests().join("../docs/conformance.md");

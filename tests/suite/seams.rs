@@ -347,7 +347,7 @@ async fn under_arrival_time_every_row_has_the_time_of_its_record_in_a_replay_too
 #[tokio::test]
 async fn metadata_is_selected_by_name_in_any_case_and_no_part_of_all_columns() {
     let world = World::with_lanes(1);
-    // covers: 3.3/arrival 3.3/kinesis
+    // covers: 3.3/arrival 3.3/kinesis 8.8/several-documents 8.8/json-names 8.8/timestamp-text
     let sql = r#"
         CREATE SOURCE "S" ("v" INTEGER) WITH (connector = 'service');
         CREATE STREAM "META" ("v" INTEGER, "shard" VARCHAR(64), "key" VARCHAR(256), "at" TIMESTAMP, "number" VARCHAR(128));
