@@ -576,6 +576,7 @@ impl Binder<'_> {
             metadata: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
             columns,
             all_columns: Settings::of(self.state).decodes_all_columns(),
+            row_bytes_max: Settings::of(self.state).row_bytes_max(),
             rowtime,
             idle_timeout: checked.duration("idle_timeout"),
             late: checked.text(LATE.name).map(str::to_owned),

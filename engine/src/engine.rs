@@ -380,9 +380,18 @@ impl Engine {
         };
         let (connector, format) = (CUSTOM.to_owned(), FormatSpec::Json);
         let metadata = Arc::new(arrow::datatypes::Schema::empty());
-        let all_columns = false;
-        let entry =
-            SourceEntry { connector, source, format, columns, metadata, all_columns, rowtime, idle_timeout: None, late: None };
+        let entry = SourceEntry {
+            connector,
+            source,
+            format,
+            columns,
+            metadata,
+            all_columns: false,
+            row_bytes_max: usize::MAX,
+            rowtime,
+            idle_timeout: None,
+            late: None,
+        };
         self.shared().catalog.streams.insert(name.to_owned(), entry.into_stream());
         Ok(())
     }
