@@ -12,6 +12,7 @@ use datafusion::logical_expr::{Aggregate, BinaryExpr, Cast, Expr, LogicalPlan, O
 use kinesql_udfs::scalar::kda_cast;
 
 use super::join::StreamJoin;
+use super::retimed::RETIMED;
 use super::rowtime::GROUP_ROWTIME;
 use super::stagger::is_staggered;
 use super::table_function::TableFunction;
@@ -95,6 +96,9 @@ pub fn monotonicity(expr: &Expr, input: &LogicalPlan) -> Monotonicity {
 
 /// Casts and floors of time: one argument may move, the others must be constant.
 fn of_function(function: &ScalarFunction, input: &LogicalPlan) -> Monotonicity {
+    if let (RETIMED, [time, _]) = (function.name(), function.args.as_slice()) {
+        return monotonicity(time, input);
+    }
     let keeps_order_of = match kda_cast::target(&function.func) {
         Some(target) => is_ordered(&target.data_type()).then_some(0),
         None => match function.name() {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, DFSchemaRef, ScalarValue};
 use datafusion::execution::context::ExecutionProps;
@@ -19,6 +19,7 @@ use super::expr_text::{text, texts_over};
 use super::groups::Groups;
 use super::join::{StreamJoin, plan_lookup_join, plan_window_join};
 use super::monotonic::{Monotonicity, is_of_rowtime, is_plain_rowtime, monotonicity, window_of};
+use super::retimed::split;
 use super::rowtime::GROUP_ROWTIME;
 use super::sliding::plan_sliding;
 use super::sort::plan_sort;
@@ -120,7 +121,7 @@ pub enum OperatorSpec {
     TimeOrder { schema: SchemaRef, rowtime: usize },
     Sliding { plan: Box<SlidingPlan>, text: String },
     Running { plan: Box<RunningPlan>, text: String },
-    OverrideRowtime { schema: SchemaRef, rowtime: usize, sorts: bool },
+    OverrideRowtime { input: SchemaRef, schema: SchemaRef, rowtime: usize, sorts: bool },
     Merge { schema: SchemaRef, rowtime: usize },
     Insert { sources: Vec<Option<InsertSource>>, schema: SchemaRef },
     WindowJoin { plan: Box<WindowJoinPlan>, sides: Vec<Side>, text: String },
@@ -204,9 +205,9 @@ impl OperatorSpec {
             OperatorSpec::TimeOrder { schema, rowtime } => {
                 Box::new(TimeOrder::new(schema, rowtime, Budget::new("time order", merge_hint, pool), reporter.clone()))
             }
-            OperatorSpec::OverrideRowtime { schema, rowtime, sorts } => {
+            OperatorSpec::OverrideRowtime { input, schema, rowtime, sorts } => {
                 let budget = Budget::new("override rowtime", window_hint, pool);
-                Box::new(OverrideRowtime::new(schema, rowtime, sorts, reporter.clone(), budget))
+                Box::new(OverrideRowtime::new((input, schema), rowtime, sorts, reporter.clone(), budget))
             }
             OperatorSpec::Merge { schema, rowtime } => {
                 Box::new(Merge::new(schema, rowtime, Budget::new("merge", merge_hint, pool)))
@@ -331,19 +332,26 @@ pub fn plan_operators(plan: &LogicalPlan, props: &ExecutionProps) -> Result<Plan
         }
         LogicalPlan::Projection(projection) => {
             let input = plan_operators(&projection.input, props)?;
-            let expressions = projection.expr.iter().map(|expr| physical(expr, projection.input.schema(), props));
-            let expressions = expressions.collect::<Result<Vec<_>, _>>()?;
+            let overridden = overridden_rowtime(projection);
+            let (items, came) = overridden.map_or_else(|| (projection.expr.clone(), None), |place| split(projection, place));
+            let computed = items.iter().chain(&came).map(|expr| physical(expr, projection.input.schema(), props));
+            let expressions = computed.collect::<Result<Vec<_>, _>>()?;
             let schema = without_metadata(projection.schema.as_arrow());
-            let text = texts_over(&projection.expr, &projection.input);
-            let node = input.then(OperatorSpec::Project { expressions, schema: schema.clone(), text });
-            Ok(match overridden_rowtime(projection) {
+            let with_came = match came {
+                Some(_) => with_field(&schema, SqlType::Timestamp.field(CAME, true)),
+                None => schema.clone(),
+            };
+            let text = texts_over(&items, &projection.input);
+            let node = input.then(OperatorSpec::Project { expressions, schema: with_came.clone(), text });
+            Ok(match overridden {
                 Some(rowtime) => {
                     let field = schema.field(rowtime);
                     if *field.data_type() != SqlType::Timestamp.data_type() {
                         let problem = Diagnostic::error(format!("{NO_ROWTIME}, not {}", sql_type_name(field)));
                         return Err(problem.hint("Convert it to a TIMESTAMP, or give the column another name."));
                     }
-                    node.then(OperatorSpec::OverrideRowtime { schema, rowtime, sorts: is_window_result(&projection.input) })
+                    let sorts = is_window_result(&projection.input);
+                    node.then(OperatorSpec::OverrideRowtime { input: with_came, schema, rowtime, sorts })
                 }
                 None => node,
             })
@@ -393,6 +401,13 @@ pub(super) fn without_metadata(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(
         schema.fields().iter().map(|field| field.as_ref().clone().with_metadata(Default::default())).collect::<Vec<_>>(),
     ))
+}
+
+/// The column behind those of a projection that gives its rows another ROWTIME: the one that they come with.
+const CAME: &str = "$came";
+
+fn with_field(schema: &SchemaRef, field: FieldRef) -> SchemaRef {
+    Arc::new(Schema::new(schema.fields().iter().cloned().chain([field]).collect::<Vec<_>>()))
 }
 
 /// The place of ROWTIME in the output if the projection gives it a new value.
