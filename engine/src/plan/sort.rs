@@ -57,7 +57,8 @@ impl ScalarUDFImpl for Within {
 /// Plans ORDER BY.
 pub(super) fn plan_sort(sort: &Sort, props: &ExecutionProps) -> Result<PlanNode, Diagnostic> {
     let [first, others @ ..] = sort.expr.as_slice() else { return plan_operators(&sort.input, props) };
-    if let Expr::ScalarFunction(function) = &first.expr
+    // Where an expression was rewritten, an alias keeps its name.
+    if let Expr::ScalarFunction(function) = first.expr.clone().unalias()
         && function.name() == WITHIN
     {
         return plan_within(&function.args, others, &sort.input, props);

@@ -15,6 +15,7 @@ mod kinds;
 pub mod literals;
 mod numbers;
 mod output_types;
+mod sort_columns;
 pub mod steps;
 pub mod subqueries;
 mod switches;
@@ -26,7 +27,8 @@ use crate::settings::Settings;
 /// All of them, in their order: what KDA's rules make of a plan as DataFusion's planner has written it, under the engine's
 /// switches.
 pub fn kda_rules(plan: LogicalPlan, settings: &Settings) -> Result<LogicalPlan> {
-    literals::apply(plan)
+    sort_columns::apply(plan)
+        .and_then(literals::apply)
         .and_then(super::function::inline)
         .and_then(|plan| switches::apply(plan, settings))
         .and_then(|plan| typed(plan, settings))
