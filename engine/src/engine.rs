@@ -555,6 +555,7 @@ impl Engine {
                     binder.warnings.extend(plan.warnings().iter().cloned());
                     binder.warnings.extend(binder.catalog.without_rows(&plan.node).map(|problem| problem.at(query.span)));
                 } else {
+                    binder.warnings.extend(query.warnings.iter().cloned());
                     check_tables(query, binder.catalog, &self.inner.session)?;
                     let plan = plan_table_query(query, &binder.catalog.functions, binder.state).await?;
                     check_operators(&plan, query, binder.state).await?;

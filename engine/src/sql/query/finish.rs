@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    self, Expr, GroupByExpr, LimitClause, ObjectName, ObjectNamePart, Select, SelectItem, SetExpr, Spanned, TableFactor,
-    UnaryOperator, VisitorMut,
+    self, Expr, GroupByExpr, Ident, LimitClause, ObjectName, ObjectNamePart, Select, SelectItem, SetExpr,
+    Spanned, TableFactor, UnaryOperator, VisitorMut,
 };
 
 use super::calls::take;
@@ -12,6 +12,7 @@ use super::{AVAILABLE, calls, interval_casts, named_cast, periods, row_in_query}
 use crate::diagnostic::{Diagnostic, Span, count};
 use crate::sql::ddl::ERROR_STREAM;
 use crate::sql::dialect::is_frame_word;
+use crate::sql::reserved::warning_of;
 
 /// The one pass over the tree.
 pub(super) struct Finish<'a> {
@@ -19,6 +20,7 @@ pub(super) struct Finish<'a> {
     /// Place of problems that have none of their own.
     pub(super) span: Span,
     pub(super) problems: &'a mut Vec<Diagnostic>,
+    pub(super) warnings: &'a mut Vec<Diagnostic>,
     /// Problems of queries that read a stream.
     pub(super) of_streams: Vec<Diagnostic>,
 }
@@ -32,6 +34,16 @@ impl Finish<'_> {
     fn report(&mut self, message: &str, span: Span, hint: &str) {
         if !self.problems.iter().any(|known| known.message == message) {
             self.problems.push(Diagnostic::error(message).at(span).hint(hint));
+        }
+    }
+
+    /// A column is called `name`; each word is warned about once.
+    fn check_name(&mut self, name: &Ident) {
+        if name.quote_style.is_none()
+            && let Some(warning) = warning_of(&name.value, name.span.into())
+            && !self.warnings.iter().any(|known| known.message == warning.message)
+        {
+            self.warnings.push(warning);
         }
     }
 
@@ -80,6 +92,11 @@ impl VisitorMut for Finish<'_> {
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        for item in &select.projection {
+            if let SelectItem::ExprWithAlias { alias, .. } = item {
+                self.check_name(alias);
+            }
+        }
         if let Some(item) = repeated_wildcard(&select.projection) {
             let span = self.span_of(item);
             let hint = "List the columns; one that is to come twice needs two names: column, column AS other_name.";
@@ -139,6 +156,8 @@ impl VisitorMut for Finish<'_> {
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         match expr {
+            Expr::Identifier(name) => self.check_name(name),
+            Expr::CompoundIdentifier(parts) => parts.last().into_iter().for_each(|name| self.check_name(name)),
             Expr::Function(function) => lower_function_name(&mut function.name),
             Expr::Rollup(_) | Expr::Cube(_) | Expr::GroupingSets(_) => {
                 let span = self.span_of(expr);
