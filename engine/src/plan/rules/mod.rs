@@ -20,6 +20,7 @@ pub mod steps;
 pub mod subqueries;
 mod switches;
 mod window_types;
+pub(super) mod zeros;
 
 use super::operators::comparable;
 use crate::settings::Settings;
@@ -76,7 +77,8 @@ fn with_expressions(node: LogicalPlan, schema: &DFSchema, settings: &Settings) -
             kinds::checked(expr, schema)?
                 .transform_data(|expr| numbers::typed(expr, schema))?
                 .transform_data(|expr| decimal_types::typed(expr, schema, digits))?
-                .transform_data(|expr| casts::typed(expr, schema))
+                .transform_data(|expr| casts::typed(expr, schema))?
+                .transform_data(|expr| zeros::typed(expr, schema))
         })?;
         Ok(typed.update_data(|expr| name.restore(expr)))
     })?;
