@@ -19,6 +19,7 @@ mod sort_columns;
 pub mod steps;
 pub mod subqueries;
 mod switches;
+mod values;
 mod window_types;
 pub(super) mod zeros;
 
@@ -50,6 +51,7 @@ pub fn typed(plan: LogicalPlan, settings: &Settings) -> Result<LogicalPlan> {
             LogicalPlan::Aggregate(aggregate) => aggregate_types::typed(aggregate, settings)?,
             LogicalPlan::Window(window) => window_types::typed(window, settings)?,
             LogicalPlan::Union(union) => branches::typed(union)?,
+            LogicalPlan::Values(values) => values::typed(values)?,
             LogicalPlan::Join(join) => LogicalPlan::Join(with_keys(join, &schema)?),
             node => node,
         }))
