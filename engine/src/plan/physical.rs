@@ -18,11 +18,11 @@ use super::distinct::plan_distinct;
 use super::expr_text::{text, texts_over};
 use super::groups::Groups;
 use super::join::{StreamJoin, plan_lookup_join, plan_window_join};
-use super::monotonic::{Monotonicity, is_of_rowtime, is_plain_rowtime, monotonicity, window_of};
+use super::monotonic::{Monotonicity, is_of_rowtime, is_of_windows, is_plain_rowtime, monotonicity, of_instant, window_of};
 use super::retimed::split;
 use super::rowtime::GROUP_ROWTIME;
 use super::sliding::plan_sliding;
-use super::sort::plan_sort;
+use super::sort::{is_complete, plan_sort};
 use super::stagger::plan_stagger;
 use super::table_function::{TableFunction, plan_table_function};
 use super::top_n;
@@ -487,7 +487,10 @@ fn plan_window(aggregate: &Aggregate, props: &ExecutionProps) -> Result<Operator
         return Err(Diagnostic::error(format!("a window key of type {field_type} is not supported yet"))
             .hint("Use STEP or FLOOR of ROWTIME, which give timestamps."));
     }
-    let window = window_key(expr, of_time, descending, input.schema(), props)?;
+    // Where all rows of a ROWTIME are there with the watermark, windows of windows end when those do.
+    let of_results = is_of_windows(of_time) && is_complete(input);
+    let window = window_key(expr, &of_instant(of_time, of_results), descending, input.schema(), props)?;
+    let window = if of_results { window.of_results() } else { window };
     let column = |other: usize| if other == place { Some(0) } else { shift(other) }.map(OutputColumn::Window);
     let groups = Groups::try_new(aggregate, column, props)?;
     let text = groups.text(&text(expr));
@@ -541,7 +544,8 @@ pub(super) fn window_key(
 ) -> Result<WindowKey, Diagnostic> {
     let internal = |error: datafusion::error::DataFusionError| Diagnostic::error(error.strip_backtrace());
     let time_schema = DFSchema::try_from(WindowKey::time_schema().as_ref().clone()).map_err(internal)?;
-    Ok(WindowKey::new(physical(expr, schema, props)?, physical(of_time, &time_schema, props)?, descending))
+    let of_time = of_instant(of_time, false);
+    Ok(WindowKey::new(physical(expr, schema, props)?, physical(&of_time, &time_schema, props)?, descending))
 }
 
 pub(super) fn is_group_rowtime(expr: &Expr) -> bool {

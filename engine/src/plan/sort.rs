@@ -77,7 +77,7 @@ pub(super) fn plan_sort(sort: &Sort, props: &ExecutionProps) -> Result<PlanNode,
 }
 
 /// True if no more rows of a ROWTIME can come once the watermark has reached it: those of a window that time closes.
-fn is_complete(input: &LogicalPlan) -> bool {
+pub(super) fn is_complete(input: &LogicalPlan) -> bool {
     fn by_rows(plan: &LogicalPlan) -> bool {
         match plan {
             LogicalPlan::Aggregate(aggregate) => window_of(aggregate).is_some_and(|(_, moving)| moving.is_declared()),
