@@ -3,12 +3,12 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    self, Expr, GroupByExpr, Ident, LimitClause, ObjectName, ObjectNamePart, Select, SelectItem, SetExpr,
-    Spanned, TableFactor, UnaryOperator, VisitorMut,
+    self, BinaryOperator, Expr, GroupByExpr, Ident, LimitClause, ObjectName, ObjectNamePart, Select, SelectItem, SetExpr,
+    Spanned, TableFactor, UnaryOperator, Value, VisitorMut,
 };
 
 use super::calls::take;
-use super::{AVAILABLE, calls, interval_casts, named_cast, periods, row_in_query};
+use super::{AVAILABLE, STAGGER, calls, interval_casts, named_cast, periods, row_in_query};
 use crate::diagnostic::{Diagnostic, Span, count};
 use crate::sql::ddl::ERROR_STREAM;
 use crate::sql::dialect::is_frame_word;
@@ -108,6 +108,11 @@ impl VisitorMut for Finish<'_> {
         if select.from.is_empty() {
             self.not_on_streams("a stream query needs FROM", span, "Name the stream: SELECT STREAM … FROM \"stream\".");
         }
+        if let GroupByExpr::Expressions(keys, _) = &mut select.group_by
+            && keys.last().is_some_and(is_stagger)
+        {
+            keys.iter_mut().for_each(no_ordinal);
+        }
         if let GroupByExpr::All(_) = select.group_by {
             self.not_on_streams("GROUP BY ALL is not allowed in a stream query", span, "List the expressions to group by.");
         }
@@ -174,6 +179,23 @@ impl VisitorMut for Finish<'_> {
         interval_casts::unmark(expr);
         named_cast::rewrite(expr);
         ControlFlow::Continue(())
+    }
+}
+
+/// True for what stands for WINDOWED BY STAGGER.
+fn is_stagger(key: &Expr) -> bool {
+    matches!(key, Expr::Function(function) if function.name.0.last().and_then(|part| part.as_ident()).is_some_and(|name| name.value == STAGGER))
+}
+
+/// `PARTITION BY 1` of a stagger window is one window for all rows: its keys are expressions (§4.3), where the planner would take the
+/// number for the place of an item.
+fn no_ordinal(key: &mut Expr) {
+    let number = |digits: &str| Expr::Value(Value::Number(digits.to_owned(), false).into());
+    if let Expr::Value(value) = key
+        && let Value::Number(digits, _) = &value.value
+        && digits.bytes().all(|digit| digit.is_ascii_digit())
+    {
+        *key = Expr::BinaryOp { left: Box::new(take(key)), op: BinaryOperator::Plus, right: Box::new(number("0")) };
     }
 }
 
