@@ -27,6 +27,7 @@ use crate::plan::{PlanNode, QueryPlan, plan_stream_query};
 use crate::runtime::clock::Clock;
 use crate::runtime::error_rows::ERROR_STREAM;
 use crate::settings::Settings;
+use crate::sql::reserved::warning_of;
 use crate::sql::{
     AlterPump, CreatePump, CreateSink, CreateSource, CreateStream, CreateTable, Drop as DropStatement, Name, ObjectKind, Query,
     SourceColumn, Watermark,
@@ -82,6 +83,7 @@ impl Binder<'_> {
         if statement.or_replace {
             self.drop_stream(&name.value);
         }
+        self.warn_of_names(statement.columns.iter().map(|column| &column.name));
         self.catalog.streams.insert(name.value.clone(), StreamEntry { schema: schema.clone(), source: None });
         if let Some(plan) = plan {
             let (plan, warnings) = plan.insert_into(name, &schema, None)?;
@@ -169,7 +171,13 @@ impl Binder<'_> {
             self.drop_stream(&name.value);
         }
         self.insert_source(&name.value, entry);
+        self.warn_of_names(statement.columns.iter().map(|column| &column.name));
         Ok(format!("source {}", name.value))
+    }
+
+    /// Warns of columns that are called by a reserved word without quotes.
+    fn warn_of_names<'n>(&mut self, names: impl Iterator<Item = &'n Name>) {
+        self.warnings.extend(names.filter(|name| !name.quoted).filter_map(|name| warning_of(&name.value, name.span)));
     }
 
     /// Adds a source that exists outside the script only.
@@ -322,6 +330,7 @@ impl Binder<'_> {
             let what = format!("{refused} records of table \"{name}\" cannot be used and are left out; the first: {first}");
             self.warnings.push(Diagnostic::warning(what).at(statement.name.span));
         }
+        self.warn_of_names(statement.columns.iter().map(|column| &column.name));
         self.catalog.tables.insert(name.value.clone(), TableEntry { schema, connector, source, table: table.clone() });
         Ok((format!("table {}", name.value), table))
     }
@@ -576,6 +585,7 @@ impl Binder<'_> {
             metadata: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
             columns,
             all_columns: Settings::of(self.state).decodes_all_columns(),
+            row_bytes_max: Settings::of(self.state).row_bytes_max(),
             rowtime,
             idle_timeout: checked.duration("idle_timeout"),
             late: checked.text(LATE.name).map(str::to_owned),

@@ -54,6 +54,8 @@ pub struct SourceEntry {
     pub metadata: SchemaRef,
     /// True if every column is decoded, also those that nobody reads.
     pub all_columns: bool,
+    /// Bytes that the record of a row can have.
+    pub row_bytes_max: usize,
     /// Where ROWTIME comes from.
     pub rowtime: Rowtime,
     /// After this long without a row a split no longer holds the watermark back.

@@ -381,9 +381,18 @@ impl Engine {
         };
         let (connector, format) = (CUSTOM.to_owned(), FormatSpec::Json);
         let metadata = Arc::new(arrow::datatypes::Schema::empty());
-        let all_columns = false;
-        let entry =
-            SourceEntry { connector, source, format, columns, metadata, all_columns, rowtime, idle_timeout: None, late: None };
+        let entry = SourceEntry {
+            connector,
+            source,
+            format,
+            columns,
+            metadata,
+            all_columns: false,
+            row_bytes_max: usize::MAX,
+            rowtime,
+            idle_timeout: None,
+            late: None,
+        };
         self.shared().catalog.streams.insert(name.to_owned(), entry.into_stream());
         Ok(())
     }
@@ -547,6 +556,7 @@ impl Engine {
                     binder.warnings.extend(plan.warnings().iter().cloned());
                     binder.warnings.extend(binder.catalog.without_rows(&plan.node).map(|problem| problem.at(query.span)));
                 } else {
+                    binder.warnings.extend(query.warnings.iter().cloned());
                     check_tables(query, binder.catalog, &self.inner.session)?;
                     let plan = plan_table_query(query, &binder.catalog.functions, binder.state).await?;
                     check_operators(&plan, query, binder.state).await?;

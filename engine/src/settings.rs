@@ -52,6 +52,14 @@ pub const SWITCHES: &[&OptionSpec] = &[
         help: "Whether a row that is exactly as old as RANGE INTERVAL … PRECEDING says is in the window, also of a join.",
     },
     &OptionSpec {
+        name: ROW_BYTES_MAX,
+        kind: OptionKind::Bytes,
+        required: false,
+        default: Some("512kb"),
+        help: "The longest row that a source accepts, in bytes of its record, such as 10mb; a longer one goes to error_stream. \
+               Format 'raw' has no limit.",
+    },
+    &OptionSpec {
         name: ROWS_PRECEDING,
         kind: OptionKind::OneOf(&["n_plus_1", "n"]),
         required: false,
@@ -79,9 +87,13 @@ const CHAR_TO_TIMESTAMP_FRACTION: &str = "char_to_timestamp_fraction";
 const DECIMAL_PRECISION_MAX: &str = "decimal_precision_max";
 const DECODE_ALL_COLUMNS: &str = "decode_all_columns";
 const RANGE_ENDPOINT: &str = "range_endpoint";
+const ROW_BYTES_MAX: &str = "row_bytes_max";
 const ROWS_PRECEDING: &str = "rows_preceding";
 const TO_CHAR_OF_NULL: &str = "to_char_of_null";
 const TSDIFF_ORDER: &str = "tsdiff_order";
+
+/// The longest row unless the switch says otherwise (kda-sql-reference.md §6.16).
+const ROW_BYTES_DEFAULT: u64 = 512 << 10;
 
 /// The switches of an engine, or of a place in a script.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -145,6 +157,11 @@ impl Settings {
     /// A row at the far end of a RANGE is not in the window.
     pub(crate) fn range_endpoint_is_exclusive(&self) -> bool {
         self.is(RANGE_ENDPOINT, "exclusive")
+    }
+
+    /// Bytes that the record of a row can have.
+    pub(crate) fn row_bytes_max(&self) -> usize {
+        usize::try_from(self.options.bytes(ROW_BYTES_MAX).unwrap_or(ROW_BYTES_DEFAULT)).unwrap_or(usize::MAX)
     }
 
     /// The current row is one of ROWS n.

@@ -1,10 +1,10 @@
 -- Alerts: a server that is slow in two windows one after the other, and one that answers with errors.
 CREATE SOURCE "REQUESTS" (
-    at           TIMESTAMP,
+    "AT"         TIMESTAMP,
     host         VARCHAR(16),
     milliseconds INTEGER,
     status       INTEGER,
-    WATERMARK FOR at AS at - INTERVAL '1' SECOND)
+    WATERMARK FOR "AT" AS "AT" - INTERVAL '1' SECOND)
   WITH (connector = 'file', path = 'requests.csv', csv.header = true);
 
 CREATE STREAM "ALERTS" ("at" TIMESTAMP, "host" VARCHAR(16), "alert" VARCHAR(64));

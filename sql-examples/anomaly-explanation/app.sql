@@ -2,7 +2,7 @@
 --
 -- metrics.csv: processor load and memory in percent, latency in milliseconds, once a second. Load goes up and down and the others
 -- follow; at 10:08:40 a process runs away, at 10:13:20 memory fills up, at 10:17:20 requests are slow while the processor idles.
-CREATE SOURCE "METRICS" (at TIMESTAMP, "cpu" DOUBLE, "memory" DOUBLE, "latency" DOUBLE, WATERMARK FOR at AS at)
+CREATE SOURCE "METRICS" ("AT" TIMESTAMP, "cpu" DOUBLE, "memory" DOUBLE, "latency" DOUBLE, WATERMARK FOR "AT" AS "AT")
   WITH (connector = 'file', path = 'metrics.csv', csv.header = true);
 
 CREATE STREAM "SCORES" ("at" TIMESTAMP, "cpu" DOUBLE, "memory" DOUBLE, "latency" DOUBLE, "score" DOUBLE, "explanation" VARCHAR(1024));

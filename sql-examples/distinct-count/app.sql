@@ -1,5 +1,5 @@
 -- How many different visitors there are: per page and minute exactly, and over all pages with KDA's own function.
-CREATE SOURCE "VISITS" (at TIMESTAMP, visitor VARCHAR(8), page VARCHAR(8), WATERMARK FOR at AS at - INTERVAL '1' SECOND)
+CREATE SOURCE "VISITS" ("AT" TIMESTAMP, visitor VARCHAR(8), page VARCHAR(8), WATERMARK FOR "AT" AS "AT" - INTERVAL '1' SECOND)
   WITH (connector = 'file', path = 'visits.csv', csv.header = true);
 
 CREATE STREAM "COUNTS" ("until" TIMESTAMP, "page" VARCHAR(8), "visits" INTEGER, "visitors" BIGINT);

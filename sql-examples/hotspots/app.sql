@@ -2,7 +2,7 @@
 --
 -- positions.csv: four positions a second in a city of 10 by 10 kilometres. One place is crowded all the time, another from
 -- 10:04:10 on; the rest is spread evenly.
-CREATE SOURCE "POSITIONS" (at TIMESTAMP, "number" INTEGER, "x" DOUBLE, "y" DOUBLE, WATERMARK FOR at AS at)
+CREATE SOURCE "POSITIONS" ("AT" TIMESTAMP, "number" INTEGER, "x" DOUBLE, "y" DOUBLE, WATERMARK FOR "AT" AS "AT")
   WITH (connector = 'file', path = 'positions.csv', csv.header = true);
 
 CREATE STREAM "SPOTS" ("at" TIMESTAMP, "x" DOUBLE, "y" DOUBLE, "hotspots" VARCHAR(2048), "number" VARCHAR(8));

@@ -1,5 +1,5 @@
 -- A leaderboard: the three players with the most points of every 30 seconds, with their rank.
-CREATE SOURCE "SCORES" (at TIMESTAMP, player VARCHAR(8), points INTEGER, WATERMARK FOR at AS at - INTERVAL '1' SECOND)
+CREATE SOURCE "SCORES" ("AT" TIMESTAMP, player VARCHAR(8), points INTEGER, WATERMARK FOR "AT" AS "AT" - INTERVAL '1' SECOND)
   WITH (connector = 'file', path = 'scores.csv', csv.header = true);
 
 -- All rows of a window have its end as ROWTIME: that makes them one group for GROUP_RANK.

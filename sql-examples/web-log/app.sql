@@ -7,8 +7,8 @@ CREATE SOURCE "REQUESTS" (
     status   INTEGER     PATH '$.response.status',
     bytes    BIGINT      PATH '$.response.bytes',
     seconds  DOUBLE      PATH '$.response.seconds',
-    at       TIMESTAMP   PATH '$.time',
-    WATERMARK FOR at AS at - INTERVAL '5' SECOND)
+    "AT"     TIMESTAMP   PATH '$.time',
+    WATERMARK FOR "AT" AS "AT" - INTERVAL '5' SECOND)
   WITH (connector = 'file', path = 'requests.jsonl');
 
 CREATE STREAM "SPEED" (class VARCHAR(3), bytes BIGINT, bytes_per_second DOUBLE);

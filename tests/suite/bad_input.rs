@@ -64,6 +64,43 @@ fn a_window_larger_than_the_memory_budget_fails_and_says_which() {
     check(failure(join, 100_000), &["window join", "time order"]);
 }
 
+// covers: 8.7/row-limit
+#[test]
+fn a_row_over_the_limit_is_a_row_of_error_stream() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("rows.json");
+    let long = |id: u32, bytes: usize| format!("{{\"id\":{id},\"text\":\"{}\"}}", "x".repeat(bytes - 18));
+    // Exactly the limit, in one line with one byte more, and a short row behind them.
+    let rows = format!("{}{}\n{{\"id\":3,\"text\":\"short\"}}\n", long(1, 512 << 10), long(2, (512 << 10) + 1));
+    std::fs::write(&path, rows).expect("written");
+    let run = |setting: &str| {
+        let memory = MemoryConnector::default();
+        let engine = Engine::builder().clock(ManualClock::starting_at(0)).connectors(|registry| {
+            kinesql_connectors::register_all(registry);
+            memory.register(registry);
+        });
+        let engine = engine.build().expect("an engine");
+        let script = format!(
+            r#"{setting}
+               CREATE SOURCE "S" ("id" INTEGER, "text" VARCHAR(10)) WITH (connector = 'file', path = '{}');
+               CREATE STREAM "OUT" AS SELECT STREAM "id" FROM "S"; CREATE SINK "R" FROM "OUT" WITH (connector = 'memory');
+               CREATE STREAM "FAILED" AS SELECT STREAM ERROR_NAME, MESSAGE FROM error_stream;
+               CREATE SINK "E" FROM "FAILED" WITH (connector = 'memory');"#,
+            path.display()
+        );
+        wait(async {
+            engine.execute(&Script::new("app.sql", script)).await.expect("right");
+            engine.start().await.expect("started").wait().await.expect("complete");
+        });
+        ["R", "E"].map(|sink| text(&memory.sink(sink).expect("bound").batches()))
+    };
+    let [rows, errors] = run("");
+    assert_eq!(rows, ["1", "3"]);
+    let [error] = errors.as_slice() else { panic!("{errors:?}") };
+    assert!(error.starts_with("PARSE_ERROR ") && error.contains("a row of 524289 bytes is over the limit of 524288"), "{error}");
+    assert_eq!(run("SET row_bytes_max = '1mb';"), [vec!["1".to_owned(), "2".to_owned(), "3".to_owned()], vec![]]);
+}
+
 #[test]
 fn ten_thousand_rows_of_one_rowtime_are_in_every_window() {
     // Exactly on the end of one minute and the beginning of the next.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::TryStreamExt;
 use kinesql_engine::connector::memory::MemoryConnector;
-use kinesql_engine::diagnostic::Script;
+use kinesql_engine::diagnostic::{Diagnostic, Script};
 use kinesql_engine::runtime::clock::ManualClock;
 use kinesql_engine::{Engine, ErrorKind, Outcome};
 
@@ -44,6 +44,31 @@ async fn a_query_with_a_warning_is_answered_and_says_it() {
         let error = engine.query(not_one).await.err().expect("not one query");
         assert_eq!(error.message(), "not a single query");
     }
+}
+
+/// kda-sql-reference.md §8.1.
+#[tokio::test]
+async fn reserved_words_that_name_columns_without_quotes_are_warned_about() {
+    let engine = engine().await;
+    let warnings = async |sql: &str| -> Vec<String> {
+        let found = engine.check(&Script::new("q.sql", sql)).await;
+        let place = |warning: &Diagnostic| warning.span.map(|span| format!("{}:{} ", span.start.line, span.start.column));
+        found.iter().map(|warning| format!("{}{}", place(warning).unwrap_or_default(), warning.message)).collect()
+    };
+    let said = |place: &str, word: &str| format!("{place} {word} is a reserved word: as a name it belongs in double quotes");
+    let declared = r#"CREATE STREAM a (date TIMESTAMP, value INTEGER, "month" INTEGER, "YEAR" INTEGER, step INTEGER)"#;
+    assert_eq!(warnings(declared).await, [said("1:18", "DATE"), said("1:34", "VALUE")]);
+    // Once for each word of a query, wherever it names a column.
+    let used = "CREATE STREAM b AS SELECT STREAM d.date, value + 1 AS sum, \"YEAR\" AS \"YEAR\"\n\
+                FROM (SELECT STREAM ROWTIME AS date, \"v\" AS value, 2 AS \"YEAR\" FROM \"S\") AS d WHERE d.value > 0";
+    let mut found = warnings(used).await;
+    found.sort();
+    assert_eq!(found, [said("1:36", "DATE"), said("1:42", "VALUE"), said("1:55", "SUM")]);
+    assert_eq!(warnings("SELECT 1 AS hour").await, [said("1:13", "HOUR")]);
+    // Where they are no names, and what sources call columns themselves.
+    let right = r#"SELECT STREAM EXTRACT(DAY FROM ROWTIME), CURRENT_TIMESTAMP, FLOOR("S".ROWTIME TO HOUR), CAST("k" AS DOUBLE),
+                   SUBSTRING("k" FROM 1 FOR 2), "v" IS NOT UNKNOWN, INTERVAL '1' DAY, partition_key, step FROM (SELECT STREAM "k", "v" > 0 AS "v", "k" AS partition_key, 1 AS step FROM "S") AS "S""#;
+    assert_eq!(warnings(right).await, Vec::<String>::new());
 }
 
 #[tokio::test]

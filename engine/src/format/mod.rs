@@ -101,7 +101,7 @@ pub enum RejectReason {
     Parse,
     /// A value does not fit its column.
     Coercion,
-    /// It is larger than the source accepts.
+    /// It is larger than the source accepts, or than a row may be.
     TooLarge,
     /// A pre-processor could not make a record of it.
     ProcessingFailed,
@@ -131,12 +131,23 @@ impl Rejected {
         let raw = record[..record.len().min(REJECTED_RAW_MAX)].to_vec();
         Self { raw, position: position as u64, reason, message }
     }
+
+    /// `record`, which starts at `position`, is longer than the `limit` of [`Decoder::limit_rows`].
+    fn too_large(record: &[u8], position: usize, limit: usize) -> Self {
+        let message =
+            format!("a row of {} bytes is over the limit of {limit}, which the switch row_bytes_max sets", record.len());
+        Self::new(record, position, RejectReason::TooLarge, message)
+    }
 }
 
 /// Decodes whole records into rows.
 pub trait Decoder: Send {
     /// Schema of the produced batches: the decoder's columns in order.
     fn schema(&self) -> &SchemaRef;
+
+    /// From now on rows whose record has more than `bytes` bytes are refused (kda-sql-reference.md §6.16, §8.7). A record without
+    /// fields, which is one value, is as long as its column takes.
+    fn limit_rows(&mut self, bytes: usize);
 
     /// Decodes every record in `bytes`, in order; refused ones are appended to `rejected`.
     fn decode(&mut self, bytes: &[u8], rejected: &mut Vec<Rejected>) -> Result<RecordBatch>;

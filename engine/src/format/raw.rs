@@ -91,6 +91,8 @@ impl Decoder for RawDecoder {
         &self.schema
     }
 
+    fn limit_rows(&mut self, _bytes: usize) {}
+
     fn decode(&mut self, bytes: &[u8], rejected: &mut Vec<Rejected>) -> Result<RecordBatch> {
         let is_utf8 = std::str::from_utf8(bytes).is_ok();
         let mut start = 0;

@@ -9,6 +9,7 @@ use std::cmp::Ordering;
 use arrow::array::{ArrayRef, AsArray, DynComparator, UInt32Array, make_comparator};
 use arrow::compute::{SortColumn, SortOptions, concat, lexsort_to_indices, take_arrays};
 use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::utils::normalize_float_zero;
 use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
 
@@ -74,8 +75,16 @@ impl GroupKeys {
         numbers + columns + self.ranked.len() * size_of::<u32>()
     }
 
-    /// The numbers of the keys of `rows` rows.
+    /// The numbers of the keys of `rows` rows. −0.0 is the key 0.0.
     pub fn intern(&mut self, keys: &[ArrayRef], rows: usize, numbers: &mut Vec<usize>) -> Result<()> {
+        let normalized: Vec<ArrayRef>;
+        let keys = match keys.iter().any(|key| key.data_type().is_floating()) {
+            true => {
+                normalized = keys.iter().map(normalize_float_zero).collect();
+                normalized.as_slice()
+            }
+            false => keys,
+        };
         let known = self.len;
         let len = match &mut self.numbers {
             Numbers::One => {
@@ -186,7 +195,7 @@ impl GroupKeys {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{Array, Int32Array, StringArray};
+    use arrow::array::{Array, Float64Array, Int32Array, StringArray};
     use arrow::datatypes::{Field, Schema};
 
     use super::*;
@@ -222,6 +231,19 @@ mod tests {
         keys.intern(&columns(&second), 5, &mut numbers).expect("interned");
         assert_eq!((numbers[0], numbers[4]), (known[3], known[0]));
         assert_eq!(in_order(&mut keys), ["a 2", "b 0", "b 1", "c 9", "NULL 0", "NULL 1"]);
+    }
+
+    #[test]
+    fn a_negative_zero_is_the_key_zero() {
+        let fields = vec![Field::new("d", DataType::Float64, true), Field::new("n", DataType::Int32, true)];
+        let (mut keys, mut numbers) = (GroupKeys::try_new(Arc::new(Schema::new(fields))).expect("types"), Vec::new());
+        let values: ArrayRef = Arc::new(Float64Array::from(vec![-0.0, 0.0, 1.0, -0.0]));
+        let same: ArrayRef = Arc::new(Int32Array::from(vec![1; 4]));
+        keys.intern(&[values, same], 4, &mut numbers).expect("interned");
+        assert_eq!(numbers, [0, 0, 1, 0]);
+        keys.settle().expect("settled");
+        let kept = keys.take(&UInt32Array::from(vec![0])).expect("known");
+        assert!(kept[0].as_primitive::<arrow::datatypes::Float64Type>().value(0).is_sign_positive());
     }
 
     #[test]

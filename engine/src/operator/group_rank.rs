@@ -14,6 +14,7 @@ use arrow::array::{ArrayRef, Int32Array, UInt32Array};
 use arrow::compute::{SortColumn, SortOptions, concat_batches, lexsort_to_indices, partition, take, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
+use datafusion::common::utils::normalize_float_zero;
 
 use super::budget::{Budget, bytes_of_rows};
 use super::{Operator, Output, times_of};
@@ -73,7 +74,7 @@ impl GroupRank {
         self.bytes = 0;
         let arrival: ArrayRef = Arc::new(UInt32Array::from_iter_values(0..rows.num_rows() as u32));
         let by = self.plan.rank_by.iter();
-        let by = by.map(|(column, options)| SortColumn { values: rows.column(*column).clone(), options: Some(*options) });
+        let by = by.map(|(column, options)| SortColumn { values: key(&rows, *column), options: Some(*options) });
         let by: Vec<_> = by.chain([SortColumn { values: arrival, options: None }]).collect();
         let order = lexsort_to_indices(&by, None)?;
         let count = order.len().min(self.plan.rows_max.unwrap_or(usize::MAX));
@@ -94,7 +95,7 @@ impl GroupRank {
 
     /// The ranks of the rows at `order`.
     fn ranks(&self, rows: &RecordBatch, order: &UInt32Array) -> Result<Vec<i32>> {
-        let sorted = self.plan.rank_by.iter().map(|(column, _)| Ok(take(rows.column(*column), order, None)?));
+        let sorted = self.plan.rank_by.iter().map(|(column, _)| Ok(take(&key(rows, *column), order, None)?));
         let equal = partition(&sorted.collect::<Result<Vec<_>>>()?)?;
         Ok(equal.ranges().into_iter().flat_map(|range| vec![range.start as i32 + 1; range.len()]).collect())
     }
@@ -103,6 +104,11 @@ impl GroupRank {
         let rows = || self.waiting.iter().map(RecordBatch::num_rows).sum::<usize>();
         self.budget.resize(self.bytes, || format!("{} rows of one ROWTIME", rows()))
     }
+}
+
+/// A column that rows are ranked by. To arrow −0.0 sorts before 0.0, to SQL they are equal.
+fn key(rows: &RecordBatch, column: usize) -> ArrayRef {
+    normalize_float_zero(rows.column(column))
 }
 
 impl Operator for GroupRank {

@@ -8,6 +8,7 @@ use arrow::buffer::NullBuffer;
 use arrow::compute::kernels::cmp::eq;
 use arrow::compute::{and, prep_null_mask_filter};
 use datafusion::common::hash_utils::{RandomState, create_hashes};
+use datafusion::common::utils::normalize_float_zero;
 
 use crate::error::Result;
 
@@ -42,7 +43,8 @@ impl KeyHashes {
 pub fn equal_keys(left: &[ArrayRef], right: &[ArrayRef]) -> Result<Option<BooleanArray>> {
     let mut equal: Option<BooleanArray> = None;
     for (left, right) in left.iter().zip(right) {
-        let column = eq(left, right)?;
+        // Arrow compares bits: to it −0.0 is another value than 0.0.
+        let column = eq(&normalize_float_zero(left), &normalize_float_zero(right))?;
         equal = Some(match equal {
             Some(equal) => and(&equal, &column)?,
             None => column,

@@ -30,7 +30,7 @@ use super::row_errors::evaluate_or_report;
 use super::{Operator, Output};
 use crate::error::{Error, Result};
 use crate::runtime::clock::EventTime;
-use crate::runtime::error_rows::{ErrorReporter, ErrorRow};
+use crate::runtime::error_rows::{ErrorReporter, ErrorRow, rowtime_of};
 use crate::table::{Derived, Note, Table};
 
 /// Pairs that are looked at together; the pairs of one row of the stream are never divided.
@@ -274,7 +274,8 @@ impl LookupJoin {
             false => take(version.rows.column(*column), &table, None),
         });
         let columns = columns.collect::<Result<Vec<_>, _>>()?;
-        let matches = condition.matches(columns, stream.len(), &self.reporter, out)?;
+        let time_of = |pair: usize| rowtime_of(batch, stream.value(pair) as usize);
+        let matches = condition.matches(columns, (stream.len(), &time_of), &self.reporter, out)?;
         kept((stream, table), Some(matches))
     }
 

@@ -1,11 +1,13 @@
 //! Override of ROWTIME: `… AS ROWTIME` gives the rows a new time (kda-sql-reference.md §3.2, §8.4, §8.5).
 //!
-//! Input:  rows whose ROWTIME column already holds the new time, and watermarks of the old time.
-//! Output: the same rows. The result rows of a window are sorted by the new time, other rows stay in their order.
+//! Input:  rows whose ROWTIME column already holds the new time, the old one in a column behind the others if it is known; and
+//!         watermarks of the old time.
+//! Output: the same rows without the old time. The result rows of a window are sorted by the new time, other rows stay in their order.
 //! State:  the result rows of the window that is being emitted.
 //! Time:   the new watermark is the greatest new ROWTIME so far.
 //! Late:   a row behind the greatest new ROWTIME before it goes to `error_stream` as `LATE_ROW`. Decided row by row, so
 //!         that it does not matter how the rows are cut into batches.
+//! Errors: a row without a new time goes to `error_stream`, with the old one.
 
 use arrow::array::{Array, AsArray, BooleanArray, UInt32Array};
 use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
@@ -17,10 +19,12 @@ use super::{Operator, Output};
 use crate::checkpoint::OperatorState;
 use crate::error::{Error, Result};
 use crate::runtime::clock::EventTime;
-use crate::runtime::error_rows::ErrorReporter;
+use crate::runtime::error_rows::{ErrorReporter, ErrorRow};
 
 /// Gives rows a new ROWTIME.
 pub struct OverrideRowtime {
+    /// Columns of the input.
+    input: SchemaRef,
     schema: SchemaRef,
     rowtime: usize,
     /// True above a window: its result rows, which come between two watermarks, have no order of their own.
@@ -34,10 +38,17 @@ pub struct OverrideRowtime {
 }
 
 impl OverrideRowtime {
-    /// `rowtime` is the place of the new ROWTIME among the columns of `schema`; `sorts` is true for rows of a window.
-    pub fn new(schema: SchemaRef, rowtime: usize, sorts: bool, reporter: ErrorReporter, budget: Budget) -> Self {
+    /// The columns of input and output: the input may have one more. `rowtime` is the place of the new ROWTIME; `sorts` is true
+    /// for rows of a window.
+    pub fn new(
+        (input, schema): (SchemaRef, SchemaRef),
+        rowtime: usize,
+        sorts: bool,
+        reporter: ErrorReporter,
+        budget: Budget,
+    ) -> Self {
         let (waiting, bytes, greatest) = (Vec::new(), 0, EventTime::MIN);
-        Self { schema, rowtime, sorts, waiting, bytes, greatest, reporter, budget }
+        Self { input, schema, rowtime, sorts, waiting, bytes, greatest, reporter, budget }
     }
 
     fn account(&mut self, bytes: usize) -> Result<()> {
@@ -47,6 +58,10 @@ impl OverrideRowtime {
 
     /// Emits the rows that are in time, in the order in which they are.
     fn emit(&mut self, rows: RecordBatch, out: &mut Output) -> Result<()> {
+        let came = rows.columns().get(self.schema.fields().len()).cloned();
+        let came = came.as_ref().and_then(|came| came.as_primitive_opt::<TimestampMillisecondType>());
+        let columns = rows.columns()[..self.schema.fields().len()].to_vec();
+        let rows = RecordBatch::try_new(self.schema.clone(), columns)?;
         let times = rows.column(self.rowtime).as_primitive_opt::<TimestampMillisecondType>();
         let times = times.ok_or_else(|| Error::internal("ROWTIME is not a timestamp"))?;
         if times.null_count() == 0
@@ -63,7 +78,8 @@ impl OverrideRowtime {
             match time {
                 None => {
                     let error = Error::data("ROWTIME is NULL").named("NULL_VIOLATION");
-                    out.error(self.reporter.row(&rows.slice(row, 1), &error));
+                    let rowtime = came.filter(|came| came.is_valid(row)).map(|came| came.value(row));
+                    out.error(ErrorRow { rowtime, ..self.reporter.row(&rows.slice(row, 1), &error) });
                 }
                 Some(time) if time < self.greatest => {
                     out.error(self.reporter.late_row(&rows.slice(row, 1), self.greatest));
@@ -80,7 +96,7 @@ impl OverrideRowtime {
         if self.waiting.is_empty() {
             return Ok(());
         }
-        let rows = concat_batches(&self.schema, &self.waiting)?;
+        let rows = concat_batches(&self.input, &self.waiting)?;
         self.waiting.clear();
         self.account(0)?;
         let times = rows.column(self.rowtime).as_primitive_opt::<TimestampMillisecondType>();

@@ -1,7 +1,7 @@
 //! The part of a join's condition that is no equality of keys: evaluated on candidate pairs, many at once.
 //!
 //! Input:  the columns that the condition reads, one row per pair.  Output: which pairs it is TRUE for; UNKNOWN drops.
-//! Errors: a pair for which the condition fails goes to `error_stream` and does not match.
+//! Errors: a pair for which the condition fails goes to `error_stream`, with its ROWTIME, and does not match.
 
 use std::sync::Arc;
 
@@ -14,7 +14,8 @@ use datafusion::physical_expr::PhysicalExpr;
 use super::Output;
 use super::row_errors::evaluate_rows;
 use crate::error::{Error, Result};
-use crate::runtime::error_rows::ErrorReporter;
+use crate::runtime::clock::EventTime;
+use crate::runtime::error_rows::{ErrorReporter, ErrorRow};
 
 /// One of the two inputs of a join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,11 +38,12 @@ pub struct PairFilter {
 }
 
 impl PairFilter {
-    /// Which of `pairs` pairs the condition is TRUE for; `columns` are those of [`PairFilter::columns`].
+    /// Which of `pairs` pairs the condition is TRUE for; `columns` are those of [`PairFilter::columns`]. `time_of` gives the
+    /// ROWTIME of a pair.
     pub fn matches(
         &self,
         columns: Vec<ArrayRef>,
-        pairs: usize,
+        (pairs, time_of): (usize, &dyn Fn(usize) -> Option<EventTime>),
         reporter: &ErrorReporter,
         out: &mut Output,
     ) -> Result<BooleanArray> {
@@ -60,8 +62,9 @@ impl PairFilter {
                 Ok(())
             },
             &mut |pair, error| {
+                let rowtime = time_of(kept.borrow().len());
                 kept.borrow_mut().append(false);
-                out.error(reporter.row(&pair, &error));
+                out.error(ErrorRow { rowtime, ..reporter.row(&pair, &error) });
             },
         )?;
         Ok(BooleanArray::new(kept.into_inner().finish(), None))

@@ -15,6 +15,7 @@ use arrow::array::{ArrayRef, UInt32Array};
 use arrow::compute::{SortColumn, SortOptions, concat, concat_batches, lexsort_to_indices, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use datafusion::common::utils::normalize_float_zero;
 use datafusion::physical_expr::PhysicalExpr;
 
 use super::budget::{Budget, bytes_of_rows};
@@ -126,7 +127,8 @@ pub(super) fn sorted(
         keys,
         &mut |rows, values| {
             pieces.push(rows);
-            columns.iter_mut().zip(values).for_each(|(column, values)| column.push(values));
+            // To arrow −0.0 sorts before 0.0, to SQL they are equal.
+            columns.iter_mut().zip(values).for_each(|(column, values)| column.push(normalize_float_zero(&values)));
             Ok(())
         },
         &mut |row, error| out.error(reporter.row(&row, &error)),

@@ -18,6 +18,7 @@ use arrow::array::{ArrayRef, AsArray, Int64Array, TimestampMillisecondArray, UIn
 use arrow::compute::{SortColumn, SortOptions, concat_batches, lexsort_to_indices, partition, take, take_record_batch};
 use arrow::datatypes::{FieldRef, Int64Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
+use datafusion::common::utils::normalize_float_zero;
 
 use super::budget::{Budget, bytes_of_rows};
 use super::window_key::WindowKey;
@@ -164,7 +165,9 @@ impl TopN {
 /// The rows of a period in their order, the first `limit` of each partition, and their numbers.
 fn ordered(plan: &TopNPlan, period: OpenPeriod, limit: usize) -> Result<(RecordBatch, Vec<i64>)> {
     let rows = concat_batches(&plan.input, &period.batches)?;
-    let column = |place: usize, options| SortColumn { values: rows.column(place).clone(), options: Some(options) };
+    // To arrow −0.0 sorts before 0.0, to SQL they are equal.
+    let values = |place: usize| normalize_float_zero(rows.column(place));
+    let column = |place: usize, options| SortColumn { values: values(place), options: Some(options) };
     let arrival: ArrayRef = Arc::new(UInt32Array::from_iter_values(0..rows.num_rows() as u32));
     let keys = plan.partition.iter().map(|place| column(*place, KEYS));
     let by = keys.chain(plan.order.iter().map(|(place, options)| column(*place, *options)));
@@ -173,7 +176,7 @@ fn ordered(plan: &TopNPlan, period: OpenPeriod, limit: usize) -> Result<(RecordB
     let partitions: Vec<Range<usize>> = match plan.partition.as_slice() {
         [] => std::iter::once(0..order.len()).collect(),
         keys => {
-            let sorted = keys.iter().map(|place| take(rows.column(*place), &order, None));
+            let sorted = keys.iter().map(|place| take(&values(*place), &order, None));
             partition(&sorted.collect::<Result<Vec<_>, _>>()?)?.ranges()
         }
     };

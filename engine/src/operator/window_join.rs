@@ -163,7 +163,8 @@ impl WindowJoin {
         let right = self.right.gather(&rows_of(&pairs, Side::Right), &of_side(Side::Right))?;
         // The columns of the left side come first.
         let columns = [left, right].concat();
-        let mask = filter.matches(columns, pairs.len(), &self.reporter, out)?;
+        let time_of = |pair: usize| pairs.get(pair).map(|pair| pair.time);
+        let mask = filter.matches(columns, (pairs.len(), &time_of), &self.reporter, out)?;
         Ok(kept(pairs, Some(&mask)))
     }
 

@@ -25,12 +25,19 @@ pub struct WindowKey {
     of_time: Arc<dyn PhysicalExpr>,
     time_schema: SchemaRef,
     descending: bool,
+    /// True if ROWTIME of a row is the first instant behind the window that it is the result of.
+    of_results: bool,
 }
 
 impl WindowKey {
     /// `of_row` is the expression over the input, `of_time` the same over a single column ROWTIME.
     pub fn new(of_row: Arc<dyn PhysicalExpr>, of_time: Arc<dyn PhysicalExpr>, descending: bool) -> Self {
-        Self { of_row, of_time, time_schema: Self::time_schema(), descending }
+        Self { of_row, of_time, time_schema: Self::time_schema(), descending, of_results: false }
+    }
+
+    /// The key of rows that are results of windows, and have their end as ROWTIME: a row is in the window of the instant before.
+    pub fn of_results(self) -> Self {
+        Self { of_results: true, ..self }
     }
 
     /// The schema that `of_time` is planned on.
@@ -70,8 +77,9 @@ impl WindowKey {
         Ok(cast(&column, data_type)?)
     }
 
-    /// The first instant after `inside` that is in a later window than `inside`, [`EventTime::MAX`] if there is none.
-    pub fn end_of(&self, inside: EventTime) -> Result<EventTime> {
+    /// The first instant behind the window of a row of this ROWTIME, [`EventTime::MAX`] if there is none.
+    pub fn end_of(&self, rowtime: EventTime) -> Result<EventTime> {
+        let inside = rowtime.saturating_sub(i64::from(self.of_results));
         let window = self.of_instant(inside).ok_or_else(|| Error::internal("a row's ROWTIME has no window"))?;
         let is_later = |time: EventTime| self.of_instant(time).is_none_or(|other| other > window);
         // Doubling steps find a range, halving finds the instant in it.

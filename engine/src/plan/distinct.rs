@@ -4,7 +4,7 @@ use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
 use super::expr_text::text;
-use super::monotonic::{is_plain_rowtime, monotonicity};
+use super::monotonic::{is_plain_rowtime, monotonicity, of_instant};
 use super::physical::{OperatorSpec, period_key, without_metadata};
 use crate::diagnostic::Diagnostic;
 use crate::operator::distinct::DistinctPlan;
@@ -39,7 +39,7 @@ pub(super) fn plan_distinct(input: &LogicalPlan, props: &ExecutionProps) -> Resu
         .hint("Add one, such as FLOOR(s.ROWTIME TO MINUTE): rows are then distinct within a minute."));
     };
     let period = period_key(&expr, &moving, schema, props)?;
-    let of_time = moving.of_time().map_or_else(|| text(&expr), text);
+    let of_time = moving.of_time().map_or_else(|| text(&expr), |of_time| text(&of_instant(of_time, false)));
     let text = format!("within {of_time}");
     Ok(OperatorSpec::Distinct {
         plan: Box::new(DistinctPlan { period, compared, schema: without_metadata(schema.as_arrow()) }),

@@ -9,7 +9,9 @@ use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment, WindowFun
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
 use kinesql_udfs::scalar::kda_cast;
 
+use super::retimed::RETIMED;
 use super::rowtime::GROUP_ROWTIME;
+use super::rules::zeros::PLAIN_ZERO;
 use super::window_functions::NTH_VALUE_FROM_LAST;
 use crate::types::{ROWTIME, sql_type_name};
 
@@ -89,6 +91,8 @@ pub(super) fn text(expr: &Expr) -> String {
             ("ceil_to", [value, Expr::Literal(unit, _)]) => format!("CEIL({} TO {unit})", text(value)),
             // It only watches the divisor.
             ("nonzero", [value]) => text(value),
+            (RETIMED, [time, _]) => text(time),
+            (PLAIN_ZERO, [value]) => text(value),
             (name, args) => format!("{}({})", function_name(name), texts(args)),
         },
         Expr::AggregateFunction(AggregateFunction { func, params }) => match (func.name(), params.args.as_slice()) {

@@ -30,6 +30,7 @@ pub mod physical;
 pub(crate) mod places;
 pub(crate) mod planner_words;
 pub mod query;
+mod retimed;
 pub(crate) mod row_clock;
 pub mod rowtime;
 pub mod rules;

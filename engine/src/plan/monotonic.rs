@@ -12,6 +12,7 @@ use datafusion::logical_expr::{Aggregate, BinaryExpr, Cast, Expr, LogicalPlan, O
 use kinesql_udfs::scalar::kda_cast;
 
 use super::join::StreamJoin;
+use super::retimed::RETIMED;
 use super::rowtime::GROUP_ROWTIME;
 use super::stagger::is_staggered;
 use super::table_function::TableFunction;
@@ -20,6 +21,9 @@ use crate::types::ROWTIME;
 
 /// Stands for what is declared to grow; no user's column has a `$`.
 const DECLARED: &str = "$declared";
+
+/// Stands for the last millisecond before ROWTIME, which is the end of the window that a row is the result of.
+const INSIDE: &str = "$inside";
 
 /// How an expression moves while ROWTIME grows.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,6 +99,9 @@ pub fn monotonicity(expr: &Expr, input: &LogicalPlan) -> Monotonicity {
 
 /// Casts and floors of time: one argument may move, the others must be constant.
 fn of_function(function: &ScalarFunction, input: &LogicalPlan) -> Monotonicity {
+    if let (RETIMED, [time, _]) = (function.name(), function.args.as_slice()) {
+        return monotonicity(time, input);
+    }
     let keeps_order_of = match kda_cast::target(&function.func) {
         Some(target) => is_ordered(&target.data_type()).then_some(0),
         None => match function.name() {
@@ -307,12 +314,30 @@ fn is_of_group(expr: &Expr, input: &LogicalPlan) -> bool {
 
 /// `of_time` at the last millisecond before ROWTIME.
 fn inside(of_time: Expr) -> Expr {
-    let moved = of_time.clone().transform_up(|node| match node {
-        Expr::Column(_) => Ok(Transformed::yes(node - lit(ScalarValue::new_interval_mdn(0, 0, 1_000_000)))),
-        node => Ok(Transformed::no(node)),
+    let replaced = of_time.clone().transform_up(|node| match &node {
+        Expr::Column(column) if column.name != DECLARED => Ok(Transformed::yes(Expr::Column(Column::from_name(INSIDE)))),
+        _ => Ok(Transformed::no(node)),
     });
     // The visitor never fails.
-    moved.map_or(of_time, |moved| moved.data)
+    replaced.map_or(of_time, |replaced| replaced.data)
+}
+
+/// True if `of_time` is computed of the windows that the rows are results of, not of their ROWTIME.
+pub(super) fn is_of_windows(of_time: &Expr) -> bool {
+    of_time.column_refs().iter().any(|column| column.name == INSIDE)
+}
+
+/// `of_time` over the column ROWTIME alone. `complete`: no more rows of a ROWTIME come once the watermark has reached it, so that
+/// a window is over when the windows are that it is made of.
+pub(super) fn of_instant(of_time: &Expr, complete: bool) -> Expr {
+    let before = |time: Expr| time - lit(ScalarValue::new_interval_mdn(0, 0, 1_000_000));
+    let replaced = of_time.clone().transform_up(|node| match &node {
+        Expr::Column(column) if column.name == INSIDE && complete => Ok(Transformed::yes(rowtime())),
+        Expr::Column(column) if column.name == INSIDE => Ok(Transformed::yes(before(rowtime()))),
+        _ => Ok(Transformed::no(node)),
+    });
+    // The visitor never fails.
+    replaced.map_or_else(|_| of_time.clone(), |replaced| replaced.data)
 }
 
 fn rowtime() -> Expr {

@@ -8,6 +8,8 @@
 
 use std::ops::ControlFlow;
 
+use arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
 use sqlparser::ast::{
     self, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments, Ident, NamedWindowExpr,
     NullTreatment, ObjectName, OrderByExpr, OrderByOptions, Query, Select, SelectItem, SetExpr, Spanned, TableFactor,
@@ -66,14 +68,16 @@ struct NamedWindow {
 }
 
 /// Makes the windows of `query` and of the queries in its FROM explicit; those of queries that read no stream are DataFusion's.
+/// `value_of` computes expressions that read nothing.
 ///
 /// Returns warnings, or what makes the windows impossible.
 pub(super) fn resolve_windows(
     query: &mut Query,
     streams: &StreamSchemas,
     settings: &Settings,
+    value_of: &dyn Fn(&Expr) -> Option<ScalarValue>,
 ) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
-    let mut resolver = Resolver { streams, settings, problems: Vec::new(), warnings: Vec::new() };
+    let mut resolver = Resolver { streams, settings, value_of, problems: Vec::new(), warnings: Vec::new() };
     resolver.query(query, &[]);
     if resolver.problems.is_empty() { Ok(resolver.warnings) } else { Err(resolver.problems) }
 }
@@ -81,6 +85,7 @@ pub(super) fn resolve_windows(
 struct Resolver<'a> {
     streams: &'a StreamSchemas,
     settings: &'a Settings,
+    value_of: &'a dyn Fn(&Expr) -> Option<ScalarValue>,
     problems: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
 }
@@ -291,7 +296,7 @@ impl Functions<'_, '_> {
             return Err(Box::new(problem.hint("Remove it: a stream is in the order of ROWTIME.")));
         }
         let nulls = null_treatment(function, &written)?;
-        check_arguments(function, planned, &written)?;
+        check_arguments(function, planned, &written, self.resolver.value_of)?;
         let frame = match window.window_frame.take() {
             Some(frame) => self.switched(check_frame(frame, planned, &written, span)?),
             // The last row of any window is the current one.
@@ -400,7 +405,12 @@ fn null_treatment(function: &mut Function, written: &str) -> Resolved<Option<Nul
     Ok(found)
 }
 
-fn check_arguments(function: &mut Function, planned: &str, written: &str) -> Resolved<()> {
+fn check_arguments(
+    function: &mut Function,
+    planned: &str,
+    written: &str,
+    value_of: &dyn Fn(&Expr) -> Option<ScalarValue>,
+) -> Resolved<()> {
     let span = span_of(function);
     if function.filter.is_some() || !function.within_group.is_empty() {
         return Err(Box::new(Diagnostic::error(format!("{written} with OVER has neither FILTER nor WITHIN GROUP")).at(span)));
@@ -432,7 +442,7 @@ fn check_arguments(function: &mut Function, planned: &str, written: &str) -> Res
         let form = if form.is_empty() { format!("{written}(x)") } else { form.to_owned() };
         return Err(Box::new(problem.label(format!("expected {form}"))));
     }
-    if let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(second))) = list.args.get(1) {
+    if let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(second))) = list.args.get_mut(1) {
         let at = |message: &str| Diagnostic::error(message.to_owned()).at(second.span());
         match planned {
             named::EXP_AVG => match Interval::of_expr(second) {
@@ -444,10 +454,15 @@ fn check_arguments(function: &mut Function, planned: &str, written: &str) -> Res
             },
             _ => {
                 let least = u32::from(planned != named::LAG);
-                if whole_number(second).is_none_or(|n| n < least) {
+                let value = whole_number(second).or_else(|| {
+                    let value = value_of(second).filter(|value| value.data_type().is_integer())?;
+                    u32::try_from(i64::try_from(value.cast_to(&DataType::Int64).ok()?).ok()?).ok()
+                });
+                let Some(value) = value.filter(|value| *value >= least) else {
                     let problem = at(&format!("the second argument of {written} is not a whole number from {least} on"));
-                    return Err(Box::new(problem.hint("It has to be written out: other expressions are not supported.")));
-                }
+                    return Err(Box::new(problem.hint("It is one number for all rows: 2, or an expression without columns.")));
+                };
+                *second = number(value);
             }
         }
     }

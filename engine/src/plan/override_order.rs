@@ -11,8 +11,9 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    self, ExcludeSelectItem, Expr, Ident, ObjectName, Query, Select, SelectItem, SetExpr, Spanned, TableAlias, TableFactor,
-    TableWithJoins, Visit, VisitMut, Visitor, VisitorMut, WildcardAdditionalOptions,
+    self, ExcludeSelectItem, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, OrderByKind,
+    Query, Select, SelectItem, SetExpr, Spanned, TableAlias, TableFactor, TableWithJoins, Value, ValueWithSpan, Visit, VisitMut,
+    Visitor, VisitorMut, WildcardAdditionalOptions,
 };
 
 use super::rowtime::{is_aggregating, is_rowtime, is_within, stream_join};
@@ -29,6 +30,7 @@ pub(super) fn split_overrides(query: &mut Query) {
     impl VisitorMut for Queries {
         type Break = ();
         fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+            write_out_ordinal(query);
             if let Some(split) = split(query) {
                 *query = split;
             }
@@ -37,6 +39,32 @@ pub(super) fn split_overrides(query: &mut Query) {
     }
     // The visitor never breaks off.
     let _ = query.visit(&mut Queries);
+}
+
+/// `ORDER BY 1 WITHIN …` names an item of the select list: the planner knows ordinals only where they stand alone.
+fn write_out_ordinal(query: &mut Query) {
+    if !is_within(query) {
+        return;
+    }
+    let SetExpr::Select(select) = query.body.as_ref() else { return };
+    let Some(OrderByKind::Expressions(sorts)) = query.order_by.as_mut().map(|order| &mut order.kind) else { return };
+    let Some(Expr::Function(Function { args: FunctionArguments::List(list), .. })) = sorts.first_mut().map(|sort| &mut sort.expr)
+    else {
+        return;
+    };
+    let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(time))) = list.args.first_mut() else { return };
+    let ordinal = match time {
+        Expr::Value(ValueWithSpan { value: Value::Number(digits, _), .. }) => digits.parse::<usize>().ok(),
+        _ => None,
+    };
+    // Behind a wildcard the place of an item is not that of its column.
+    let items = select.projection.iter().map_while(|item| match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
+        _ => None,
+    });
+    if let Some(item) = ordinal.and_then(|ordinal| items.into_iter().nth(ordinal.checked_sub(1)?)) {
+        *time = item.clone();
+    }
 }
 
 fn split(query: &Query) -> Option<Query> {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, DFSchemaRef, ScalarValue};
 use datafusion::execution::context::ExecutionProps;
@@ -18,10 +18,11 @@ use super::distinct::plan_distinct;
 use super::expr_text::{text, texts_over};
 use super::groups::Groups;
 use super::join::{StreamJoin, plan_lookup_join, plan_window_join};
-use super::monotonic::{Monotonicity, is_of_rowtime, is_plain_rowtime, monotonicity, window_of};
+use super::monotonic::{Monotonicity, is_of_rowtime, is_of_windows, is_plain_rowtime, monotonicity, of_instant, window_of};
+use super::retimed::split;
 use super::rowtime::GROUP_ROWTIME;
 use super::sliding::plan_sliding;
-use super::sort::plan_sort;
+use super::sort::{is_complete, plan_sort};
 use super::stagger::plan_stagger;
 use super::table_function::{TableFunction, plan_table_function};
 use super::top_n;
@@ -120,7 +121,7 @@ pub enum OperatorSpec {
     TimeOrder { schema: SchemaRef, rowtime: usize },
     Sliding { plan: Box<SlidingPlan>, text: String },
     Running { plan: Box<RunningPlan>, text: String },
-    OverrideRowtime { schema: SchemaRef, rowtime: usize, sorts: bool },
+    OverrideRowtime { input: SchemaRef, schema: SchemaRef, rowtime: usize, sorts: bool },
     Merge { schema: SchemaRef, rowtime: usize },
     Insert { sources: Vec<Option<InsertSource>>, schema: SchemaRef },
     WindowJoin { plan: Box<WindowJoinPlan>, sides: Vec<Side>, text: String },
@@ -225,9 +226,9 @@ impl OperatorSpec {
             OperatorSpec::TimeOrder { schema, rowtime } => {
                 Box::new(TimeOrder::new(schema, rowtime, Budget::new("time order", merge_hint, pool), reporter.clone()))
             }
-            OperatorSpec::OverrideRowtime { schema, rowtime, sorts } => {
+            OperatorSpec::OverrideRowtime { input, schema, rowtime, sorts } => {
                 let budget = Budget::new("override rowtime", window_hint, pool);
-                Box::new(OverrideRowtime::new(schema, rowtime, sorts, reporter.clone(), budget))
+                Box::new(OverrideRowtime::new((input, schema), rowtime, sorts, reporter.clone(), budget))
             }
             OperatorSpec::Merge { schema, rowtime } => {
                 Box::new(Merge::new(schema, rowtime, Budget::new("merge", merge_hint, pool)))
@@ -352,19 +353,26 @@ pub fn plan_operators(plan: &LogicalPlan, props: &ExecutionProps) -> Result<Plan
         }
         LogicalPlan::Projection(projection) => {
             let input = plan_operators(&projection.input, props)?;
-            let expressions = projection.expr.iter().map(|expr| physical(expr, projection.input.schema(), props));
-            let expressions = expressions.collect::<Result<Vec<_>, _>>()?;
+            let overridden = overridden_rowtime(projection);
+            let (items, came) = overridden.map_or_else(|| (projection.expr.clone(), None), |place| split(projection, place));
+            let computed = items.iter().chain(&came).map(|expr| physical(expr, projection.input.schema(), props));
+            let expressions = computed.collect::<Result<Vec<_>, _>>()?;
             let schema = without_metadata(projection.schema.as_arrow());
-            let text = texts_over(&projection.expr, &projection.input);
-            let node = input.then(OperatorSpec::Project { expressions, schema: schema.clone(), text });
-            Ok(match overridden_rowtime(projection) {
+            let with_came = match came {
+                Some(_) => with_field(&schema, SqlType::Timestamp.field(CAME, true)),
+                None => schema.clone(),
+            };
+            let text = texts_over(&items, &projection.input);
+            let node = input.then(OperatorSpec::Project { expressions, schema: with_came.clone(), text });
+            Ok(match overridden {
                 Some(rowtime) => {
                     let field = schema.field(rowtime);
                     if *field.data_type() != SqlType::Timestamp.data_type() {
                         let problem = Diagnostic::error(format!("{NO_ROWTIME}, not {}", sql_type_name(field)));
                         return Err(problem.hint("Convert it to a TIMESTAMP, or give the column another name."));
                     }
-                    node.then(OperatorSpec::OverrideRowtime { schema, rowtime, sorts: is_window_result(&projection.input) })
+                    let sorts = is_window_result(&projection.input);
+                    node.then(OperatorSpec::OverrideRowtime { input: with_came, schema, rowtime, sorts })
                 }
                 None => node,
             })
@@ -414,6 +422,13 @@ pub(super) fn without_metadata(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(
         schema.fields().iter().map(|field| field.as_ref().clone().with_metadata(Default::default())).collect::<Vec<_>>(),
     ))
+}
+
+/// The column behind those of a projection that gives its rows another ROWTIME: the one that they come with.
+const CAME: &str = "$came";
+
+fn with_field(schema: &SchemaRef, field: FieldRef) -> SchemaRef {
+    Arc::new(Schema::new(schema.fields().iter().cloned().chain([field]).collect::<Vec<_>>()))
 }
 
 /// The place of ROWTIME in the output if the projection gives it a new value.
@@ -493,7 +508,10 @@ fn plan_window(aggregate: &Aggregate, props: &ExecutionProps) -> Result<Operator
         return Err(Diagnostic::error(format!("a window key of type {field_type} is not supported yet"))
             .hint("Use STEP or FLOOR of ROWTIME, which give timestamps."));
     }
-    let window = window_key(expr, of_time, descending, input.schema(), props)?;
+    // Where all rows of a ROWTIME are there with the watermark, windows of windows end when those do.
+    let of_results = is_of_windows(of_time) && is_complete(input);
+    let window = window_key(expr, &of_instant(of_time, of_results), descending, input.schema(), props)?;
+    let window = if of_results { window.of_results() } else { window };
     let column = |other: usize| if other == place { Some(0) } else { shift(other) }.map(OutputColumn::Window);
     let groups = Groups::try_new(aggregate, column, props)?;
     let text = groups.text(&text(expr));
@@ -547,7 +565,8 @@ pub(super) fn window_key(
 ) -> Result<WindowKey, Diagnostic> {
     let internal = |error: datafusion::error::DataFusionError| Diagnostic::error(error.strip_backtrace());
     let time_schema = DFSchema::try_from(WindowKey::time_schema().as_ref().clone()).map_err(internal)?;
-    Ok(WindowKey::new(physical(expr, schema, props)?, physical(of_time, &time_schema, props)?, descending))
+    let of_time = of_instant(of_time, false);
+    Ok(WindowKey::new(physical(expr, schema, props)?, physical(&of_time, &time_schema, props)?, descending))
 }
 
 pub(super) fn is_group_rowtime(expr: &Expr) -> bool {

@@ -31,7 +31,28 @@ pub(crate) fn narrow(problem: Diagnostic, error: &DataFusionError, query: &ast::
     };
     let relation = field.relation.as_ref().map(|relation| relation.table());
     let place = column(query, &field.name, relation, problem.span);
-    at(problem, place)
+    let problem = at(problem, place);
+    match relation.filter(|relation| names_item(query, relation)) {
+        Some(item) => problem.hint(format!(
+            "{item} is an item of the select list itself: its fields are read around it, as in SELECT STREAM t.{item}.{} FROM (SELECT \
+             STREAM … AS {item} FROM …) AS t.",
+            field.name
+        )),
+        None => problem,
+    }
+}
+
+/// True if `name` is what a select list calls an item.
+fn names_item(query: &ast::Query, name: &str) -> bool {
+    struct Items<'a>(&'a str);
+    impl Visitor for Items<'_> {
+        type Break = ();
+        fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
+            let is_named = |item: &SelectItem| matches!(item, SelectItem::ExprWithAlias { alias, .. } if alias.value == self.0);
+            if select.projection.iter().any(is_named) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        }
+    }
+    query.visit(&mut Items(name)).is_break()
 }
 
 fn at(problem: Diagnostic, place: Option<Span>) -> Diagnostic {

@@ -106,7 +106,7 @@ pub async fn plan_stream_query(
     let (functions, mut warnings) = prepare_table_functions(&mut explicit, &value_of)?;
     let joins = prepare_joins(&mut explicit, streams, &tables, &settings)?;
     warnings.extend(query.warnings.iter().cloned());
-    warnings.extend(resolve_windows(&mut explicit, streams, &settings)?);
+    warnings.extend(resolve_windows(&mut explicit, streams, &settings, &value_of)?);
     group_by_column(&mut explicit);
     split_overrides(&mut explicit);
     let carrier = make_explicit(&mut explicit, streams);

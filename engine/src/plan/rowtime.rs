@@ -21,6 +21,7 @@ use std::ops::ControlFlow;
 use super::item_names::make_unique;
 use super::join::{is_stream_join, qualify_rowtime, reads_stream};
 use super::query::StreamSchemas;
+use super::retimed::RETIMED;
 use crate::sql::WITHIN;
 use crate::types::{ROWTIME, hidden};
 
@@ -189,6 +190,12 @@ fn in_select(select: &mut Select, streams: &StreamSchemas, within: bool) -> Carr
         && let SelectItem::ExprWithAlias { expr, .. } = &mut select.projection[i]
     {
         *expr = marker_call(WITHIN, vec![expr.clone(), rowtime()]);
+    }
+    if let (Some(Carrier::Override(i)), false, false) = (carrier, within, aggregating)
+        && let SelectItem::ExprWithAlias { expr, .. } = &mut select.projection[i]
+        && !is_carrier(expr)
+    {
+        *expr = marker_call(RETIMED, vec![expr.clone(), rowtime()]);
     }
     let carrier = carrier.unwrap_or_else(|| {
         let expr = if aggregating { marker_call(GROUP_ROWTIME, vec![rowtime()]) } else { rowtime() };

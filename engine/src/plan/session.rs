@@ -33,6 +33,7 @@ pub fn session_context(memory_limit: usize) -> crate::Result<SessionContext> {
     context.register_udaf(super::rowtime::group_rowtime().as_ref().clone());
     context.register_udf(super::stagger::marker());
     context.register_udf(super::sort::marker());
+    context.register_udf(super::retimed::marker());
     context.register_udf(super::named_cast::marker());
     super::window_functions::window_functions().for_each(|function| context.register_udwf(function));
     Ok(context)

@@ -57,7 +57,8 @@ impl ScalarUDFImpl for Within {
 /// Plans ORDER BY.
 pub(super) fn plan_sort(sort: &Sort, props: &ExecutionProps) -> Result<PlanNode, Diagnostic> {
     let [first, others @ ..] = sort.expr.as_slice() else { return plan_operators(&sort.input, props) };
-    if let Expr::ScalarFunction(function) = &first.expr
+    // Where an expression was rewritten, an alias keeps its name.
+    if let Expr::ScalarFunction(function) = first.expr.clone().unalias()
         && function.name() == WITHIN
     {
         return plan_within(&function.args, others, &sort.input, props);
@@ -76,7 +77,7 @@ pub(super) fn plan_sort(sort: &Sort, props: &ExecutionProps) -> Result<PlanNode,
 }
 
 /// True if no more rows of a ROWTIME can come once the watermark has reached it: those of a window that time closes.
-fn is_complete(input: &LogicalPlan) -> bool {
+pub(super) fn is_complete(input: &LogicalPlan) -> bool {
     fn by_rows(plan: &LogicalPlan) -> bool {
         match plan {
             LogicalPlan::Aggregate(aggregate) => window_of(aggregate).is_some_and(|(_, moving)| moving.is_declared()),

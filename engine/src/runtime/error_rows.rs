@@ -157,7 +157,8 @@ pub fn error_batch(rows: &[ErrorRow], watermark: EventTime) -> Result<RecordBatc
     )?)
 }
 
-fn rowtime_of(batch: &RecordBatch, row: usize) -> Option<EventTime> {
+/// ROWTIME of a row, if the batch has it.
+pub fn rowtime_of(batch: &RecordBatch, row: usize) -> Option<EventTime> {
     let column = batch.column(rowtime_column(batch)?).as_primitive_opt::<TimestampMillisecondType>()?;
     arrow::array::Array::is_valid(column, row).then(|| column.value(row))
 }

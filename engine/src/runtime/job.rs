@@ -326,7 +326,11 @@ impl Launch {
         let reader = opened.map_err(|error| error.about(&format!("source \"{name}\"")))?;
         let schema = SourceEntry::stream_schema(&source.columns, &source.metadata);
         let decoder = match entry.source.payload() {
-            Payload::Bytes => RowDecoder::Bytes(format::decoder(&entry.format, source.columns.clone())?),
+            Payload::Bytes => {
+                let mut decoder = format::decoder(&entry.format, source.columns.clone())?;
+                decoder.limit_rows(entry.row_bytes_max);
+                RowDecoder::Bytes(decoder)
+            }
             Payload::Batches(payload) => {
                 let indices =
                     source.columns.iter().map(|column| payload.index_of(column.field.name())).collect::<Result<_, _>>()?;

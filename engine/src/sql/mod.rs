@@ -17,6 +17,7 @@ mod item_text;
 pub mod keywords;
 mod literal;
 mod query;
+pub(crate) mod reserved;
 mod statement;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@
 //! | `y` / `Y` | year / year of the week | `H` / `k` | hour 0–23 / 1–24 |
 //! | `M` | month, 3 letters or more: its name | `K` / `h` | hour 0–11 / 1–12 of half a day |
 //! | `w` / `W` | week in year / in month, from Sunday | `m` / `s` / `S` | minute / second / millisecond |
-//! | `D` / `d` | day in year / in month | `z` / `Z` / `X` | zone as name / `+0130` / `+01:30` or `Z` |
+//! | `D` / `d` | day in year / in month | `z` / `Z` / `X` | zone as name or region / `+0130` / `+01:30` or `Z` |
 //! | `F` | which Monday, Tuesday, … of the month | `E` / `u` | day of the week by name / 1 = Monday |
 //!
 //! `'…'` is text, `''` one quote; every other character but letters is text too. Days are counted by the Gregorian calendar

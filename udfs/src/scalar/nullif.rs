@@ -14,6 +14,7 @@ use arrow::compute::kernels::cmp::eq;
 use arrow::compute::{cast, nullif};
 use arrow::datatypes::{DataType, Field, FieldRef};
 use arrow::error::ArrowError;
+use datafusion::common::utils::normalize_float_zero;
 use datafusion::common::{Result, internal_err, plan_datafusion_err, plan_err};
 use datafusion::logical_expr::binary::comparison_coercion;
 use datafusion::logical_expr::scalar_doc_sections::DOC_SECTION_CONDITIONAL;
@@ -76,7 +77,8 @@ impl ScalarUDFImpl for Nullif {
             let data_type = if padded { DataType::Utf8 } else { common(a.data_type(), b.data_type())? };
             let compared = |column: &ArrayRef| {
                 let column = cast(column, &data_type)?;
-                Ok::<_, ArrowError>(if padded { without_padding(&column) } else { column })
+                // Arrow compares bits: to it −0.0 is another value than 0.0.
+                Ok::<_, ArrowError>(if padded { without_padding(&column) } else { normalize_float_zero(&column) })
             };
             Ok(nullif(a, &eq(&compared(a)?, &compared(b)?)?)?)
         })

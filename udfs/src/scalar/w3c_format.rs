@@ -2,7 +2,8 @@
 //!
 //! A value ends where the text that follows it in the format comes first in the line; behind a quote, at a quote that no
 //! backslash escapes; at the end of the format, at the end of the line. A time ends at its bracket. Values that are one word by
-//! their nature, such as a status, have no blank.
+//! their nature, such as a status, have no blank. A query string begins with its `?` or is empty, so a path may stand right before
+//! it: `%U%q`.
 
 use std::ops::Range;
 
@@ -26,6 +27,10 @@ enum Part {
 enum Kind {
     Word,
     Text,
+    /// With its `?`, or empty.
+    Query,
+    /// What a query string follows at once.
+    Path,
     /// In brackets, which belong to the value unless the format has them.
     Time,
 }
@@ -48,8 +53,12 @@ impl Format {
             let literal = if character == '%' {
                 match specifier(&mut characters)? {
                     Some(kind) => {
-                        if let Some(Part::Value(_)) = parts.last() {
-                            return Err(format!("the format '{format}' has two values with nothing between them"));
+                        match parts.last_mut() {
+                            Some(Part::Value(path @ Kind::Text)) if kind == Kind::Query => *path = Kind::Path,
+                            Some(Part::Value(_)) => {
+                                return Err(format!("the format '{format}' has two values with nothing between them"));
+                            }
+                            _ => {}
                         }
                         parts.push(Part::Value(kind));
                         continue;
@@ -100,18 +109,25 @@ impl Format {
             Some(Part::Text(text)) => text.as_str(),
             _ => "",
         };
-        let (before, after) = (number.checked_sub(1).map_or("", text), text(number + 1));
+        // A path and its query string end where both of them do.
+        let follows_path = number > 0 && matches!(self.parts[number - 1], Part::Value(Kind::Path));
+        let (first, last) = (number - usize::from(follows_path), number + usize::from(kind == Kind::Path));
+        let (before, after) = (first.checked_sub(1).map_or("", text), text(last + 1));
         if kind == Kind::Time && !before.ends_with('[') {
             return if rest.starts_with('[') { Some(rest.find(']')? + 1) } else { None };
         }
         let length = if before.ends_with('"') && after.starts_with('"') {
             closing_quote(rest)?
-        } else if number + 2 >= self.parts.len() {
+        } else if last + 2 >= self.parts.len() {
             rest.strip_suffix(after)?.len()
         } else {
             rest.find(after)?
         };
-        (kind != Kind::Word || !rest[..length].contains(' ')).then_some(length)
+        match kind {
+            Kind::Word => (!rest[..length].contains(' ')).then_some(length),
+            Kind::Path => Some(rest[..length].find('?').unwrap_or(length)),
+            _ => Some(length),
+        }
     }
 }
 
@@ -145,6 +161,7 @@ fn specifier(characters: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Resul
     match (letter, &argument) {
         ('%', None) => Ok(None),
         ('t', None) => Ok(Some(Kind::Time)),
+        ('q', None) => Ok(Some(Kind::Query)),
         (_, Some(_)) if WITH_ARGUMENT.contains(letter) || WITH_OPTIONAL_ARGUMENT.contains(letter) => {
             Ok(Some(if letter == 'P' { Kind::Word } else { Kind::Text }))
         }

@@ -9,6 +9,7 @@
 //! Header: a header is the source's to leave out: only it knows whether it reads from the start.
 //! Errors: none for bad records. `Parse`: not UTF-8, a quoted field that does not end or has text behind its end; only the
 //!         line where the record starts is lost. `Coercion`: a value that does not fit its column (format/column.rs).
+//!         `TooLarge`: a record over the limit of rows.
 //! Speed:  a line without quotes is cut at its delimiters in place; csv-core takes the others apart.
 //! See:    kda-sql-reference.md §6.8, §8.8.
 
@@ -35,6 +36,7 @@ pub struct CsvDecoder {
     rows: usize,
     fields: Fields,
     at_start: bool,
+    row_bytes_max: usize,
 }
 
 /// Cuts records into fields.
@@ -92,6 +94,7 @@ impl CsvDecoder {
             rows: 0,
             fields: Fields::new(&options, count_max),
             at_start: true,
+            row_bytes_max: usize::MAX,
         })
     }
 
@@ -121,6 +124,10 @@ impl CsvDecoder {
 impl Decoder for CsvDecoder {
     fn schema(&self) -> &SchemaRef {
         &self.schema
+    }
+
+    fn limit_rows(&mut self, bytes: usize) {
+        self.row_bytes_max = bytes;
     }
 
     fn decode(&mut self, bytes: &[u8], rejected: &mut Vec<Rejected>) -> Result<RecordBatch> {
@@ -157,6 +164,10 @@ impl CsvDecoder {
             start = record.next;
             let text = &bytes[record.text];
             if layout.is_blank(text) {
+                continue;
+            }
+            if text.len() > self.row_bytes_max {
+                rejected.push(Rejected::too_large(text, position, self.row_bytes_max));
                 continue;
             }
             let refusal = if !is_utf8 && std::str::from_utf8(text).is_err() {

@@ -23,6 +23,14 @@ fn number_and_text(bytes: &[u8]) -> Vec<String> {
 }
 
 #[test]
+fn a_row_over_the_limit_is_refused() {
+    let mut decoder = decoder(&[SqlType::Integer, SqlType::Varchar(9)]);
+    decoder.limit_rows(8);
+    let refused = "TooLarge@9: a row of 9 bytes is over the limit of 8, which the switch row_bytes_max sets";
+    assert_eq!(decoded(&mut decoder, b"1,123456\n2,1234567\r\n3,\"a\nb\""), ["1|'123456'", "3|'a\nb'", refused]);
+}
+
+#[test]
 fn every_row_knows_the_record_that_it_comes_from() {
     let records: [&[u8]; 5] = [b"1,a\n2,b", b"3,\"c\nd\"\n", b"", b"4,\"open", b"5,e"];
     let (rows, places) = framed_rows(&mut decoder(&[SqlType::Integer, SqlType::Varchar(5)]), &records);

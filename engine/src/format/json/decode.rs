@@ -6,7 +6,7 @@
 //! Output: one row per document, the columns in the order given. Columns take their values by path (json/path.rs); names
 //!         are compared exactly, the last of several equal members wins, a missing member is NULL.
 //! Errors: none for bad records. `Parse`: not an object in JSON, not UTF-8; the rest goes with it. `Coercion`: a value that
-//!         does not fit its column (format/column.rs); only this document goes.
+//!         does not fit its column (format/column.rs); only this document goes. `TooLarge`: a document over the limit of rows.
 //! Speed:  what no column needs is checked but neither copied nor converted. Streams repeat one layout, so the bytes
 //!         between values (`,"PRICE":`) are compared with those of the record before; only when they differ is the member
 //!         name looked up. Plain numbers and strings are read in place; escapes, unusual numbers and nesting beyond 64
@@ -34,6 +34,7 @@ pub struct JsonDecoder {
     schema: SchemaRef,
     tree: Tree,
     rows: Rows,
+    row_bytes_max: usize,
 }
 
 /// The rows of the batch so far, and what becomes of the current document.
@@ -80,7 +81,7 @@ impl JsonDecoder {
         let schema = Schema::new(columns.iter().map(|column| Arc::clone(&column.field)).collect::<Vec<_>>());
         let rows =
             Rows { spans: vec![None; builders.len()], columns: builders, count: 0, mode: Mode::Convert, scratch: Vec::new() };
-        Ok(Self { schema: Arc::new(schema), tree: Tree::new(&paths), rows })
+        Ok(Self { schema: Arc::new(schema), tree: Tree::new(&paths), rows, row_bytes_max: usize::MAX })
     }
 
     /// Decodes the documents of a line, or of a record with its lines, that starts at `position` of the decoded bytes.
@@ -100,7 +101,12 @@ impl JsonDecoder {
         while at < line.len() {
             match self.document(line, at) {
                 Ok((end, refusal)) => {
-                    if let Some(message) = refusal {
+                    if end - at > self.row_bytes_max {
+                        if refusal.is_none() {
+                            self.rows.take_back_row();
+                        }
+                        rejected.push(Rejected::too_large(&line[at..end], position + at, self.row_bytes_max));
+                    } else if let Some(message) = refusal {
                         rejected.push(Rejected::new(&line[at..end], position + at, RejectReason::Coercion, message));
                     }
                     at = skip_blanks(line, end);
@@ -171,6 +177,10 @@ impl JsonDecoder {
 impl Decoder for JsonDecoder {
     fn schema(&self) -> &SchemaRef {
         &self.schema
+    }
+
+    fn limit_rows(&mut self, bytes: usize) {
+        self.row_bytes_max = bytes;
     }
 
     fn decode(&mut self, bytes: &[u8], rejected: &mut Vec<Rejected>) -> Result<RecordBatch> {
@@ -419,6 +429,13 @@ impl Rows {
         }
         self.count += 1;
         true
+    }
+
+    /// Forgets the last complete row.
+    #[cold]
+    fn take_back_row(&mut self) {
+        self.count -= 1;
+        self.take_back();
     }
 
     /// Forgets the current document.

@@ -147,6 +147,11 @@ impl Decoder for FlatteningDecoder {
         &self.schema
     }
 
+    /// Counts the whole record: its rows are no longer than it.
+    fn limit_rows(&mut self, bytes: usize) {
+        self.records.limit_rows(bytes);
+    }
+
     fn decode(&mut self, bytes: &[u8], rejected: &mut Vec<Rejected>) -> Result<RecordBatch> {
         // A line is a record.
         let mut ends: Vec<u32> = memchr::memchr_iter(b'\n', bytes).map(|end| end as u32 + 1).collect();

@@ -34,6 +34,18 @@ fn converted(sql_type: SqlType, value: &str) -> String {
 }
 
 #[test]
+fn a_row_over_the_limit_is_refused_however_many_documents_there_are() {
+    let mut decoder = decoder(&[SqlType::Integer, SqlType::Varchar(9)]);
+    decoder.limit_rows(20);
+    // Twenty bytes, two documents of twenty in one line, one more byte, and one that is wrong as well.
+    let records = "{\"A\":1,\"B\":\"123456\"}\n{\"A\":2,\"B\":\"123456\"}{\"A\":3,\"B\":\"123456\"}\n{\"A\":4,\"B\":\"1234567\"}\n{\"A\":\"x\",\"B\":\"1234567\"}{\"A\":5}";
+    let message = |bytes| format!("a row of {bytes} bytes is over the limit of 20, which the switch row_bytes_max sets");
+    let refused = [format!("TooLarge@62: {}", message(21)), format!("TooLarge@84: {}", message(23))];
+    let expected = ["1|'123456'", "2|'123456'", "3|'123456'", "5|NULL"].map(str::to_owned).into_iter().chain(refused);
+    assert_eq!(decoded(&mut decoder, records.as_bytes()), expected.collect::<Vec<_>>());
+}
+
+#[test]
 fn a_record_that_a_service_keeps_apart_holds_any_number_of_documents() {
     for (record, expected) in [
         ("", &[][..]),

@@ -15,10 +15,13 @@ mod kinds;
 pub mod literals;
 mod numbers;
 pub mod output_types;
+mod sort_columns;
 pub mod steps;
 pub mod subqueries;
 mod switches;
+mod values;
 mod window_types;
+pub(super) mod zeros;
 
 use super::operators::comparable;
 use crate::settings::Settings;
@@ -26,7 +29,8 @@ use crate::settings::Settings;
 /// All of them, in their order: what KDA's rules make of a plan as DataFusion's planner has written it, under the engine's
 /// switches.
 pub fn kda_rules(plan: LogicalPlan, settings: &Settings) -> Result<LogicalPlan> {
-    literals::apply(plan)
+    sort_columns::apply(plan)
+        .and_then(literals::apply)
         .and_then(super::function::inline)
         .and_then(|plan| switches::apply(plan, settings))
         .and_then(|plan| typed(plan, settings))
@@ -47,6 +51,7 @@ pub fn typed(plan: LogicalPlan, settings: &Settings) -> Result<LogicalPlan> {
             LogicalPlan::Aggregate(aggregate) => aggregate_types::typed(aggregate, settings)?,
             LogicalPlan::Window(window) => window_types::typed(window, settings)?,
             LogicalPlan::Union(union) => branches::typed(union)?,
+            LogicalPlan::Values(values) => values::typed(values)?,
             LogicalPlan::Join(join) => LogicalPlan::Join(with_keys(join, &schema)?),
             node => node,
         }))
@@ -74,7 +79,8 @@ fn with_expressions(node: LogicalPlan, schema: &DFSchema, settings: &Settings) -
             kinds::checked(expr, schema)?
                 .transform_data(|expr| numbers::typed(expr, schema))?
                 .transform_data(|expr| decimal_types::typed(expr, schema, digits))?
-                .transform_data(|expr| casts::typed(expr, schema))
+                .transform_data(|expr| casts::typed(expr, schema))?
+                .transform_data(|expr| zeros::typed(expr, schema))
         })?;
         Ok(typed.update_data(|expr| name.restore(expr)))
     })?;

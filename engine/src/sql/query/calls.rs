@@ -9,10 +9,11 @@
 //! | `s SIMILAR TO p ESCAPE e` | `similar_to(s, p, e)` |
 //! | `s LIKE p ESCAPE e` | `is_like(s, p, e)`; without ESCAPE, and for a pattern without `\\`, LIKE stays |
 //! | `SYS_LOG_PARSE(s)` | `sys_log_parse(s, current_row_timestamp())`: a line does not say its year |
+//! | `f(s).COLUMN1` | `f(s).'COLUMN1'`, as the planner wants the name of a field |
 
 use sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName, UnaryOperator,
-    Value, ValueWithSpan,
+    AccessExpr, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
+    UnaryOperator, Value, ValueWithSpan,
 };
 use sqlparser::tokenizer::Span;
 
@@ -38,6 +39,7 @@ pub(super) fn rewrite(expr: &mut Expr) {
             not_if(*negated, call("is_like", [take(expr), take(pattern)].into_iter().chain(escape)))
         }
         Expr::Function(function) => return complete_sys_log_parse(function),
+        Expr::CompoundFieldAccess { access_chain, .. } => return access_chain.iter_mut().for_each(name_field),
         _ => return,
     };
     *expr = replaced;
@@ -46,6 +48,14 @@ pub(super) fn rewrite(expr: &mut Expr) {
 /// A pattern that means the same to KDA and to DataFusion, which always takes `\\` for an escape.
 fn is_plain(pattern: &Expr) -> bool {
     matches!(pattern, Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }) if !text.contains('\\'))
+}
+
+fn name_field(access: &mut AccessExpr) {
+    if let AccessExpr::Dot(field) = access
+        && let Expr::Identifier(name) = field
+    {
+        *field = literal(&name.value);
+    }
 }
 
 fn complete_sys_log_parse(function: &mut Function) {

@@ -3,15 +3,16 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    self, Expr, GroupByExpr, LimitClause, ObjectName, ObjectNamePart, Select, SelectItem, SetExpr, Spanned, TableAlias,
-    TableFactor, UnaryOperator, VisitorMut,
+    self, BinaryOperator, Expr, GroupByExpr, Ident, LimitClause, ObjectName, ObjectNamePart, Select, SelectItem, SetExpr,
+    Spanned, TableAlias, TableFactor, UnaryOperator, Value, VisitorMut,
 };
 
 use super::calls::take;
-use super::{AVAILABLE, calls, interval_casts, named_cast, periods, row_in_query};
+use super::{AVAILABLE, STAGGER, calls, interval_casts, named_cast, periods, row_in_query};
 use crate::diagnostic::{Diagnostic, Span, count};
 use crate::sql::ddl::ERROR_STREAM;
 use crate::sql::dialect::is_frame_word;
+use crate::sql::reserved::warning_of;
 
 /// The one pass over the tree.
 pub(super) struct Finish<'a> {
@@ -19,6 +20,7 @@ pub(super) struct Finish<'a> {
     /// Place of problems that have none of their own.
     pub(super) span: Span,
     pub(super) problems: &'a mut Vec<Diagnostic>,
+    pub(super) warnings: &'a mut Vec<Diagnostic>,
     /// Problems of queries that read a stream.
     pub(super) of_streams: Vec<Diagnostic>,
 }
@@ -32,6 +34,16 @@ impl Finish<'_> {
     fn report(&mut self, message: &str, span: Span, hint: &str) {
         if !self.problems.iter().any(|known| known.message == message) {
             self.problems.push(Diagnostic::error(message).at(span).hint(hint));
+        }
+    }
+
+    /// A column is called `name`; each word is warned about once.
+    fn check_name(&mut self, name: &Ident) {
+        if name.quote_style.is_none()
+            && let Some(warning) = warning_of(&name.value, name.span.into())
+            && !self.warnings.iter().any(|known| known.message == warning.message)
+        {
+            self.warnings.push(warning);
         }
     }
 
@@ -80,6 +92,11 @@ impl VisitorMut for Finish<'_> {
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        for item in &select.projection {
+            if let SelectItem::ExprWithAlias { alias, .. } = item {
+                self.check_name(alias);
+            }
+        }
         if let Some(item) = repeated_wildcard(&select.projection) {
             let span = self.span_of(item);
             let hint = "List the columns; one that is to come twice needs two names: column, column AS other_name.";
@@ -90,6 +107,11 @@ impl VisitorMut for Finish<'_> {
         let span = if word == sqlparser::tokenizer::Span::empty() { self.span } else { word.into() };
         if select.from.is_empty() {
             self.not_on_streams("a stream query needs FROM", span, "Name the stream: SELECT STREAM … FROM \"stream\".");
+        }
+        if let GroupByExpr::Expressions(keys, _) = &mut select.group_by
+            && keys.last().is_some_and(is_stagger)
+        {
+            keys.iter_mut().for_each(no_ordinal);
         }
         if let GroupByExpr::All(_) = select.group_by {
             self.not_on_streams("GROUP BY ALL is not allowed in a stream query", span, "List the expressions to group by.");
@@ -147,6 +169,8 @@ impl VisitorMut for Finish<'_> {
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         match expr {
+            Expr::Identifier(name) => self.check_name(name),
+            Expr::CompoundIdentifier(parts) => parts.last().into_iter().for_each(|name| self.check_name(name)),
             Expr::Function(function) => lower_function_name(&mut function.name),
             Expr::Rollup(_) | Expr::Cube(_) | Expr::GroupingSets(_) => {
                 let span = self.span_of(expr);
@@ -163,6 +187,23 @@ impl VisitorMut for Finish<'_> {
         interval_casts::unmark(expr);
         named_cast::rewrite(expr);
         ControlFlow::Continue(())
+    }
+}
+
+/// True for what stands for WINDOWED BY STAGGER.
+fn is_stagger(key: &Expr) -> bool {
+    matches!(key, Expr::Function(function) if function.name.0.last().and_then(|part| part.as_ident()).is_some_and(|name| name.value == STAGGER))
+}
+
+/// `PARTITION BY 1` of a stagger window is one window for all rows: its keys are expressions (§4.3), where the planner would take the
+/// number for the place of an item.
+fn no_ordinal(key: &mut Expr) {
+    let number = |digits: &str| Expr::Value(Value::Number(digits.to_owned(), false).into());
+    if let Expr::Value(value) = key
+        && let Value::Number(digits, _) = &value.value
+        && digits.bytes().all(|digit| digit.is_ascii_digit())
+    {
+        *key = Expr::BinaryOp { left: Box::new(take(key)), op: BinaryOperator::Plus, right: Box::new(number("0")) };
     }
 }
 

@@ -79,7 +79,7 @@ pub(crate) fn parse(tokens: &[Token], stream: bool, text: &str) -> Result<Query,
     let stream = stream || tokens.windows(2).any(|pair| pair[0].is_word("SELECT") && pair[1].is_word("STREAM"));
     let mut rewriter = Rewriter::new(tokens, text, stream);
     rewriter.run();
-    let Rewriter { out, mut problems, warnings, depth, of_streams: found, .. } = rewriter;
+    let Rewriter { out, mut problems, mut warnings, depth, of_streams: found, .. } = rewriter;
     let (certain, mut of_streams) = of_streams::divide(found, tokens);
     problems.extend(certain);
     if !problems.is_empty() {
@@ -93,7 +93,7 @@ pub(crate) fn parse(tokens: &[Token], stream: bool, text: &str) -> Result<Query,
     };
     let mut ast = parsed.map_err(|problem| vec![*problem])?;
     let span = first.span.union(last.span);
-    let mut finish = Finish { stream, span, problems: &mut problems, of_streams: Vec::new() };
+    let mut finish = Finish { stream, span, problems: &mut problems, warnings: &mut warnings, of_streams: Vec::new() };
     // The visitor never breaks off.
     let _ = ast.visit(&mut finish);
     let (certain, possible) = of_streams::divide(finish.of_streams, tokens);

@@ -18,6 +18,7 @@ use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use arrow::record_batch::RecordBatch;
 use arrow::row::{RowConverter, SortField};
+use datafusion::common::utils::normalize_float_zero;
 use datafusion::common::{Result, exec_err, plan_err};
 
 use self::recency::Recency;
@@ -225,6 +226,8 @@ impl<M: Model + Clone> Model for Partitioned<M> {
         else {
             return exec_err!("a batch without the columns of PARTITION BY");
         };
+        // Rows compare bits: to them −0.0 is another key than 0.0.
+        let keys: Vec<_> = keys.iter().map(normalize_float_zero).collect();
         let (keys, times) = (self.converter.convert_columns(&keys)?, self.times(batch)?);
         let fields = self.fields();
         let mut parts = Parts { rows: Vec::with_capacity(batch.num_rows()), columns: vec![Vec::new(); fields.len()] };

@@ -5,16 +5,24 @@
 //! that results: the 30th of February and a Monday that was a Tuesday do not match. Only milliseconds may be any number, so
 //! that `.337510` read by `SSS` is 337,510 ms, as in Java.
 
+use chrono::{DateTime, TimeZone};
+use chrono_tz::Tz;
+
 use super::{DAY_MS, Day, ERAS, Field, HALVES, Item, MONTHS, Pattern, SHORT, WEEKDAYS, first_week, weekday};
 use crate::scalar::calendar::{civil_from_days, days_from_civil};
 
 /// Past what a TIMESTAMP holds; the bound keeps the arithmetic of days within an i64.
 const YEAR_MAX: i64 = 300_000_000;
 
-/// Zones by the names that the US locale has for them, minutes from UTC. Names in full come before their beginnings.
-const ZONES: [(&str, i64); 26] = [
+/// Zones by the names that the US locale has for them, minutes from UTC; of a name for several zones the one that Java takes. A name
+/// says whether it is of summer, so it is one offset.
+const ZONES: [(&str, i64); 83] = [
     ("Coordinated Universal Time", 0),
     ("Greenwich Mean Time", 0),
+    ("Newfoundland Standard Time", -210),
+    ("Newfoundland Daylight Time", -150),
+    ("Atlantic Standard Time", -240),
+    ("Atlantic Daylight Time", -180),
     ("Eastern Standard Time", -300),
     ("Eastern Daylight Time", -240),
     ("Central Standard Time", -360),
@@ -23,13 +31,64 @@ const ZONES: [(&str, i64); 26] = [
     ("Mountain Daylight Time", -360),
     ("Pacific Standard Time", -480),
     ("Pacific Daylight Time", -420),
+    ("Alaska Standard Time", -540),
+    ("Alaska Daylight Time", -480),
+    ("Hawaii Standard Time", -600),
+    ("Brasilia Time", -180),
+    ("Argentine Time", -180),
+    ("Western European Time", 0),
+    ("Western European Summer Time", 60),
+    ("British Summer Time", 60),
+    ("Central European Time", 60),
+    ("Central European Summer Time", 120),
+    ("Eastern European Time", 120),
+    ("Eastern European Summer Time", 180),
+    ("Moscow Standard Time", 180),
+    ("South Africa Standard Time", 120),
+    ("India Standard Time", 330),
+    ("Indochina Time", 420),
+    ("Singapore Time", 480),
+    ("Hong Kong Time", 480),
+    ("China Standard Time", 480),
+    ("Japan Standard Time", 540),
+    ("Korea Standard Time", 540),
+    ("New Zealand Standard Time", 720),
+    ("New Zealand Daylight Time", 780),
     ("AKST", -540),
     ("AKDT", -480),
+    ("ACST", 570),
+    ("ACDT", 630),
+    ("AEST", 600),
+    ("AEDT", 660),
+    ("AWST", 480),
     ("CEST", 120),
+    ("EEST", 180),
+    ("WEST", 60),
+    ("NZST", 720),
+    ("NZDT", 780),
+    ("SAST", 120),
     ("UTC", 0),
     ("GMT", 0),
+    ("WET", 0),
     ("CET", 60),
+    ("EET", 120),
+    ("BST", 60),
+    ("WAT", 60),
+    ("CAT", 120),
+    ("EAT", 180),
+    ("MSK", 180),
+    ("PKT", 300),
+    ("IST", 330),
+    ("ICT", 420),
+    ("WIB", 420),
+    ("SGT", 480),
+    ("HKT", 480),
     ("JST", 540),
+    ("KST", 540),
+    ("NST", -210),
+    ("NDT", -150),
+    ("AST", -240),
+    ("ADT", -180),
     ("EST", -300),
     ("EDT", -240),
     ("CST", -360),
@@ -39,6 +98,8 @@ const ZONES: [(&str, i64); 26] = [
     ("PST", -480),
     ("PDT", -420),
     ("HST", -600),
+    ("BRT", -180),
+    ("ART", -180),
 ];
 
 /// Digits of a fraction that milliseconds have.
@@ -70,6 +131,8 @@ struct Given {
     millisecond: Option<i64>,
     /// Minutes by which the zone is ahead of UTC.
     zone: Option<i64>,
+    /// The zone as the name of a region, which is as far ahead as it was at the time.
+    region: Option<Tz>,
 }
 
 impl Pattern {
@@ -115,7 +178,13 @@ impl Given {
                 let month = name(text, start, &MONTHS, SHORT).map(|(month, end)| (month + 1, end));
                 return store(&mut self.month, month);
             }
-            Field::ZoneName | Field::ZoneNumber => return store(&mut self.zone, zone(text, at)),
+            Field::ZoneName | Field::ZoneNumber => {
+                if let Some((region, end)) = region(text, at) {
+                    self.region = Some(region);
+                    return Some(end);
+                }
+                return store(&mut self.zone, zone(text, at));
+            }
             Field::ZoneIso => return store(&mut self.zone, iso_zone(text, at, letters)),
             _ => {}
         }
@@ -164,7 +233,11 @@ impl Given {
         }
         let minutes = hour * 60 + self.minute.unwrap_or(0) - self.zone.unwrap_or(0);
         let ms = (minutes * 60 + self.second.unwrap_or(0)) * 1_000 + self.millisecond.unwrap_or(0);
-        days.checked_mul(DAY_MS)?.checked_add(ms)
+        let time = days.checked_mul(DAY_MS)?.checked_add(ms)?;
+        match self.region {
+            Some(region) => in_region(time, region),
+            None => Some(time),
+        }
     }
 
     /// The day since 1970-01-01, if every field of it agrees.
@@ -276,6 +349,22 @@ fn name(text: &[u8], at: usize, names: &[&str], short: usize) -> Option<(i64, us
     let place = names.iter().position(|name| starts_with(text, at, &name[..short]))?;
     let length = if starts_with(text, at, names[place]) { names[place].len() } else { short };
     Some((place as i64, at + length))
+}
+
+/// A region of the time zone database, such as `America/New_York`. `SimpleDateFormat` writes and reads names of zones only; a region
+/// cannot be mistaken for one.
+fn region(text: &[u8], at: usize) -> Option<(Tz, usize)> {
+    let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'_' | b'-' | b'+');
+    let end = at + text[at..].iter().take_while(|byte| is_of_name(byte)).count();
+    let name = std::str::from_utf8(&text[at..end]).ok().filter(|name| name.contains('/'))?;
+    Some((name.parse().ok()?, end))
+}
+
+/// The instant at which clocks in `region` show `time`. Of the hour that comes twice in autumn the second one, as in Java, of the one
+/// that is left out in spring none.
+fn in_region(time: i64, region: Tz) -> Option<i64> {
+    let shown = DateTime::from_timestamp_millis(time)?.naive_utc();
+    region.from_local_datetime(&shown).latest().map(|instant| instant.timestamp_millis())
 }
 
 /// `+hhmm`, `GMT`, `GMT+h:mm`, `GMT+hh:mm` or a name; in minutes.

@@ -92,6 +92,41 @@ async fn reads_every_letter() {
 }
 
 #[tokio::test]
+async fn reads_zones_by_their_names_and_regions() {
+    for (text, hour) in [
+        ("UTC", "10:00"),
+        ("GMT", "10:00"),
+        ("GMT+2:00", "08:00"),
+        ("PST", "18:00"),
+        ("PDT", "17:00"),
+        ("pacific daylight time", "17:00"),
+        ("CET", "09:00"),
+        ("CEST", "08:00"),
+        ("Central European Summer Time", "08:00"),
+        ("EEST", "07:00"),
+        ("WEST", "09:00"),
+        ("IST", "04:30"),
+        ("JST", "01:00"),
+        ("AEDT", "2024-06-30T23:00"),
+        ("Etc/UTC", "10:00"),
+        // Whether it is summer there is known by the day.
+        ("America/New_York", "14:00"),
+        ("America/New_York, at noon", "14:00"),
+        ("Asia/Kolkata", "04:30"),
+        ("-0330", "13:30"),
+    ] {
+        let expected = if hour.contains('T') { format!("{hour}:00") } else { format!("2024-07-01T{hour}:00") };
+        reads("yyyy-MM-dd HH:mm z", &format!("2024-07-01 10:00 {text}"), &expected).await;
+    }
+    reads("yyyy-MM-dd HH:mm z", "2024-01-01 10:00 America/New_York", "2024-01-01T15:00:00").await;
+    // The hour that comes twice is the second one, the one that is left out is none.
+    reads("yyyy-MM-dd HH:mm z", "2024-11-03 01:30 America/New_York", "2024-11-03T06:30:00").await;
+    fails("yyyy-MM-dd HH:mm z", "2024-03-10 02:30 America/New_York").await;
+    fails("yyyy-MM-dd HH:mm z", "2024-01-01 10:00 America/Atlantis").await;
+    fails("yyyy-MM-dd HH:mm z", "2024-01-01 10:00 Z").await;
+}
+
+#[tokio::test]
 async fn what_does_not_match_fails() {
     for (pattern, text) in [
         ("yyyy-MM-dd", ""),

@@ -238,6 +238,12 @@ async fn lines_of_a_web_server() {
         ("x", "%h %u", ""),
         ("x 12:00:01", "%h %t", ""),
         ("<10.0.0.1>", "<%h>", "{COLUMN1: 10.0.0.1}"),
+        // A query string begins with its ? or is empty.
+        ("GET /a?b=1?c 200", "%m %U%q %>s", "{COLUMN1: GET, COLUMN2: /a, COLUMN3: ?b=1?c, COLUMN4: 200}"),
+        ("GET /a 200", "%m %U%q %>s", "{COLUMN1: GET, COLUMN2: /a, COLUMN3: , COLUMN4: 200}"),
+        ("/a?b c", "%U%q", "{COLUMN1: /a, COLUMN2: ?b c}"),
+        (r#""/a\"?b\"c" 5"#, r#""%U%q" %D"#, r#"{COLUMN1: /a\", COLUMN2: ?b\"c, COLUMN3: 5}"#),
+        ("?b", "%U%q", "{COLUMN1: , COLUMN2: ?b}"),
     ] {
         check(&format!("w3c_log_parse('{line}', '{format}')"), expected).await;
     }
@@ -245,6 +251,8 @@ async fn lines_of_a_web_server() {
     for (format, message) in [
         ("IIS", "the format IIS has no definition"),
         ("%h%u", "two values with nothing between them"),
+        ("%m%q", "two values with nothing between them"),
+        ("%U%q%r", "two values with nothing between them"),
         ("common log", "is neither a format of a web server"),
         ("%[x", "the argument %[x of a format is not closed"),
         ("%{Referer}i", "the arguments of a format stand in brackets"),

@@ -16,6 +16,7 @@ async fn nullif_has_the_type_of_its_first_argument() {
     check("nullif(2, 2.5)", "2").await;
     check("arrow_typeof(nullif(CAST(2 AS SMALLINT), 2.5))", "Int16").await;
     check("nullif('a', 'b')", "a").await;
+    check("nullif(CAST('-0.0' AS DOUBLE), CAST('0.0' AS REAL))", "").await;
     check("nullif(CAST('1e200' AS DOUBLE), CAST(2 AS DECIMAL(5, 2)))", "1e200").await;
     check("nullif(NULL, 5)", "").await;
     check("nullif(5, NULL)", "5").await;

@@ -1,0 +1,43 @@
+//! VALUES: numbers of one column have the type that they have together (kda-sql-reference.md §1.7).
+//!
+//! DataFusion's planner has cast them already, and makes DECIMAL(30, 15) of a DECIMAL and a DOUBLE, where 1e30 fails.
+
+use arrow::datatypes::DataType;
+use datafusion::common::{DFSchema, Result};
+use datafusion::logical_expr::{Cast, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Values};
+
+use super::numbers;
+
+/// The rule for `values`.
+pub(super) fn typed(values: Values) -> Result<LogicalPlan> {
+    let nothing = DFSchema::empty();
+    let mut rows = values.values;
+    let mut changed = false;
+    for (column, field) in values.schema.fields().iter().enumerate().filter(|(_, field)| field.data_type().is_decimal()) {
+        let written = |row: &Vec<Expr>| uncast(&row[column], field.data_type()).clone();
+        // NULL has the type of its column by now.
+        let type_of = |expr: Expr| match &expr {
+            Expr::Literal(value, _) if value.is_null() => Ok(DataType::Null),
+            expr => expr.get_type(&nothing),
+        };
+        let types = rows.iter().map(|row| type_of(written(row))).collect::<Result<Vec<_>>>()?;
+        if numbers::common(&types) == Some(DataType::Float64) {
+            for row in &mut rows {
+                row[column] = numbers::as_double(written(row), &nothing)?;
+            }
+            changed = true;
+        }
+    }
+    match changed {
+        true => LogicalPlanBuilder::values(rows)?.build(),
+        false => Ok(LogicalPlan::Values(Values { values: rows, ..values })),
+    }
+}
+
+/// A value as it was before the planner cast it to the type of its column.
+fn uncast<'a>(value: &'a Expr, data_type: &DataType) -> &'a Expr {
+    match value {
+        Expr::Cast(Cast { expr, field }) if field.data_type() == data_type => expr,
+        value => value,
+    }
+}
