@@ -74,20 +74,22 @@ fn dispatch(cli: Cli) -> Result<(), Stop> {
         }
         Some(Command::Check { files, application }) => {
             let (scripts, application) = app_file::scripts(&files, application)?;
-            prepared(scripts, &application, &JobArgs::default(), async |application, _| check::check(&application).await)
+            prepared(scripts, &application, &JobArgs::default(), async |application, interrupts| {
+                interrupts.abort_on_next(check::check(&application)).await
+            })
         }
         Some(Command::Explain { files, application }) => {
             let (scripts, application) = app_file::scripts(&files, application)?;
-            prepared(scripts, &application, &JobArgs::default(), async |application, _| check::explain(&application).await)
+            prepared(scripts, &application, &JobArgs::default(), async |application, interrupts| {
+                interrupts.abort_on_next(check::explain(&application)).await
+            })
         }
         Some(Command::Import { app, files, params }) => run::print_text(&app_file::import(&app, &files, &params)?),
         Some(Command::Discover { source, name, format, rows }) => {
             let runtime = runtime(&application)?;
-            let ended = runtime.block_on(async {
-                let interrupts = Interrupts::listen(true);
-                let arguments = discover::Arguments { source, name, format, rows };
-                interrupts.abort_on_next(discover::run(&arguments)).await
-            });
+            let interrupts = Interrupts::of_command()?;
+            let arguments = discover::Arguments { source, name, format, rows };
+            let ended = runtime.block_on(interrupts.abort_on_next(discover::run(&arguments)));
             runtime.shutdown_background();
             ended
         }
@@ -121,8 +123,8 @@ fn prepared(
     action: impl AsyncFnOnce(Application, Interrupts) -> Result<(), Stop>,
 ) -> Result<(), Stop> {
     let runtime = runtime(args)?;
+    let interrupts = Interrupts::of_command()?;
     let ended = runtime.block_on(async {
-        let interrupts = Interrupts::listen(true);
         // Columns of a source may be inferred, which waits for standard input.
         let application = interrupts.abort_on_next(Application::prepare(scripts, args, job)).await?;
         action(application, interrupts).await

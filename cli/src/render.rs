@@ -18,6 +18,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use futures::StreamExt as _;
+use kinesql_engine::diagnostic::Diagnostic;
 use kinesql_engine::format::{self, CsvOptions, Encoder, FormatSpec};
 use kinesql_engine::{Error, QueryStream, Result};
 use nu_ansi_term::Style;
@@ -39,7 +40,8 @@ const HELD_ROWS: usize = 1_000;
 const WIDTH_MAX: usize = 48;
 
 /// Prints the rows of `query` to standard output until it ends; returns how many. Errors of rows are summed up on standard
-/// error. `base` interrupts came before: the next one ends the query, the one after that also a write that nobody reads.
+/// error. `base` interrupts came before: the next one ends the query, the one after that also a write that nobody reads. A query
+/// of tables that is ended so says that rows are missing.
 pub async fn print_rows(mut query: QueryStream, output: Option<Output>, interrupts: &Interrupts, base: u64) -> Result<u64, Stop> {
     // Only stream queries run as a job.
     let live = query.metrics().is_some();
@@ -49,7 +51,16 @@ pub async fn print_rows(mut query: QueryStream, output: Option<Output>, interrup
     let failed = loop {
         let batch = tokio::select! {
             biased;
-            () = &mut stop => break None,
+            () = &mut stop => {
+                if !live {
+                    report::warning(&Diagnostic::warning("the query was stopped: rows are missing"));
+                }
+                // An empty table would say that there are none.
+                if !live && rows == 0 {
+                    return Ok(0);
+                }
+                break None;
+            }
             batch = query.next() => batch,
         };
         match batch {
@@ -306,5 +317,28 @@ mod tests {
         let text = Table::new(&rows.schema(), true).render(&[rows]).expect("rows");
         let last = text.lines().last().expect("a row");
         assert_eq!(last, " \u{1b}[2mNULL\u{1b}[0m | 1970-01-01 00:00:00.000 |  \u{1b}[2mNULL\u{1b}[0m");
+    }
+
+    /// An operator of a query of tables may compute for minutes before it lets go of its thread.
+    #[test]
+    fn an_interrupt_ends_a_query_that_is_computing_and_the_next_one_answers() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
+        let folder = tempfile::tempdir().expect("a folder");
+        let numbers = folder.path().join("n.csv");
+        std::fs::write(&numbers, (0..30_000).map(|n| format!("{n}\n")).collect::<String>()).expect("written");
+        let engine = kinesql_engine::Engine::builder().connectors(kinesql_connectors::register_all).build().expect("an engine");
+        let table = format!("CREATE TABLE N (n BIGINT) WITH (connector = 'file', path = '{}')", numbers.display());
+        let interrupts = Interrupts::raised();
+        let (stopped, answered) = runtime.block_on(async {
+            engine.execute(&kinesql_engine::diagnostic::Script::new("<sql>", table)).await.expect("a table");
+            let long = engine.query("SELECT SUM(a.n * b.n) AS s FROM N AS a, N AS b").await.expect("a query");
+            let stopped = print_rows(long, Some(Output::Json), &interrupts, 0);
+            let (stopped, ()) = tokio::join!(stopped, async { interrupts.raise() });
+            let short = engine.query("SELECT COUNT(*) AS c FROM N").await.expect("a query");
+            (stopped, print_rows(short, Some(Output::Json), &interrupts, interrupts.count()).await)
+        });
+        // The operator may still be at it.
+        runtime.shutdown_background();
+        assert!(matches!((stopped, answered), (Ok(0), Ok(1))));
     }
 }

@@ -8,6 +8,9 @@ use kinesql_engine::diagnostic::Diagnostic;
 use kinesql_engine::{Error, ErrorKind};
 use nu_ansi_term::{Color, Style};
 
+/// The exit code of a command that was aborted: 128 + SIGINT, as shells report it.
+pub const ABORTED: u8 = 130;
+
 /// Why a command ends before it is done.
 #[derive(Debug)]
 pub enum Stop {
@@ -47,8 +50,7 @@ impl Stop {
             }
             Stop::Reported(kind) => exit_code(kind),
             Stop::Closed => ExitCode::SUCCESS,
-            // 128 + SIGINT, as shells report it.
-            Stop::Aborted => ExitCode::from(130),
+            Stop::Aborted => ExitCode::from(ABORTED),
         }
     }
 }

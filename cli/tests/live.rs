@@ -107,7 +107,11 @@ impl Drop for Running {
 }
 
 fn interrupt(child: &Child) {
-    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    send("-INT", child);
+}
+
+fn send(signal: &str, child: &Child) {
+    let sent = Command::new("kill").args([signal, &child.id().to_string()]).status();
     assert!(sent.expect("kill is there").success());
 }
 
@@ -191,6 +195,53 @@ fn a_second_interrupt_aborts_a_query_whose_rows_nobody_reads() {
     let mut child = folder.command(&query).spawn().expect("started");
     let output = child.stdout.take().expect("piped");
     // A pipe holds 64 KiB, a batch of rows is longer: once it is nearly full the program waits for room.
+    while rustix::io::ioctl_fionread(&output).expect("a pipe") < 60_000 {
+        assert!(child.try_wait().expect("asked").is_none(), "it ended");
+        std::thread::yield_now();
+    }
+    // Two signals that come at once count as one.
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("asked") {
+            break status;
+        }
+        interrupt(&child);
+    };
+    assert_eq!(status.code(), Some(130));
+}
+
+/// Two queries of a table: one that answers at once, and one that computes for minutes.
+fn long_query(folder: &Folder) -> &'static str {
+    folder.write("n.csv", (0..30_000).map(|n| format!("{n}\n")).collect::<String>());
+    "CREATE TABLE n (n BIGINT) WITH (connector = 'file', path = 'n.csv');
+     SELECT COUNT(*) AS c FROM n; SELECT SUM(a.n * b.n) AS s FROM n AS a, n AS b;"
+}
+
+#[cfg(unix)]
+#[test]
+fn the_first_signal_ends_a_query_of_tables_that_is_computing() {
+    let folder = Folder::new();
+    let sql = long_query(&folder);
+    folder.write("long.sql", sql);
+    for (arguments, signal) in [(["-c", sql], "-INT"), (["run", "long.sql"], "-INT"), (["-c", sql], "-TERM")] {
+        let mut running = folder.start(&arguments);
+        assert_eq!(running.line(), "{\"C\":30000}");
+        send(signal, &running.child);
+        let (status, said) = running.end();
+        assert_eq!(status.code(), Some(0), "{arguments:?} {signal}: {said}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_second_signal_ends_the_process_whatever_it_is_doing() {
+    let folder = Folder::new();
+    folder.write("n.csv", "1\n");
+    // More text than a pipe holds, written to one that nobody reads.
+    let explain = format!("EXPLAIN SELECT n FROM n WHERE n < 7 AND CAST(n AS VARCHAR(10)) <> '{}';", "x".repeat(200));
+    let table = "CREATE TABLE n (n BIGINT) WITH (connector = 'file', path = 'n.csv');";
+    folder.write("app.sql", table.to_owned() + &explain.repeat(600));
+    let mut child = folder.command(&["run", "app.sql"]).spawn().expect("started");
+    let output = child.stdout.take().expect("piped");
     while rustix::io::ioctl_fionread(&output).expect("a pipe") < 60_000 {
         assert!(child.try_wait().expect("asked").is_none(), "it ended");
         std::thread::yield_now();

@@ -12,8 +12,10 @@ use arrow::record_batch::RecordBatch;
 use datafusion::common::{DataFusionError, TableReference};
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::common::spawn_buffered;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as DataFusionStatement;
+use futures::stream::{self, BoxStream};
 use futures::{FutureExt, Stream, StreamExt};
 use object_store::ObjectStore;
 use tokio::sync::mpsc;
@@ -619,7 +621,11 @@ impl Engine {
     async fn table_query(&self, query: &Query, functions: &Functions, state: &SessionState) -> Result<QueryStream> {
         let plan = plan_table_query(query, functions, state).await.map_err(Error::sql)?;
         let rows = self.inner.session.execute_logical_plan(plan).await?.execute_stream().await?;
-        Ok(QueryStream { schema: rows.schema(), rows: Rows::Table(rows), warnings: Vec::new() })
+        let schema = rows.schema();
+        // An operator can work for long before it returns, which must not hold up whoever waits for the rows. The task starts when
+        // the first row is asked for, and is aborted with the stream.
+        let rows = stream::once(async move { spawn_buffered(rows, QUERY_BATCHES) }).flatten().boxed();
+        Ok(QueryStream { schema, rows: Rows::Table(rows), warnings: Vec::new() })
     }
 
     /// The session, with the functions that the script created and its switches.
@@ -757,7 +763,7 @@ pub struct QueryStream {
 }
 
 enum Rows {
-    Table(datafusion::execution::SendableRecordBatchStream),
+    Table(BoxStream<'static, Result<RecordBatch, DataFusionError>>),
     Job {
         job: Job,
         receiver: mpsc::Receiver<RecordBatch>,

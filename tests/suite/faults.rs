@@ -208,7 +208,7 @@ async fn a_broken_manifest_is_named() {
         error.to_string(),
         format!(
             "checkpoint 1 in {} is not readable\n\
-             hint: Delete manifest-00000000000000000001.json there to fall back to the one before it.",
+             hint: Delete manifest-00000000000000000001.json there to fall back to the checkpoint before it.",
             folder.path().display()
         )
     );

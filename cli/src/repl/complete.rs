@@ -1,8 +1,10 @@
 //! Completion: keywords and functions of the dialect, names of objects and of their columns.
 //!
-//! Behind FROM, JOIN, INTO and `\d` only objects are offered, behind a dot only columns. Keywords follow the case of what
+//! Behind FROM, JOIN, INTO and `\d` only objects are offered, behind a dot only columns: those of the object that is named before
+//! it, by its name or by the alias that FROM gives it. Keywords follow the case of what
 //! is typed. Names that SQL would fold are offered in double quotes.
 
+use kinesql_engine::runtime::error_rows::ERROR_STREAM;
 use kinesql_engine::sql::keywords;
 use kinesql_engine::sql::{TokenClass, highlight_tokens};
 use kinesql_engine::{Engine, Object};
@@ -75,10 +77,14 @@ fn candidates(line: &str, position: usize, objects: &[Object]) -> (usize, Vec<Ca
         }
     };
     if place != Place::Object {
-        // Columns of objects that the statement names come before those of others.
+        // Columns of objects that the statement names come before those of others, those of error_stream only with its name.
         let named = |object: &&Object| line.to_uppercase().contains(&object.name.to_uppercase());
         let (near, far): (Vec<_>, Vec<_>) = objects.iter().partition(named);
-        for object in near.iter().chain(&far) {
+        let far = far.into_iter().filter(|object| object.name != ERROR_STREAM);
+        let qualifier = (place == Place::Column).then(|| tokens.iter().rfind(|(range, _)| range.end < start)).flatten();
+        let owner = qualifier.and_then(|(range, _)| named_by(&before[range.clone()], line, objects));
+        let offered: Vec<_> = owner.map_or_else(|| near.into_iter().chain(far).collect(), |owner| vec![owner]);
+        for object in offered {
             for column in object.columns.iter().filter_map(|column| offer(column.name(), typed)) {
                 add(column, &format!("column of {}", object.name));
             }
@@ -102,6 +108,30 @@ fn candidates(line: &str, position: usize, objects: &[Object]) -> (usize, Vec<Ca
         }
     }
     (start, found)
+}
+
+/// The object that `name` means in the statement `line`: one of this name, or the one that stands before it in FROM.
+fn named_by<'a>(name: &str, line: &str, objects: &'a [Object]) -> Option<&'a Object> {
+    let folded = |word: &str| match word.strip_prefix('"').and_then(|word| word.strip_suffix('"')) {
+        Some(quoted) => quoted.to_owned(),
+        None => word.to_uppercase(),
+    };
+    let find = |word: &str| {
+        let name = folded(word);
+        // error_stream may be written in any case.
+        let is_named =
+            |object: &&Object| object.name == name || (object.name == ERROR_STREAM && name.eq_ignore_ascii_case(ERROR_STREAM));
+        objects.iter().filter(is_named).find(|object| !object.columns.is_empty())
+    };
+    let words: Vec<_> = highlight_tokens(line).into_iter().map(|(range, _)| &line[range]).collect();
+    let is_alias = |at: &usize| folded(words[*at]) == folded(name) && words.get(at + 1) != Some(&".");
+    let mut aliases = (1..words.len()).filter(is_alias);
+    find(name).or_else(|| {
+        aliases.find_map(|at| match words[at - 1].eq_ignore_ascii_case("AS") {
+            true => find(words[at.checked_sub(2)?]),
+            false => find(words[at - 1]),
+        })
+    })
 }
 
 /// What may stand at the cursor.
@@ -133,19 +163,23 @@ mod tests {
 
     use super::*;
 
-    fn complete(line: &str) -> String {
+    fn objects() -> Vec<Object> {
         let object = |kind, name: &str, columns: &[&str]| Object {
             kind,
             name: name.to_owned(),
             columns: columns.iter().map(|column| SqlType::Integer.field(column, true)).collect(),
             detail: String::new(),
         };
-        let objects = [
+        vec![
             object("source", "TICKS", &["TICKER", "PRICE"]),
             object("stream", "Trades", &["price", "DATE"]),
             object("pump", "TICK_PUMP", &[]),
-        ];
-        let (start, found) = candidates(line, line.len(), &objects);
+            object("stream", "error_stream", &["ERROR_NAME", "PUMP_NAME"]),
+        ]
+    }
+
+    fn complete(line: &str) -> String {
+        let (start, found) = candidates(line, line.len(), &objects());
         let texts: Vec<_> = found.into_iter().map(|candidate| candidate.text).collect();
         format!("{}|{}", &line[..start], texts.join(" "))
     }
@@ -154,12 +188,12 @@ mod tests {
     fn words_are_completed_by_place() {
         for (line, expected) in [
             ("\\", "|\\? \\clear \\d \\i \\q \\run \\timing"),
-            ("\\d ", "\\d |TICKS \"Trades\""),
+            ("\\d ", "\\d |TICKS \"Trades\" \"error_stream\""),
             ("SEL", "|SELECT"),
             ("sel", "|select"),
-            ("SELECT STREAM * FROM ", "SELECT STREAM * FROM |TICKS \"Trades\""),
+            ("SELECT STREAM * FROM ", "SELECT STREAM * FROM |TICKS \"Trades\" \"error_stream\""),
             ("select stream * from t", "select stream * from |ticks \"Trades\""),
-            ("SELECT STREAM * FROM \"", "SELECT STREAM * FROM |\"TICKS\" \"Trades\""),
+            ("SELECT STREAM * FROM \"", "SELECT STREAM * FROM |\"TICKS\" \"Trades\" \"error_stream\""),
             ("SELECT STREAM t.p", "SELECT STREAM t.|price \"price\""),
             ("SELECT STREAM t.DA", "SELECT STREAM t.|\"DATE\""),
             ("DROP PUMP TICK_", "DROP PUMP |TICK_PUMP"),
@@ -168,6 +202,24 @@ mod tests {
             ("SELECT a, ", "SELECT a, |"),
         ] {
             assert_eq!(complete(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn behind_a_dot_stand_the_columns_of_what_is_named_before_it() {
+        for (line, at, expected) in [
+            ("SELECT STREAM TICKS.", 20, "TICKER PRICE"),
+            ("SELECT STREAM ticks.p", 21, "price"),
+            ("SELECT STREAM \"Trades\".", 23, "\"price\" \"DATE\""),
+            ("SELECT STREAM e. FROM error_stream AS e", 16, "ERROR_NAME PUMP_NAME"),
+            ("SELECT STREAM t. FROM TICKS t", 16, "TICKER PRICE"),
+            ("SELECT STREAM x. FROM TICKS JOIN \"Trades\" AS x ON x.\"price\" = 1", 16, "\"price\" \"DATE\""),
+            // Of what is not known yet, all but the columns that every engine has.
+            ("SELECT STREAM x.", 16, "TICKER PRICE \"price\" \"DATE\""),
+        ] {
+            let (_, found) = candidates(line, at, &objects());
+            let texts: Vec<_> = found.into_iter().map(|candidate| candidate.text).collect();
+            assert_eq!(texts.join(" "), expected, "{line}");
         }
     }
 

@@ -28,7 +28,7 @@ use crate::summary::{count, summary, time};
 /// Reads and executes until the user quits.
 pub fn run(runtime: &Runtime, args: &ApplicationArgs, job: &JobArgs) -> Result<(), Stop> {
     // SIGTERM ends a prompt as it ends any program.
-    let interrupts = runtime.block_on(async { Interrupts::listen(false) });
+    let interrupts = Interrupts::of_prompt()?;
     let prepared = Application::prepare(Vec::new(), args, job);
     let application = runtime.block_on(interrupts.abort_on_next(prepared))?;
     let mut session = Session { runtime, application, args, job, interrupts, timing: false, sinks_bound: false };

@@ -9,6 +9,7 @@ use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
+use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use arrow::record_batch::RecordBatch;
@@ -75,7 +76,15 @@ impl CheckpointStore {
 
     /// Reads the state of one operator.
     pub async fn read_state(&self, name: &str) -> Result<OperatorState> {
-        decode_state(&self.read(&Path::from(name)).await?)
+        // The folder is named after the epoch.
+        let epoch = name.strip_prefix("state-").and_then(|rest| rest.get(..20)).and_then(|digits| digits.parse().ok());
+        let hinted = |error: Error| match epoch {
+            Some(epoch) => error.with_hint(fall_back(epoch)),
+            None => error,
+        };
+        let bytes = self.read(&Path::from(name)).await.map_err(hinted)?;
+        let broken = |cause| Error::state(format!("{name} of checkpoint folder {} is broken", self.shown)).with_cause(cause);
+        decode_state(&bytes).map_err(|cause| hinted(broken(cause)))
     }
 
     /// Makes `manifest` the newest checkpoint. Fails if its epoch exists: another process writes to the same folder.
@@ -135,8 +144,7 @@ impl CheckpointStore {
     }
 
     fn unreadable(&self, epoch: Epoch) -> Error {
-        Error::state(format!("checkpoint {epoch} in {} is not readable", self.shown))
-            .with_hint(format!("Delete manifest-{epoch:020}.json there to fall back to the one before it."))
+        Error::state(format!("checkpoint {epoch} in {} is not readable", self.shown)).with_hint(fall_back(epoch))
     }
 
     fn unwritable(&self, epoch: Epoch, error: &object_store::Error) -> Error {
@@ -152,6 +160,11 @@ fn root_cause(error: &dyn std::error::Error) -> String {
         cause = next;
     }
     cause.to_string()
+}
+
+/// What to do about a checkpoint that cannot be read.
+fn fall_back(epoch: Epoch) -> String {
+    format!("Delete manifest-{epoch:020}.json there to fall back to the checkpoint before it.")
 }
 
 fn manifest_path(epoch: Epoch) -> Path {
@@ -170,15 +183,14 @@ fn encode_state(state: &OperatorState) -> Result<Vec<u8>> {
     Ok(writer.into_inner()?)
 }
 
-fn decode_state(bytes: &[u8]) -> Result<OperatorState> {
-    let broken = |error| Error::state("a state file of the checkpoint is broken").with_cause(error);
-    let reader = StreamReader::try_new(bytes, None).map_err(broken)?;
+fn decode_state(bytes: &[u8]) -> Result<OperatorState, ArrowError> {
+    let reader = StreamReader::try_new(bytes, None)?;
     let schema = reader.schema();
     let summary = schema.metadata().get(SUMMARY).and_then(|text| serde_json::from_str(text).ok());
-    let summary = summary.ok_or_else(|| Error::state("a state file of the checkpoint has no summary"))?;
+    let summary = summary.ok_or_else(|| ArrowError::ParseError("it has no summary".to_owned()))?;
     let plain: Arc<Schema> = Arc::new(Schema::new(schema.fields().clone()));
     let batches = reader.map(|batch| batch.and_then(|batch| RecordBatch::try_new(plain.clone(), batch.columns().to_vec())));
-    let batches = batches.collect::<Result<Vec<_>, _>>().map_err(broken)?;
+    let batches = batches.collect::<Result<Vec<_>, _>>()?;
     Ok(OperatorState { summary, batches })
 }
 
@@ -221,5 +233,32 @@ mod tests {
         assert!(store.read_state(&names[0]).await.is_err());
         let read = store.read_state(&names[2]).await.expect("kept");
         assert_eq!((read.summary_value::<i64>("watermark").expect("saved"), read.batches), (7, state.batches));
+    }
+
+    #[tokio::test]
+    async fn a_state_file_that_cannot_be_read_is_named_and_the_way_back_with_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = CheckpointStore::local(folder.path()).expect("a folder");
+        let column: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
+        let batch = RecordBatch::try_from_iter([("n", column)]).expect("one column");
+        let state = OperatorState { summary: serde_json::json!({}), batches: vec![batch] };
+        let name = store.write_state(7, 3, &state).await.expect("written");
+        let file = folder.path().join(&name);
+        let whole = std::fs::read(&file).expect("readable");
+        let shown = folder.path().display();
+        let spoils: [(&dyn Fn(), &str); 3] = [
+            (&|| std::fs::write(&file, &whole[..whole.len() / 2]).expect("written"), "is broken"),
+            (&|| std::fs::write(&file, "").expect("written"), "is broken"),
+            (&|| std::fs::remove_file(&file).expect("removed"), "cannot read"),
+        ];
+        for (spoil, expected) in spoils {
+            spoil();
+            let error = store.read_state(&name).await.expect_err(expected);
+            let message = error.message();
+            assert_eq!(error.kind(), crate::ErrorKind::State);
+            assert!(message.contains(expected) && message.contains(&format!("{name} of checkpoint folder {shown}")), "{message}");
+            let hint = "Delete manifest-00000000000000000007.json there to fall back to the checkpoint before it.";
+            assert_eq!(error.hint(), Some(hint));
+        }
     }
 }

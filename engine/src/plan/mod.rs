@@ -8,6 +8,7 @@
 mod alias_list;
 pub(crate) mod batch_models;
 mod constant_text;
+mod cooperative_joins;
 mod distinct;
 pub mod explain;
 pub(crate) mod explain_error;

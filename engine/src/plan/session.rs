@@ -11,6 +11,7 @@ use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use sqlparser::ast::{BinaryLength, CharacterLength, DataType as SqlDataType, TimezoneInfo};
 
+use super::cooperative_joins::CooperativeJoins;
 use super::operators::KdaOperators;
 use crate::types::{CHARACTER_LENGTH_MAX, SqlType};
 
@@ -28,7 +29,8 @@ pub fn session_context(memory_limit: usize) -> crate::Result<SessionContext> {
     let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(GreedyMemoryPool::new(memory_limit))).build_arc()?;
     let mut state = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features();
     state.expr_planners().get_or_insert_default().insert(0, Arc::new(KdaOperators));
-    let context = SessionContext::new_with_state(state.with_type_planner(Arc::new(KdaTypes)).build());
+    let state = state.with_type_planner(Arc::new(KdaTypes)).with_physical_optimizer_rule(Arc::new(CooperativeJoins));
+    let context = SessionContext::new_with_state(state.build());
     kinesql_udfs::register_all(&context)?;
     context.register_udaf(super::rowtime::group_rowtime().as_ref().clone());
     context.register_udf(super::stagger::marker());
