@@ -36,7 +36,8 @@ Examples:
   kinesql run sources.sql app.sql --param region=eu-west-1 --checkpoint-dir state/
       Runs two files in order, ${region} replaced; after a crash or Ctrl-C the next run goes on where this one stopped.
 
-Ctrl-C stops reading, processes what was read and takes a last checkpoint; a second Ctrl-C aborts at once.";
+Ctrl-C stops reading, processes what was read and takes a last checkpoint; a second Ctrl-C aborts at once.
+SIGHUP refreshes the reference tables of a run whose standard input is no terminal.";
 
 const URI_HELP: &str = "  -                              standard input or output
   ticks.jsonl  out/  x.csv       a file or folder; the format follows from the extension

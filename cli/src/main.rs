@@ -13,6 +13,7 @@
 //! | `repl` | the prompt |
 //! | `render`, `progress`, `summary`, `report` | rows, progress, results and errors on the terminal |
 //! | `signals` | Ctrl-C and SIGTERM |
+//! | `refresh` | SIGHUP: reference tables are looked at |
 //! | `memory` | gives back what only planning needs |
 
 mod app_file;
@@ -24,6 +25,7 @@ mod listing;
 mod memory;
 mod params;
 mod progress;
+mod refresh;
 mod render;
 mod repl;
 mod report;

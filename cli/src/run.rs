@@ -14,6 +14,7 @@ use crate::application::Application;
 use crate::args::{JobArgs, Output};
 use crate::memory;
 use crate::progress::{self, Progress};
+use crate::refresh::Requests;
 use crate::render::{print_rows, write};
 use crate::report::{self, Stop};
 use crate::signals::Interrupts;
@@ -41,6 +42,22 @@ pub async fn run(application: &Application, args: &JobArgs, interrupts: &Interru
             }
         }
     }
+    let requests = Requests::listen(engine);
+    tokio::select! {
+        ended = start(application, args, interrupts, queries, explained) => ended,
+        never = requests.serve(engine, args.quiet) => match never {},
+    }
+}
+
+/// Starts what the scripts have created, and waits for its end.
+async fn start(
+    application: &Application,
+    args: &JobArgs,
+    interrupts: &Interrupts,
+    queries: Vec<QueryStream>,
+    explained: bool,
+) -> Result<(), Stop> {
+    let engine = &application.engine;
     application.bind_sinks()?;
     if !application.has_sinks() && (explained || !queries.is_empty()) {
         if args.checkpoint_dir.is_some() {

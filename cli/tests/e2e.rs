@@ -267,6 +267,26 @@ fn a_dropped_table_is_gone() {
 }
 
 #[test]
+fn rows_of_a_file_may_end_with_a_text() {
+    let folder = Folder::new();
+    folder.write("in.csv", "1,a||2,\"b|\n||3,c");
+    let script = |last: &str| {
+        format!(
+            "CREATE SOURCE s (n INTEGER, t VARCHAR(8)) WITH (connector = 'file', path = 'in.csv', csv.row_delimiter = '{last}');
+             CREATE SINK o FROM s WITH (connector = 'file', path = 'out.jsonl');"
+        )
+    };
+    folder.write("app.sql", script("||"));
+    let output = folder.kinesql(&["run", "app.sql"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(folder.read("out.jsonl"), "{\"N\":1,\"T\":\"a\"}\n{\"N\":2,\"T\":\"\\\"b|\\n\"}\n{\"N\":3,\"T\":\"c\"}\n");
+    folder.write("app.sql", script(&"|".repeat(17)));
+    let output = folder.kinesql(&["run", "app.sql"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("expected a character, or a text of at most 16 bytes"), "{}", text(&output.stderr));
+}
+
+#[test]
 fn a_query_of_a_stream_without_stream_says_so() {
     let folder = Folder::new();
     folder.write("app.sql", "CREATE STREAM s (a INTEGER); SELECT * FROM s; SELECT * FROM nowhere;");

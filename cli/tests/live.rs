@@ -151,6 +151,37 @@ fn rows_that_are_appended_to_a_followed_file_appear_in_a_file() {
 
 #[cfg(unix)]
 #[test]
+fn a_hangup_refreshes_the_reference_tables() {
+    let folder = Folder::new();
+    folder.write(
+        "app.sql",
+        "CREATE TABLE t (k INTEGER, name VARCHAR(8)) WITH (connector = 'file', path = 't.csv');
+         CREATE SOURCE s (\"a\" INTEGER) WITH (connector = 'file', path = 'in.jsonl', follow = true);
+         CREATE STREAM o (a INTEGER, name VARCHAR(8));
+         CREATE PUMP p AS INSERT INTO o SELECT STREAM s.\"a\", t.name FROM s JOIN t ON s.\"a\" = t.k;
+         CREATE SINK k FROM o WITH (connector = 'file', path = 'out.jsonl');",
+    );
+    folder.write("t.csv", "1,one\n");
+    folder.write("in.jsonl", "{\"a\":1}\n");
+    let mut running = folder.start(&["run", "app.sql", "--no-progress"]);
+    let first = "{\"A\":1,\"NAME\":\"one\"}";
+    running.until("the first row", || folder.lines("out.jsonl") == [first]);
+    std::fs::rename(folder.write("t.new", "1,uno\n2,dos\n"), folder.path("t.csv")).expect("renamed");
+    let sent = Command::new("kill").args(["-HUP", &running.child.id().to_string()]).status();
+    assert!(sent.expect("kill is there").success());
+    // Until then rows are joined with the old version.
+    running.until("a row of the new version", || {
+        let appended = std::fs::OpenOptions::new().append(true).open(folder.path("in.jsonl"));
+        appended.expect("there").write_all(b"{\"a\":1}\n").expect("written");
+        folder.lines("out.jsonl").last().is_some_and(|line| line.contains("uno"))
+    });
+    running.interrupt();
+    let (status, said) = running.end();
+    assert!(status.success() && said.contains("table T is refreshed: 2 rows"), "{said}");
+}
+
+#[cfg(unix)]
+#[test]
 fn the_first_interrupt_saves_a_checkpoint_from_which_the_next_run_goes_on() {
     let folder = Folder::new();
     folder.write(

@@ -20,7 +20,7 @@ use crate::connector::{
 };
 use crate::diagnostic::{Diagnostic, Span};
 use crate::error::Error;
-use crate::format::{self, CsvOptions, DecodeColumn, FormatSpec};
+use crate::format::{self, CsvOptions, DecodeColumn, FormatSpec, RowEnd};
 use crate::plan::names::unknown_stream;
 use crate::plan::query::stream_schema_of;
 use crate::plan::{PlanNode, QueryPlan, plan_stream_query};
@@ -704,16 +704,12 @@ fn format_spec(word: &str, checked: &Options, options: &[OptionEntry]) -> Result
         "csv" => {
             let delimiter = unescaped(checked.text(CSV_DELIMITER.name).unwrap_or(","));
             let last = unescaped(checked.text(CSV_ROW_DELIMITER.name).unwrap_or("\n"));
-            let row_delimiter = match last.as_bytes() {
-                b"\r\n" => b'\n',
-                &[last] if last.is_ascii() => last,
-                _ => {
-                    let shown = last.escape_default();
-                    let problem = Diagnostic::error(format!("option \"{}\" cannot be '{shown}'", CSV_ROW_DELIMITER.name))
-                        .label("expected one ASCII character");
-                    return Err(vec![place(problem, value_span(options, CSV_ROW_DELIMITER.name))]);
-                }
-            };
+            let row_delimiter = RowEnd::of(&last).ok_or_else(|| {
+                let shown = last.escape_default();
+                let problem = Diagnostic::error(format!("option \"{}\" cannot be '{shown}'", CSV_ROW_DELIMITER.name))
+                    .label(format!("expected a character, or a text of at most {} bytes", RowEnd::BYTES_MAX));
+                vec![place(problem, value_span(options, CSV_ROW_DELIMITER.name))]
+            })?;
             Ok(FormatSpec::Csv(CsvOptions { delimiter, row_delimiter, header: checked.flag(CSV_HEADER.name) }))
         }
         "raw" => Ok(FormatSpec::Raw),

@@ -10,7 +10,9 @@ use crate::catalog::SourceEntry;
 use crate::connector::{OptionEntry, Payload, SourceContext};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::format::{self, CsvOptions, DecodeColumn, DiscoveredColumn, FormatSpec, Rejected, discover_columns, guess_delimiter};
+use crate::format::{
+    self, CsvOptions, DecodeColumn, DiscoveredColumn, FormatSpec, Rejected, RowEnd, discover_columns, guess_delimiter,
+};
 
 /// Bytes that are looked at.
 const SAMPLE_BYTES: usize = 1 << 20;
@@ -41,10 +43,10 @@ impl Engine {
         // The sample may end within a record: that is no record that does not fit.
         let last = match &format {
             FormatSpec::Csv(csv) => csv.row_delimiter,
-            _ => b'\n',
+            _ => RowEnd::LINE_BREAK,
         };
-        if let Some(end) = memchr::memrchr(last, &sample).filter(|end| memchr::memchr(last, &sample[..*end]).is_some()) {
-            sample.truncate(end + 1);
+        if let Some(end) = last.find_last(&sample).filter(|end| last.find(&sample[..*end]).is_some()) {
+            sample.truncate(end + last.size());
         }
         let found = guess(&format, &options, &sample);
         for (key, value) in found.iter().flatten() {

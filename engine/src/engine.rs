@@ -456,6 +456,16 @@ impl Engine {
         }
     }
 
+    /// Does the same for every table, in the order of their names.
+    pub async fn refresh_tables(&self) -> Vec<(String, Result<Refreshed>)> {
+        let tables: Vec<_> = self.shared().catalog.tables.values().map(|entry| entry.table.clone()).collect();
+        let mut refreshed = Vec::with_capacity(tables.len());
+        for table in tables {
+            refreshed.push((table.name().to_owned(), table.refresh().await));
+        }
+        refreshed
+    }
+
     /// All objects, for listings and completion.
     pub fn objects(&self) -> Vec<Object> {
         self.shared().catalog.objects()

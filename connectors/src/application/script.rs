@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use kinesql_engine::connector::OptionEntry;
 use kinesql_engine::diagnostic::Diagnostic;
+use kinesql_engine::format::RowEnd;
 use kinesql_engine::{Error, Result};
 
 use super::definition::{Definition, Input, RecordColumn, RecordSchema, Reference, Resource, S3Object, Text};
@@ -261,15 +262,12 @@ fn record_options(schema: &RecordSchema, owner: &str) -> Result<Vec<(&'static st
             let csv = parameters.and_then(|parameters| parameters.csv.as_ref());
             let delimiter = unescaped(csv.and_then(|csv| csv.record_column_delimiter.as_deref()).unwrap_or(","));
             let rows = unescaped(csv.and_then(|csv| csv.record_row_delimiter.as_deref()).unwrap_or("\n"));
-            let last = match rows.as_bytes() {
-                b"\r\n" => b'\n',
-                &[last] if last.is_ascii() && !matches!(last, b'"' | 0) => last,
-                _ => {
-                    return Err(Error::config(format!("\"{owner}\": rows that end with {rows:?} cannot be read"))
-                        .with_hint("RecordRowDelimiter can be one ASCII character, or \\r\\n."));
-                }
-            };
-            let never_occurs = delimiter.as_bytes().contains(&last) || matches!(delimiter.as_str(), "" | "\r" | "\"" | "\0");
+            let last = RowEnd::of(&rows).filter(|_| !matches!(rows.as_str(), "\"" | "\0"));
+            let last = last.ok_or_else(|| {
+                Error::config(format!("\"{owner}\": rows that end with {rows:?} cannot be read"))
+                    .with_hint(format!("RecordRowDelimiter can be a text of at most {} bytes.", RowEnd::BYTES_MAX))
+            })?;
+            let never_occurs = last.find(delimiter.as_bytes()).is_some() || matches!(delimiter.as_str(), "" | "\r" | "\"" | "\0");
             if never_occurs && schema.record_columns.len() > 1 {
                 return Err(Error::config(format!("\"{owner}\": fields between {delimiter:?} cannot be read"))
                     .with_hint("RecordColumnDelimiter can be any text that does not end rows."));
@@ -279,8 +277,8 @@ fn record_options(schema: &RecordSchema, owner: &str) -> Result<Vec<(&'static st
             if delimiter != "," {
                 options.push(("csv.delimiter", escaped(&delimiter)));
             }
-            if last != b'\n' {
-                options.push(("csv.row_delimiter", escaped(&char::from(last).to_string())));
+            if last != RowEnd::LINE_BREAK {
+                options.push(("csv.row_delimiter", escaped(&rows)));
             }
             Ok(options)
         }

@@ -238,8 +238,8 @@ fn wrong_files_say_what_is_missing() {
     for (what, with, expected) in [
         (
             "\"RecordRowDelimiter\": \"\\n\"",
-            "\"RecordRowDelimiter\": \";;\"",
-            "\"devices\": rows that end with \";;\" cannot be read",
+            "\"RecordRowDelimiter\": \"12345678901234567\"",
+            "\"devices\": rows that end with \"12345678901234567\" cannot be read",
         ),
         ("\"UTF-8\"", "\"UTF-16\"", "\"SOURCE_SQL_STREAM\": RecordEncoding is 'UTF-16', not UTF-8"),
         ("\"Count\": 1", "\"Count\": 65", "InputParallelism of input \"SOURCE_SQL_STREAM\" is 65, not 1 to 64"),
@@ -298,6 +298,7 @@ fn delimiters_are_whatever_the_service_took() {
         ("\\r", "\\t", &two, "format = 'csv', csv.delimiter = '\\t', csv.row_delimiter = '\\r')"),
         ("|", "::", &two, "format = 'csv', csv.delimiter = '::', csv.row_delimiter = '|')"),
         (";", "it's", &two, "format = 'csv', csv.delimiter = 'it''s', csv.row_delimiter = ';')"),
+        (";;", "\\t", &two, "format = 'csv', csv.delimiter = '\\t', csv.row_delimiter = ';;')"),
         ("\\n", "\\n", LOG, "format = 'csv', csv.delimiter = '')"),
     ] {
         let definition = definition("app.json", &delivered(rows, fields, columns), &[]).expect("valid");

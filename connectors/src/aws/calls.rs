@@ -11,7 +11,7 @@ use kinesql_engine::connector::Options;
 use kinesql_engine::runtime::clock::Clock;
 use kinesql_engine::{Error, ErrorKind, Result};
 
-use super::{Answered, AwsOptions, is_throttled, is_transient, region_of_arn, service_error};
+use super::{Answered, AwsOptions, is_throttled, is_too_large, is_transient, region_of_arn, service_error};
 use crate::delivery::{Backoff, Outcome};
 
 impl AwsOptions {
@@ -50,8 +50,11 @@ where
 {
     let throttled = is_throttled(error.code());
     let said = service_error(action, subject, error);
-    if throttled || is_transient(error) || said.kind() != ErrorKind::Config {
-        Outcome::Retry { error: said, throttled, after: None }
+    if is_too_large(error) {
+        Outcome::TooLarge(said)
+    } else if throttled || is_transient(error) || said.kind() != ErrorKind::Config {
+        let unanswered = matches!(error, SdkError::TimeoutError(_) | SdkError::DispatchFailure(_));
+        Outcome::Retry { error: said, throttled, unanswered, after: None }
     } else {
         Outcome::Fatal(said)
     }
@@ -99,7 +102,7 @@ where
         };
         match outcome {
             Outcome::Retry { error, .. } if attempt == START_ATTEMPTS || clock.now() >= give_up_at => return Err(error),
-            Outcome::Fatal(error) => return Err(error),
+            Outcome::Fatal(error) | Outcome::TooLarge(error) => return Err(error),
             _ => clock.sleep(backoff.after(attempt)).await,
         }
         attempt += 1;
@@ -117,6 +120,29 @@ mod tests {
 
     use super::super::error::testing::Failed;
     use super::*;
+
+    #[test]
+    fn a_request_that_is_refused_for_its_size_is_to_be_made_smaller() {
+        use aws_smithy_types::body::SdkBody;
+        use aws_smithy_types::error::ErrorMetadata;
+
+        let is_too_large = |status: u16, code: Option<&str>| {
+            let mut meta = ErrorMetadata::builder();
+            if let Some(code) = code {
+                meta = meta.code(code);
+            }
+            let answer = HttpResponse::new(status.try_into().expect("a status"), SdkBody::empty());
+            let error = SdkError::service_error(Failed(meta.build()), answer);
+            matches!(outcome("kinesis:PutRecords", "stream \"x\"", &error), Outcome::TooLarge(_))
+        };
+        // Of what stands before a service, of Lambda, of ferrokinesis.
+        assert!(is_too_large(413, None));
+        assert!(is_too_large(413, Some("RequestEntityTooLargeException")));
+        assert!(is_too_large(400, Some("RequestTooLargeException")));
+        assert!(is_too_large(413, Some("SerializationException")));
+        assert!(!is_too_large(400, Some("SerializationException")));
+        assert!(!is_too_large(503, None));
+    }
 
     #[tokio::test]
     async fn an_endpoint_that_never_answers_ends_the_start() {

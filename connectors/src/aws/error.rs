@@ -121,6 +121,19 @@ pub fn is_throttled(code: Option<&str>) -> bool {
     )
 }
 
+/// True if the call was refused because it is too large: by its status, as what stands before a service answers, or by name.
+pub(crate) fn is_too_large<E, R>(error: &SdkError<E, R>) -> bool
+where
+    E: ProvideErrorMetadata,
+    R: Answered,
+{
+    let by_name = matches!(
+        error.code(),
+        Some("RequestEntityTooLargeException" | "RequestTooLargeException" | "SerializedRequestEntityTooLargeException")
+    );
+    by_name || status(error) == Some(413)
+}
+
 /// True if the same call may succeed later: throttling, time-outs, broken connections, every error of the service itself.
 pub fn is_transient<E, R>(error: &SdkError<E, R>) -> bool
 where

@@ -9,6 +9,7 @@ mod credentials;
 mod error;
 
 pub(crate) use calls::{first_call, outcome};
+pub(crate) use error::is_too_large;
 pub use error::{Answered, is_throttled, is_transient, service_error};
 
 use std::time::Duration;

@@ -3,6 +3,9 @@
 //! It owns everything that is not acknowledged: records that wait (`queue`), records that are to be sent again at a later
 //! time, and requests that failed as a whole, which are sent again as they were, under the same id. It ends when the writer is
 //! dropped, or when nothing can ever be delivered; the writer's next call, or its `failure`, returns the error then.
+//!
+//! What is sent again as it was may fail as it did: a request may be too much for the service, for what stands in between, or for
+//! the time that it has. One that is refused for its size, or goes unanswered [`UNANSWERED_MAX`] times, is sent in halves.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +19,9 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::queue::{Order, Pack, Queue};
 use super::{Backoff, DeliveryMetrics, DeliveryOptions, Limits, Outcome, Parcel, RECORD_TOO_LARGE, Record, Transport};
+
+/// How often a request that gets no answer is sent as it was. Ours: what was only lost on its way has come through by then.
+const UNANSWERED_MAX: u32 = 3;
 
 /// What a courier is told once.
 #[derive(Debug)]
@@ -258,7 +264,7 @@ impl Round {
             let records = state.queue.take(&terms.limits);
             let id = self.next_parcel;
             self.next_parcel += 1;
-            return Next::Send(Parcel { id, records, attempts: 0 });
+            return Next::Send(Parcel { id, records, unanswered: 0 });
         }
         let again = state.delayed.first_key_value().map(|((time, _), _)| *time);
         Next::Wait(due.into_iter().chain(again).min())
@@ -272,7 +278,7 @@ impl Round {
                 outcome = transport.send(&parcel) => outcome,
                 () = clock.sleep(timeout) => {
                     let error = Error::unavailable(format!("no answer within {} ms", timeout.as_millis()));
-                    Outcome::again(error)
+                    Outcome::unanswered(error)
                 }
             };
             (parcel, outcome)
@@ -333,12 +339,12 @@ impl Round {
                     state.delayed.insert((again, record.sequence), record);
                 }
             }
-            Outcome::Retry { error, throttled, after } => {
+            Outcome::Retry { error, throttled, unanswered, after } => {
                 metrics.requests_failed.add(1);
                 metrics.throttled.add(u64::from(throttled));
                 metrics.records_resent.add(parcel.records.len() as u64);
                 metrics.failing(now, error.message());
-                parcel.attempts += 1;
+                parcel.unanswered += u32::from(unanswered);
                 for record in &mut parcel.records {
                     record.fail(now);
                     terms.check_elapsed(record, now, || error.clone())?;
@@ -346,8 +352,11 @@ impl Round {
                 self.failed_in_a_row = self.failed_in_a_row.saturating_add(1);
                 let wait = self.backoff.after(self.failed_in_a_row).max(after.unwrap_or_default());
                 self.paused_until = self.paused_until.max(later(now, wait));
-                let place = state.resend.partition_point(|other| other.id < parcel.id);
-                state.resend.insert(place, parcel);
+                if parcel.unanswered >= UNANSWERED_MAX && parcel.records.len() > 1 && !terms.transport.knows_requests() {
+                    state.send_halves(parcel, &mut self.next_parcel);
+                } else {
+                    state.send_again(parcel);
+                }
             }
             Outcome::TooLarge(error) => {
                 metrics.works();
@@ -355,12 +364,7 @@ impl Round {
                     let error = Error::data(error.message()).named(RECORD_TOO_LARGE);
                     parcel.records.into_iter().for_each(|record| terms.refuse(record, &error, &mut state));
                 } else {
-                    // Both halves are other requests than the whole.
-                    let second = parcel.records.split_off(parcel.records.len() / 2);
-                    for records in [second, parcel.records] {
-                        state.resend.push_front(Parcel { id: self.next_parcel, records, attempts: 0 });
-                        self.next_parcel += 1;
-                    }
+                    state.send_halves(parcel, &mut self.next_parcel);
                 }
             }
             Outcome::Fatal(error) => return Err(error),
@@ -371,11 +375,33 @@ impl Round {
 }
 
 impl State {
+    /// The oldest requests leave first.
+    fn send_again(&mut self, parcel: Parcel) {
+        let place = self.resend.partition_point(|other| other.first() < parcel.first());
+        self.resend.insert(place, parcel);
+    }
+
+    /// Both halves of a request are other requests than the whole.
+    fn send_halves(&mut self, mut parcel: Parcel, next_parcel: &mut u64) {
+        let second = parcel.records.split_off(parcel.records.len() / 2);
+        for records in [parcel.records, second] {
+            self.send_again(Parcel { id: *next_parcel, records, unanswered: 0 });
+            *next_parcel += 1;
+        }
+    }
+
     /// The record is acknowledged or given up.
     fn close(&mut self, record: &Record) {
         self.open_records -= record.rows();
         self.open_bytes -= record.bytes;
         self.queue.release(&record.key);
+    }
+}
+
+impl Parcel {
+    /// The place of its first record in the order of writing.
+    fn first(&self) -> Option<u64> {
+        self.records.first().map(|record| record.sequence)
     }
 }
 

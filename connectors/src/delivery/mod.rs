@@ -8,7 +8,7 @@
 //!            checkpoint never covers a row that the service does not have.
 //! Retries:   only what was not accepted, for ever unless `retry.max_elapsed` is given (kda-sql-reference.md §6.13); the
 //!            waits double from `retry.min_delay` to `retry.max_delay` with jitter (`retry`). While a service fails as a
-//!            whole, one request at a time tries whether it is back (`courier`).
+//!            whole, one request at a time tries whether it is back; one that is too much for it is halved (`courier`).
 //! Memory:    `write` waits while more than `buffer_bytes` are not acknowledged: the job reads no further then.
 //! Order:     `ordered` keeps that of a key: its next record leaves once the one before is acknowledged.
 //! Errors:    a record that the service never takes goes to `error_stream`; denied calls and missing resources end the job.
@@ -53,6 +53,11 @@ pub(crate) const RECORD_REFUSED: &str = "RECORD_REFUSED";
 pub(crate) trait Transport: Send + Sync + fmt::Debug + 'static {
     /// Sends a parcel as one request. It is called again with the same parcel after [`Outcome::Retry`] and after a time-out.
     async fn send(&self, parcel: &Parcel) -> Outcome;
+
+    /// True if the service knows a request that it has by [`Parcel::id`]: such a request is never sent in other pieces.
+    fn knows_requests(&self) -> bool {
+        false
+    }
 }
 
 /// What became of a request.
@@ -86,6 +91,8 @@ pub(crate) enum Outcome {
         error: Error,
         /// True if it asks for fewer requests.
         throttled: bool,
+        /// True if nobody knows whether it has them: no answer came.
+        unanswered: bool,
         /// It asks to wait at least this long.
         after: Option<Duration>,
     },
@@ -98,7 +105,12 @@ pub(crate) enum Outcome {
 impl Outcome {
     /// Nothing was taken because of `error`, which may pass.
     pub(crate) fn again(error: Error) -> Self {
-        Outcome::Retry { error, throttled: false, after: None }
+        Outcome::Retry { error, throttled: false, unanswered: false, after: None }
+    }
+
+    /// No answer came, because of `error`.
+    pub(crate) fn unanswered(error: Error) -> Self {
+        Outcome::Retry { error, throttled: false, unanswered: true, after: None }
     }
 }
 
@@ -109,8 +121,8 @@ pub(crate) struct Parcel {
     pub id: u64,
     /// The records, in the order in which they are sent.
     pub records: Vec<Record>,
-    /// Attempts that failed.
-    pub attempts: u32,
+    /// Attempts that got no answer.
+    pub unanswered: u32,
 }
 
 /// What a service gets as one record.

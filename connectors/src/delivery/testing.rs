@@ -39,6 +39,10 @@ pub(crate) struct Fake {
     changed: Notify,
     /// Answers that may be given.
     gate: Semaphore,
+    /// Requests with more records are never answered.
+    answered_records: usize,
+    /// It knows the requests that it has.
+    knows_requests: bool,
     pub(crate) most_in_flight: Mutex<(usize, usize)>,
 }
 
@@ -54,6 +58,14 @@ impl Fake {
         Self::gated(Semaphore::MAX_PERMITS, answer)
     }
 
+    /// Takes everything, but gives no answer to requests of more than so many records.
+    pub(crate) fn too_slow_for(records: usize, knows_requests: bool) -> Arc<Self> {
+        let mut new = Self::new(|_, _| Outcome::Accepted);
+        let fake = Arc::get_mut(&mut new).expect("nobody has it yet");
+        (fake.answered_records, fake.knows_requests) = (records, knows_requests);
+        new
+    }
+
     /// As `new`, but gives only so many answers until `allow` is called.
     pub(crate) fn gated(answers: usize, answer: impl Fn(usize, &Parcel) -> Outcome + Send + Sync + 'static) -> Arc<Self> {
         Arc::new(Self {
@@ -62,6 +74,8 @@ impl Fake {
             accepted: Mutex::default(),
             changed: Notify::new(),
             gate: Semaphore::new(answers),
+            answered_records: usize::MAX,
+            knows_requests: false,
             most_in_flight: Mutex::default(),
         })
     }
@@ -107,6 +121,9 @@ impl Transport for Arc<Fake> {
             requests.len() - 1
         };
         self.changed.notify_waiters();
+        if parcel.records.len() > self.answered_records {
+            return std::future::pending().await;
+        }
         self.gate.acquire().await.expect("never closed").forget();
         self.most_in_flight.lock().expect("not poisoned").0 -= 1;
         let outcome = (self.answer)(number, parcel);
@@ -121,6 +138,10 @@ impl Transport for Arc<Fake> {
         let mut accepted = self.accepted.lock().expect("not poisoned");
         accepted.extend(texts.into_iter().enumerate().filter(|(place, _)| !failed.contains(place)).map(|(_, text)| text));
         outcome
+    }
+
+    fn knows_requests(&self) -> bool {
+        self.knows_requests
     }
 }
 

@@ -313,6 +313,51 @@ async fn a_request_without_an_answer_is_sent_again() {
     writer.prepare(1).await.expect("prepared");
 }
 
+/// As on a line on which a full request takes longer than it may.
+#[tokio::test]
+async fn a_request_that_is_too_much_for_its_time_is_sent_in_halves() {
+    let clock = ManualClock::starting_at(0);
+    let fake = Fake::too_slow_for(2, false);
+    let mut setup = Setup::with_clock(&clock);
+    setup.options.request_timeout = Duration::from_secs(30);
+    (setup.order, setup.limits.records) = (Order::ExclusiveKeys, 8);
+    let mut writer = setup.writer(&fake);
+    write(&mut writer, "a,1 b,2 c,3 d,4 e,5 f,6 g,7 h,8").await;
+    {
+        let mut prepare = Box::pin(writer.prepare(1));
+        let mut seconds = 0;
+        while futures::poll!(prepare.as_mut()).is_pending() {
+            tokio::task::yield_now().await;
+            seconds += 1;
+            clock.set(seconds * 1_000);
+            assert!(seconds < 1_000, "the same request again and again: {:?}", fake.sent(0).await);
+        }
+    }
+    assert_eq!(fake.accepted(), ["a,1", "b,2", "c,3", "d,4", "e,5", "f,6", "g,7", "h,8"]);
+    let sent = fake.sent(0).await;
+    assert_eq!(sent[..3], vec!["a,1 b,2 c,3 d,4 e,5 f,6 g,7 h,8"; 3], "what was only lost on its way comes through");
+    let halves: Vec<_> = sent[3..].iter().map(|records| records.split(' ').count()).collect();
+    assert_eq!(halves, [4, 4, 4, 2, 2, 4, 4, 4, 2, 2]);
+}
+
+#[tokio::test]
+async fn a_service_that_knows_its_requests_gets_them_as_they_were() {
+    let clock = ManualClock::starting_at(0);
+    let fake = Fake::too_slow_for(1, true);
+    let mut setup = Setup::with_clock(&clock);
+    setup.options.request_timeout = Duration::from_secs(30);
+    let mut writer = setup.writer(&fake);
+    write(&mut writer, "a,1 b,2").await;
+    for seconds in 0..600 {
+        clock.set(seconds * 1_000);
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let requests = fake.requests(10).await;
+    assert!(requests.iter().all(|request| *request == requests[0]), "{requests:?}");
+}
+
 #[tokio::test]
 async fn failures_are_retried_for_ever_unless_an_end_is_given() {
     let fake = Fake::new(|number, _| if number < 500 { down() } else { Outcome::Accepted });

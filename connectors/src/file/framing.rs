@@ -11,9 +11,9 @@
 //! all that follows up to the next line break.
 
 use bytes::Bytes;
-use kinesql_engine::format::{FormatSpec, REJECTED_RAW_MAX, RejectReason, Rejected};
+use kinesql_engine::format::{FormatSpec, REJECTED_RAW_MAX, RejectReason, Rejected, RowEnd};
 use kinesql_engine::{Error, Result};
-use memchr::{memchr, memchr2, memchr2_iter, memrchr};
+use memchr::{memchr, memchr2, memchr2_iter};
 
 /// How records are told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub(crate) enum Framing {
         /// Ends records.
         last: u8,
     },
+    /// Records that end with a text of several characters, whatever is in them.
+    EndingWith(RowEnd),
     /// One record per JSON document, with or without white space between two.
     Documents,
 }
@@ -36,17 +38,21 @@ impl Framing {
     pub(crate) fn of(format: &FormatSpec) -> Result<Self> {
         match format {
             FormatSpec::Json | FormatSpec::Raw => Ok(Framing::Lines),
-            FormatSpec::Csv(options) => Ok(Framing::Csv { delimiter: options.quotable(), last: options.row_delimiter }),
+            FormatSpec::Csv(options) => Ok(match options.row_delimiter.single() {
+                Some(last) => Framing::Csv { delimiter: options.quotable(), last },
+                None => Framing::EndingWith(options.row_delimiter),
+            }),
             other => Err(Error::config(format!("a source cannot read format '{}'", other.name()))
                 .with_hint("Sources read 'json', 'csv' and 'raw'.")),
         }
     }
 
     /// What ends a record that does not end by itself.
-    pub(crate) fn last(self) -> u8 {
+    pub(crate) fn last(self) -> RowEnd {
         match self {
-            Framing::Csv { last, .. } => last,
-            Framing::Lines | Framing::Documents => b'\n',
+            Framing::Csv { last, .. } => RowEnd::byte(last),
+            Framing::EndingWith(last) => last,
+            Framing::Lines | Framing::Documents => RowEnd::LINE_BREAK,
         }
     }
 
@@ -57,6 +63,7 @@ impl Framing {
             Framing::Csv { delimiter, last } => {
                 CsvEnds::new(bytes, delimiter, last).find(|end| !end.quoted).map(|end| end.at + 1)
             }
+            Framing::EndingWith(last) => last.find(bytes).map(|end| end + last.size()),
             Framing::Documents => document_end(bytes),
         }
     }
@@ -77,7 +84,8 @@ impl Framing {
 
     fn cut(self, bytes: &[u8], max_record_bytes: usize) -> Cut {
         match self {
-            Framing::Lines => cut_lines(bytes, max_record_bytes),
+            Framing::Lines => cut_ends(bytes, RowEnd::LINE_BREAK, max_record_bytes),
+            Framing::EndingWith(last) => cut_ends(bytes, last, max_record_bytes),
             Framing::Csv { delimiter, last } => cut_csv(CsvEnds::new(bytes, delimiter, last), max_record_bytes),
             Framing::Documents => cut_documents(bytes, max_record_bytes),
         }
@@ -92,14 +100,14 @@ struct Cut {
     too_large: bool,
 }
 
-/// Looks from each limit backwards for a line break, so that most bytes are never examined.
-fn cut_lines(bytes: &[u8], max_record_bytes: usize) -> Cut {
-    let mut whole = 0;
+/// Looks from each limit backwards for an end, so that most bytes are never examined.
+fn cut_ends(bytes: &[u8], last: RowEnd, max_record_bytes: usize) -> Cut {
+    let (mut whole, window_max) = (0, max_record_bytes + last.size());
     while whole < bytes.len() {
-        let window = &bytes[whole..bytes.len().min(whole + max_record_bytes + 1)];
-        match memrchr(b'\n', window) {
-            Some(end) => whole += end + 1,
-            None => return Cut { whole, too_large: window.len() > max_record_bytes },
+        let window = &bytes[whole..bytes.len().min(whole + window_max)];
+        match last.find_last(window) {
+            Some(end) => whole += end + last.size(),
+            None => return Cut { whole, too_large: window.len() == window_max },
         }
     }
     Cut { whole, too_large: false }
@@ -290,9 +298,12 @@ impl Cutter {
     pub(crate) fn next(&mut self, finished: bool) -> Option<Piece> {
         loop {
             if self.oversized.is_some() {
-                let end = memchr(self.framing.last(), &self.rest);
-                self.drop_oversized(end.unwrap_or(self.rest.len()));
-                self.take(usize::from(end.is_some()));
+                let last = self.framing.last();
+                let end = last.find(&self.rest);
+                // What is left may begin with an end.
+                let passed = if finished { self.rest.len() } else { self.rest.len().saturating_sub(last.size() - 1) };
+                self.drop_oversized(end.unwrap_or(passed));
+                self.take(end.map_or(0, |_| last.size()));
                 return if end.is_some() || finished { self.reject() } else { None };
             }
             if self.skip_line_break {
@@ -423,6 +434,22 @@ mod tests {
         assert_eq!(cut(framing, 3, 2, "1,2;1,23;1,2;"), ["1,2;", "!4..9", "1,2;"]);
         let framing = Framing::Csv { delimiter: None, last: b'\n' };
         assert_eq!(cut(framing, 100, 100, "\"a\nb\nc"), ["\"a\nb\n", "c"], "a quote is text");
+    }
+
+    #[test]
+    fn csv_records_may_end_with_a_text() {
+        let framing = |last| Framing::EndingWith(RowEnd::of(last).expect("short"));
+        assert_eq!(cut(framing("||"), 100, 100, "1,\"a|b||2,b\n||3"), ["1,\"a|b||2,b\n||", "3"]);
+        for portion in 1..20 {
+            let records = cut(framing("|\n"), 100, portion, "1,a\nb|\n2|c|\n3");
+            assert_eq!(records.concat(), "1,a\nb|\n2|c|\n3");
+            let is_cut_at_an_end = |record: &String| record.ends_with("|\n") || record == "3";
+            assert!(records.iter().all(is_cut_at_an_end), "portions of {portion}: {records:?}");
+            let pieces = cut(framing("||"), 3, portion, "abc||abcd||abc||ab|cdef||abc");
+            assert_eq!(pieces, ["abc||", "!5..11", "abc||", "!16..25", "abc"], "portions of {portion}");
+        }
+        assert_eq!(cut(framing("||"), 3, 100, "a||b||c||"), ["a||b||c||"]);
+        assert_eq!(cut(framing("||"), 3, 1, "abcdefgh|"), ["!0..9"], "the last record does not end");
     }
 
     #[test]

@@ -351,7 +351,7 @@ impl Transport for Post {
         };
         let mut response = match request.send().await {
             Ok(response) => response,
-            Err(error) => return Outcome::again(self.unavailable(&causes(&error.without_url()))),
+            Err(error) => return Outcome::unanswered(self.unavailable(&causes(&error.without_url()))),
         };
         let status = response.status();
         let after = retry_after(response.headers());
@@ -384,8 +384,13 @@ impl Transport for Post {
             status if status.is_redirection() => {
                 Outcome::Fatal(Error::config(error.message()).with_hint("Check option \"url\": redirects are not followed."))
             }
-            _ => Outcome::Retry { error, throttled: status == StatusCode::TOO_MANY_REQUESTS, after },
+            _ => Outcome::Retry { error, throttled: status == StatusCode::TOO_MANY_REQUESTS, unanswered: false, after },
         }
+    }
+
+    /// By their ids.
+    fn knows_requests(&self) -> bool {
+        true
     }
 }
 

@@ -8,14 +8,14 @@
 //!
 //! An assignment that changes while the job runs (leases) says how often it wants to be asked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use kinesql_engine::connector::Trouble;
-use kinesql_engine::runtime::clock::Clock;
+use kinesql_engine::runtime::clock::{Clock, EventTime};
 use kinesql_engine::{Error, Result};
 
 use super::position::{LaneOffset, Position, ShardId};
@@ -29,6 +29,8 @@ pub(crate) struct Owned {
     /// Where another process left off; None: as this process's own checkpoint, or the start of the job, says. Counts when the
     /// shard is taken, not later.
     pub(crate) position: Option<Position>,
+    /// Up to when the other process has read all that came, if it says so.
+    pub(crate) read_until: Option<EventTime>,
     /// True if another process asks for the shard: it is not read any further, and stays until a checkpoint has said so
     /// ([`LaneOffset::parked`]), which is where the other one goes on.
     pub(crate) parked: bool,
@@ -37,7 +39,7 @@ pub(crate) struct Owned {
 impl Owned {
     /// A shard that is read from where this process's own checkpoint, or the start of the job, says.
     pub(crate) fn from_here(shard: &ShardId) -> Self {
-        Self { shard: shard.clone(), position: None, parked: false }
+        Self { shard: shard.clone(), position: None, read_until: None, parked: false }
     }
 }
 
@@ -48,12 +50,17 @@ pub(crate) struct Assigned {
     pub(crate) owned: Vec<Owned>,
     /// Shards that no process reads yet and that this one may get: rows of them may come here.
     pub(crate) unclaimed: BTreeSet<ShardId>,
+    /// Shards that this process has asked another one for: rows of them come here soon, and are not to be late by then.
+    pub(crate) expected: BTreeSet<ShardId>,
+    /// Shards that the stream no longer has and that no process has read to their ends, with the places up to which they were read,
+    /// each told to one process once. None: the process is alone, what it has not read of such a shard is lost.
+    pub(crate) lost: Option<BTreeMap<ShardId, Position>>,
 }
 
 impl Assigned {
     /// These shards are read here from now on, every other one by another process.
     fn fixed<'a>(shards: impl Iterator<Item = &'a Shard>) -> Self {
-        Self { owned: shards.map(|shard| Owned::from_here(&shard.id)).collect(), unclaimed: BTreeSet::new() }
+        Self { owned: shards.map(|shard| Owned::from_here(&shard.id)).collect(), ..Self::default() }
     }
 }
 

@@ -3,6 +3,7 @@
 //! The SDK itself retries nothing: who calls knows whether to wait with the same iterator, to ask for a new one, or to stop.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_kinesis::Client;
@@ -17,7 +18,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use kinesql_engine::{Error, Result};
 
-use super::limits::{CALL_TIMEOUT, LIST_SHARDS_MAX};
+use super::limits::{CALL_TIMEOUT, LIST_SHARDS_MAX, RETENTION_MIN};
 use super::position::Position;
 use super::shards::Shard;
 use crate::aws::{Answered, AwsOptions, is_throttled, is_transient, service_error};
@@ -175,6 +176,9 @@ pub(crate) trait KinesisApi: Send + Sync + Debug {
     /// `DescribeStreamSummary`: the stream's ARN.
     async fn stream_arn(&self) -> CallResult<String>;
 
+    /// `DescribeStreamSummary`: how long the stream keeps its records.
+    async fn retention(&self) -> CallResult<Duration>;
+
     /// `ListShards`: a page; the first one without a token.
     async fn list_shards(&self, token: Option<&str>) -> CallResult<ShardPage>;
 
@@ -261,6 +265,14 @@ impl KinesisApi for SdkClient {
         let answer = self.client.describe_stream_summary().stream_name(self.stream.name()).send().await;
         let answer = answer.map_err(|error| call_error("kinesis:DescribeStreamSummary", &self.stream_subject(), &error))?;
         Ok(answer.stream_description_summary.map(|summary| summary.stream_arn).unwrap_or_default())
+    }
+
+    async fn retention(&self) -> CallResult<Duration> {
+        let call = self.client.describe_stream_summary();
+        let answer = call.set_stream_name(self.stream.name_unless_arn()).set_stream_arn(self.stream.arn_string()).send().await;
+        let answer = answer.map_err(|error| call_error("kinesis:DescribeStreamSummary", &self.stream_subject(), &error))?;
+        let hours = answer.stream_description_summary.and_then(|summary| u64::try_from(summary.retention_period_hours).ok());
+        Ok(hours.map_or(RETENTION_MIN, |hours| Duration::from_secs(hours * 3_600)).max(RETENTION_MIN))
     }
 
     async fn list_shards(&self, token: Option<&str>) -> CallResult<ShardPage> {

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_kinesis::primitives::{Blob, DateTime};
@@ -85,6 +86,7 @@ struct State {
     silent: bool,
     /// Of this many bytes an answer holds at most.
     answer_bytes_max: usize,
+    retention: Duration,
 }
 
 /// The service.
@@ -98,7 +100,8 @@ pub(crate) struct FakeKinesis {
 impl FakeKinesis {
     /// A stream with so many shards of equal width.
     pub(crate) fn new(clock: Arc<dyn Clock>, shards: usize) -> Arc<Self> {
-        let state = State { page_size: usize::MAX, answer_bytes_max: 10 << 20, ..State::default() };
+        let (page_size, retention) = (usize::MAX, Duration::from_secs(24 * 3_600));
+        let state = State { page_size, retention, answer_bytes_max: 10 << 20, ..State::default() };
         let new = Arc::new(Self { clock, state: Arc::new(Mutex::new(state)), changed: Arc::default() });
         let width = u128::MAX / shards as u128;
         for index in 0..shards as u128 {
@@ -176,6 +179,20 @@ impl FakeKinesis {
     /// The stream forgets a closed shard, as after its retention.
     pub(crate) fn trim(&self, shard: &str) {
         self.lock().shards.remove(shard);
+    }
+
+    /// How long records are kept: a day unless this says otherwise.
+    pub(crate) fn set_retention(&self, retention: Duration) {
+        self.lock().retention = retention;
+    }
+
+    /// The stream forgets its old records. To be called while nobody reads.
+    pub(crate) fn expire(&self) {
+        let mut state = self.lock();
+        let oldest = self.clock.now() - state.retention.as_millis() as i64;
+        let is_kept =
+            |record: &Record| record.approximate_arrival_timestamp.is_some_and(|at| at.to_millis().expect("valid") >= oldest);
+        state.shards.values_mut().for_each(|shard| shard.records.retain(is_kept));
     }
 
     /// The stream is gone.
@@ -323,6 +340,10 @@ impl KinesisApi for FakeKinesis {
     async fn stream_arn(&self) -> CallResult<String> {
         drop(self.called("DescribeStreamSummary", "", String::new())?);
         Ok("arn:aws:kinesis:us-east-1:000000000000:stream/fake".to_owned())
+    }
+
+    async fn retention(&self) -> CallResult<Duration> {
+        Ok(self.called("DescribeStreamSummary", "", String::new())?.retention)
     }
 
     async fn list_shards(&self, token: Option<&str>) -> CallResult<ShardPage> {

@@ -26,6 +26,7 @@ impl ShardReader {
         loop {
             let consumer = consumers.wait_for(Option::is_some).await.map_err(|_| Stopped)?.clone();
             let Some(consumer) = consumer else { continue };
+            self.tell_expired().await?;
             context.stats.align(&self.stats, context.options.max_skew, &context.clock).await;
             if let Some(subscribed_at) = subscribed_at {
                 context.clock.sleep_until(subscribed_at + SUBSCRIBE_INTERVAL.as_millis() as i64).await;
@@ -74,12 +75,14 @@ impl ShardReader {
                 Ok(None) => return Ok(()),
                 Err(error) => return self.refused(error).await,
             };
+            let received_at = context.clock.now();
             let bytes = self.succeeded(&answer);
             let permit = self.reserve(bytes).await?;
             self.hand_over(&answer, permit).await?;
             if let Some(continuation) = &answer.continuation {
                 self.position = Position::after(continuation);
             }
+            self.note(&answer, received_at).await?;
             if !answer.children.is_empty() {
                 return self.end(&answer.children).await;
             }

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use kinesql_engine::connector::{Read, Records, SplitReader};
 use kinesql_engine::format::{RejectReason, Rejected};
+use kinesql_engine::runtime::clock::EventTime;
 use kinesql_engine::{Error, Result};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
@@ -30,7 +31,7 @@ pub(crate) struct Lane {
     reading: HashMap<ShardId, AbortHandle>,
     /// The lane's shards that wait to be started.
     waiting: BTreeMap<ShardId, Shard>,
-    /// Shards at their ends that hold the watermark until what follows them is read.
+    /// Shards that hold the watermark: at their ends until what follows them is read, and before another process hands them over.
     held: BTreeSet<ShardId>,
     tasks: JoinSet<()>,
     sender: mpsc::Sender<FromShard>,
@@ -73,18 +74,22 @@ impl Lane {
 
     fn apply(&mut self, command: Command) {
         match command {
-            Command::Add(shard, position) => {
+            Command::Add(shard, position, read_until) => {
                 self.offset.parked.remove(&shard.id);
                 // What this process has read itself it does not read again, whatever another one has left of it.
                 let own = [self.offset.shards.remove(&shard.id), self.offset.left.remove(&shard.id)];
-                let position = own.into_iter().flatten().fold(position, Position::or_further);
+                let own: Vec<_> = own.into_iter().flatten().collect();
+                let position = own.iter().cloned().fold(position, Position::or_further);
+                self.keep_read_until(&shard.id, &own, &position, read_until);
                 self.offset.shards.insert(shard.id.clone(), position);
                 self.waiting.insert(shard.id.clone(), shard);
             }
             Command::Start(id) => {
+                self.held.remove(&id);
                 let Some(shard) = self.waiting.remove(&id) else { return };
                 let Some(position) = self.offset.shards.get(&id).cloned() else { return };
-                let reader = ShardReader::new(Arc::clone(&self.context), &shard, position, self.sender.clone());
+                let read_until = self.offset.read_until.get(&id).copied();
+                let reader = ShardReader::new(Arc::clone(&self.context), &shard, position, read_until, self.sender.clone());
                 self.reading.insert(id, self.tasks.spawn(reader.run()));
             }
             Command::Park(id) => {
@@ -98,26 +103,49 @@ impl Lane {
                 self.held.remove(&id);
                 self.offset.parked.remove(&id);
                 if let Some(place @ Position::After { .. }) = self.offset.shards.remove(&id) {
-                    self.offset.left.insert(id, place);
+                    self.offset.left.insert(id.clone(), place);
+                }
+                if !self.offset.left.contains_key(&id) {
+                    self.offset.read_until.remove(&id);
                 }
             }
             Command::Skip(id) => {
                 self.stop(&id);
                 self.offset.shards.remove(&id);
                 self.offset.left.remove(&id);
+                self.offset.read_until.remove(&id);
                 self.offset.finished.insert(id);
             }
             Command::Hold(id) => drop(self.held.insert(id)),
             Command::Release(id) => drop(self.held.remove(&id)),
+            Command::Lose(id, place) => {
+                self.stop(&id);
+                let own = self.offset.shards.remove(&id);
+                self.offset.parked.remove(&id);
+                self.offset.read_until.remove(&id);
+                self.lost.extend(place.or(own).map(|place| (id, place)));
+            }
             Command::Forget(id) => {
                 self.stop(&id);
                 self.held.remove(&id);
-                if let Some(place) = self.offset.shards.remove(&id) {
-                    self.lost.push((id.clone(), place));
-                }
+                self.offset.shards.remove(&id);
                 self.offset.left.remove(&id);
                 self.offset.parked.remove(&id);
+                self.offset.read_until.remove(&id);
                 self.offset.finished.remove(&id);
+            }
+        }
+    }
+
+    /// Up to when a shard was read is known here if this process goes on at one of its `own` places; else another one may say it.
+    fn keep_read_until(&mut self, shard: &ShardId, own: &[Position], position: &Position, others: Option<EventTime>) {
+        match own.iter().find(|own| *own == position || own.again() == *position) {
+            // Nothing has come since the job started.
+            Some(Position::Latest(time)) => drop(self.offset.read_until.entry(shard.clone()).or_insert(*time)),
+            Some(_) => {}
+            None => {
+                self.offset.read_until.remove(shard);
+                self.offset.read_until.extend(others.map(|time| (shard.clone(), time)));
             }
         }
     }
@@ -146,6 +174,9 @@ impl Lane {
         match what {
             Event::Records(mut records, position, permit) => {
                 drop(permit);
+                if let Some(time) = records.arrival_time {
+                    self.read_until(&shard, time);
+                }
                 self.move_to(shard, position);
                 let is_empty = records.envelopes.as_ref().is_none_or(|envelopes| envelopes.ends.is_empty());
                 if is_empty && records.rejected.is_empty() {
@@ -159,6 +190,14 @@ impl Lane {
                 self.apply(Command::Skip(shard.clone()));
                 self.apply(Command::Hold(shard));
                 Ok(Some(self.parts()))
+            }
+            Event::CaughtUp(time) => {
+                self.read_until(&shard, time);
+                Ok(Some(self.parts()))
+            }
+            Event::Expired(message, time) => {
+                self.read_until(&shard, time);
+                Ok(Some(Read::Records(self.lost_records(&shard, message))))
             }
             Event::Missing(error) => {
                 let _ = self.notes.send(Note::Missing { shard, error });
@@ -178,7 +217,10 @@ impl Lane {
             Position::After { after, .. } => format!("what came behind record {after} was not read"),
             _ => "nothing of it was read".to_owned(),
         };
-        let message = format!("the stream no longer has this shard: {read}");
+        self.lost_records(shard, format!("the stream no longer has this shard: {read}"))
+    }
+
+    fn lost_records(&self, shard: &ShardId, message: String) -> Records {
         Records {
             bytes: Bytes::new(),
             origin: format!("stream \"{}\", {shard}", self.context.stream).into(),
@@ -188,6 +230,13 @@ impl Lane {
             part: None,
             envelopes: None,
             offset: self.offset.to_offset(),
+        }
+    }
+
+    fn read_until(&mut self, shard: &ShardId, time: EventTime) {
+        match self.offset.read_until.get_mut(shard) {
+            Some(until) => *until = time.max(*until),
+            None => drop(self.offset.read_until.insert(shard.clone(), time)),
         }
     }
 

@@ -59,6 +59,12 @@ pub(crate) const LISTINGS_BEFORE_FORGOTTEN: u32 = 3;
 /// answer of a shard, or is listed within seconds.
 pub(crate) const LISTINGS_WITHOUT_CHILDREN: u32 = 10;
 
+/// How long a stream keeps its records at least (API: CreateStream, "24 hours"; IncreaseStreamRetentionPeriod: up to 8,760).
+pub(crate) const RETENTION_MIN: Duration = Duration::from_secs(24 * 3_600);
+
+/// How often it is noted of a shard without records that it was read. Ours: little beside [`RETENTION_MIN`], and no work.
+pub(crate) const READ_UNTIL_INTERVAL: Duration = Duration::from_secs(600);
+
 /// Records of a PutRecords request (API: PutRecords).
 pub(crate) const PUT_RECORDS_MAX: i64 = 500;
 

@@ -4,7 +4,8 @@
 //! {"since": {"latest": 1700000000000},
 //!  "shards": {"shardId-000000000002": {"after": "4954…"}, "shardId-000000000003": {"after": "4955…", "sub": 12}},
 //!  "finished": ["shardId-000000000000"],
-//!  "left": {"shardId-000000000001": {"after": "4953…"}}}
+//!  "left": {"shardId-000000000001": {"after": "4953…"}},
+//!  "read_until": {"shardId-000000000002": 1700000000123}}
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,12 +99,23 @@ pub(crate) struct LaneOffset {
     /// Shards that are another process's, with the places up to which this one has read them: what came before is in its state.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) left: BTreeMap<ShardId, Position>,
+    /// Up to when all that came to a shard was read, where that is known: the arrival time of its last record, or when there was
+    /// nothing left to read, noted every [`READ_UNTIL_INTERVAL`](super::limits::READ_UNTIL_INTERVAL).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) read_until: BTreeMap<ShardId, EventTime>,
 }
 
 impl LaneOffset {
     /// A lane without shards.
     pub(crate) fn new(since: Position) -> Self {
-        Self { since, shards: BTreeMap::new(), finished: BTreeSet::new(), parked: BTreeSet::new(), left: BTreeMap::new() }
+        Self {
+            since,
+            shards: BTreeMap::new(),
+            finished: BTreeSet::new(),
+            parked: BTreeSet::new(),
+            left: BTreeMap::new(),
+            read_until: BTreeMap::new(),
+        }
     }
 
     /// Reads an offset of a checkpoint.
@@ -156,6 +168,7 @@ mod tests {
         }
         lane.finished.insert("shardId-9".into());
         lane.left.insert("shardId-8".into(), Position::after("48"));
+        lane.read_until.insert("shardId-3".into(), 18);
         let offset = lane.to_offset();
         let expected = json!({
             "since": {"latest": 17},
@@ -165,6 +178,7 @@ mod tests {
             },
             "finished": ["shardId-9"],
             "left": {"shardId-8": {"after": "48"}},
+            "read_until": {"shardId-3": 18},
         });
         assert_eq!(offset.0, expected);
         assert_eq!(LaneOffset::parse(&offset).expect("the same"), lane);

@@ -5,6 +5,7 @@
 //! | records | they are handed on; the next read is due as the shard's limits allow (pace.rs) |
 //! | called too often, or fails for now | the same call with the same iterator after a wait that grows |
 //! | the iterator expired | a new one behind the last record |
+//! | nothing, but it no longer has what came behind the last record that was read | the lane is told that records are lost |
 //! | there is no such shard | the coordinator finds out whether it was trimmed or the stream deleted |
 //! | anything else | the job fails with it |
 //!
@@ -15,12 +16,13 @@ use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use kinesql_engine::connector::{Offset, Records};
-use kinesql_engine::runtime::clock::Clock;
+use kinesql_engine::runtime::clock::{Clock, EventTime};
 use kinesql_engine::{Error, Result};
 use rand::rngs::SmallRng;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::client::{Answer, CallError, CallResult, KinesisApi};
+use super::limits::{READ_UNTIL_INTERVAL, RETENTION_MIN};
 use super::pace::{Backoff, Pace, PaceOptions, random_for};
 use super::payload::{PayloadFormat, Piece, Unpacker, arrival_time};
 use super::position::{Position, ShardId};
@@ -72,6 +74,10 @@ pub(crate) enum Event {
     Records(Records, Position, Option<OwnedSemaphorePermit>),
     /// The shard is read to its end.
     Ended(Vec<Shard>),
+    /// All that came until then was read.
+    CaughtUp(EventTime),
+    /// What came until then can no longer be read, as this says.
+    Expired(String, EventTime),
     /// The service does not know the shard.
     Missing(Error),
     /// The consumer of enhanced fan-out is gone.
@@ -88,6 +94,10 @@ pub(super) struct ShardReader {
     pub(super) stats: Arc<ShardStats>,
     pub(super) random: SmallRng,
     pub(super) backoff: Backoff,
+    /// Up to when all that came was read, where that is known.
+    read_until: Option<EventTime>,
+    /// When the lane was told so last.
+    told_at: EventTime,
     unpacker: Unpacker,
     /// What error rows call the shard.
     origin: Arc<str>,
@@ -98,15 +108,23 @@ pub(super) struct ShardReader {
 pub(super) struct Stopped;
 
 impl ShardReader {
-    /// A reader of `shard` from `position`.
-    pub(crate) fn new(context: Arc<ReadContext>, shard: &Shard, position: Position, lane: mpsc::Sender<FromShard>) -> Self {
+    /// A reader of `shard` from `position`; what came before `read_until` was read.
+    pub(crate) fn new(
+        context: Arc<ReadContext>,
+        shard: &Shard,
+        position: Position,
+        read_until: Option<EventTime>,
+        lane: mpsc::Sender<FromShard>,
+    ) -> Self {
         let range = context.options.hash_range_check.then_some(shard.range);
         let metadata = Arc::clone(&context.metadata);
         let unpacker = Unpacker::new(context.format, shard.id.clone(), range, context.options.max_record_bytes, metadata);
         let stats = context.stats.shard(&shard.id);
         let random = random_for(&shard.id);
         let origin = format!("stream \"{}\", {}", context.stream, shard.id).into();
-        Self { context, shard: shard.id.clone(), position, stats, random, backoff: Backoff::default(), unpacker, origin, lane }
+        let told_at = read_until.unwrap_or_else(|| context.clock.now());
+        let (shard, backoff) = (shard.id.clone(), Backoff::default());
+        Self { context, shard, position, stats, random, backoff, read_until, told_at, unpacker, origin, lane }
     }
 
     /// Reads until the shard ends.
@@ -119,6 +137,9 @@ impl ShardReader {
         let mut pace = Pace::new(context.options.pace, context.clock.now());
         let mut iterator = None;
         loop {
+            if iterator.is_none() {
+                self.tell_expired().await?;
+            }
             context.stats.align(&self.stats, context.options.max_skew, &context.clock).await;
             context.clock.sleep_until(pace.next_read()).await;
             // Taken before the call: what comes must have a place.
@@ -150,6 +171,7 @@ impl ShardReader {
                     let behind = answer.behind_latest_ms > 0;
                     pace.answered(called_at, answer.records.len(), bytes, behind, &mut self.random);
                     self.hand_over(&answer, permit).await?;
+                    self.note(&answer, called_at).await?;
                     match answer.next_iterator {
                         Some(next) => iterator = Some(next),
                         None => return self.end(&answer.children).await,
@@ -197,12 +219,62 @@ impl ShardReader {
         let mut permit = Some(permit);
         for (index, piece) in pieces.into_iter().enumerate() {
             self.position = piece.position.clone();
+            self.read_until = self.read_until.max(piece.arrival_time);
             // The permit goes with the last piece: then all bytes of the answer are with the engine.
             let permit = if index + 1 == count { permit.take() } else { None };
             let (records, position) = self.records(piece);
             self.send(Event::Records(records, position, permit)).await?;
         }
         Ok(())
+    }
+
+    /// Notes, now and then, that nothing was left to read when the call was made that brought an answer.
+    pub(super) async fn note(&mut self, answer: &Answer, called_at: EventTime) -> Result<(), Stopped> {
+        if answer.behind_latest_ms > 0 {
+            return Ok(());
+        }
+        self.read_until = self.read_until.max(Some(called_at));
+        if called_at < self.told_at.saturating_add(millis(READ_UNTIL_INTERVAL)) {
+            return Ok(());
+        }
+        self.told_at = called_at;
+        self.send(Event::CaughtUp(called_at)).await
+    }
+
+    /// Tells of what came behind the place of this reader and is no longer kept: the service goes on at the oldest record without
+    /// a word.
+    pub(super) async fn tell_expired(&mut self) -> Result<(), Stopped> {
+        let context = Arc::clone(&self.context);
+        let Some(read_until) = self.read_until else { return Ok(()) };
+        let (kept, why) = loop {
+            if context.clock.now() <= read_until.saturating_add(millis(RETENTION_MIN)) {
+                return Ok(());
+            }
+            match context.api.retention().await {
+                Ok(retention) => {
+                    break (retention, format!("the stream keeps records for {} hours", retention.as_secs() / 3_600));
+                }
+                Err(error) if error.passes() => self.refused(error).await?,
+                // The calls that read say so.
+                Err(CallError::NotFound(_)) => return Ok(()),
+                Err(error) => {
+                    let why = format!("it is not known for how long the stream keeps records: {}", error.message());
+                    break (RETENTION_MIN, why);
+                }
+            }
+        };
+        let oldest = context.clock.now().saturating_sub(millis(kept));
+        if oldest <= read_until {
+            return Ok(());
+        }
+        let behind = match &self.position {
+            Position::After { after, .. } => format!(" behind record {after}"),
+            _ => String::new(),
+        };
+        let (from, to) = (shown(read_until), shown(oldest));
+        let message = format!("records that came{behind} from {from} to {to} were not read, if there were any: {why}");
+        self.read_until = Some(oldest);
+        self.send(Event::Expired(message, oldest)).await
     }
 
     fn records(&self, piece: Piece) -> (Records, Position) {
@@ -253,6 +325,18 @@ impl ShardReader {
     pub(super) async fn send(&self, what: Event) -> Result<(), Stopped> {
         let from = FromShard { shard: self.shard.clone(), reader: tokio::task::id(), what };
         self.lane.send(from).await.map_err(|_| Stopped)
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    duration.as_millis() as i64
+}
+
+/// A time as error rows say it.
+fn shown(time: EventTime) -> String {
+    match chrono::DateTime::from_timestamp_millis(time) {
+        Some(time) => time.format("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        None => format!("{time} ms"),
     }
 }
 

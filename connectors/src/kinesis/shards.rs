@@ -10,15 +10,17 @@
 //! its parent, since the order of a partition key is kept within a lane only.
 //!
 //! A shard that was handed over to its end holds the watermark of its lane until what follows it is read, here or by another
-//! process: the rows of its children come after its own, however far the other shards are.
+//! process: the rows of its children come after its own, however far the other shards are. A shard that another process is about to
+//! hand over holds it too.
 //! State: every listed shard, and finished ones for as long as the stream lists them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_kinesis::types;
+use kinesql_engine::runtime::clock::EventTime;
 use kinesql_engine::{Error, Result};
 
-use super::assignment::Assigned;
+use super::assignment::{Assigned, Owned};
 use super::limits::{LISTINGS_BEFORE_FORGOTTEN, LISTINGS_WITHOUT_CHILDREN};
 use super::position::{LaneOffset, Position, ShardId};
 
@@ -97,8 +99,8 @@ fn no_range(shard: &str) -> Error {
 /// What a lane is told.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Command {
-    /// The shard is the lane's. It waits.
-    Add(Shard, Position),
+    /// The shard is the lane's. It waits. All that came until this time was read, if another process says so.
+    Add(Shard, Position, Option<EventTime>),
     /// The shard is read from now on.
     Start(ShardId),
     /// The shard is not read any further; its place stays in the offset.
@@ -107,11 +109,14 @@ pub(crate) enum Command {
     Remove(ShardId),
     /// The shard needs no reading.
     Skip(ShardId),
-    /// The shard is not read any more, and holds the watermark.
+    /// The shard is not read any more, or not yet, and holds the watermark.
     Hold(ShardId),
-    /// What follows the shard is read: it no longer holds the watermark.
+    /// What follows the shard is read, or the shard is not to come: it no longer holds the watermark.
     Release(ShardId),
-    /// The stream no longer has the shard. What was not read of it is lost.
+    /// The stream no longer has the shard, and what was not read of it is lost: that is told, with the place up to which it was
+    /// read, the lane's own unless another process had it.
+    Lose(ShardId, Option<Position>),
+    /// The stream no longer has the shard, and nothing is to be told of it.
     Forget(ShardId),
 }
 
@@ -141,6 +146,8 @@ struct Known {
     is_new: bool,
     /// True if it is finished and holds the watermark of its lane.
     holds: bool,
+    /// True if it is to come from another process and holds the watermark of its lane.
+    expected: bool,
     /// How often the stream was listed since it is finished without a shard that follows it.
     childless: u32,
 }
@@ -268,7 +275,7 @@ impl Shards {
                     None => (State::Foreign, None),
                 };
                 let is_new = self.planned;
-                let known = Known { shard, state, lane, missing: 0, is_new, holds: false, childless: 0 };
+                let known = Known { shard, state, lane, missing: 0, is_new, holds: false, expected: false, childless: 0 };
                 self.known.insert(known.shard.id.clone(), known);
             }
         }
@@ -285,7 +292,9 @@ impl Shards {
     pub(crate) fn trimmed(&mut self, shard: &ShardId) -> Vec<LaneCommand> {
         self.ended(shard);
         let lane = self.known.get(shard).and_then(|known| known.lane);
-        lane.into_iter().flat_map(|lane| [Command::Forget, Command::Hold].map(|command| (lane, command(shard.clone())))).collect()
+        // It is finished, so that no other process waits for it.
+        let commands = [Command::Lose(shard.clone(), None), Command::Skip(shard.clone()), Command::Hold(shard.clone())];
+        lane.into_iter().flat_map(|lane| commands.clone().map(|command| (lane, command))).collect()
     }
 
     /// What the lanes are to do now that the shards are assigned so.
@@ -314,20 +323,48 @@ impl Shards {
                     }
                 }
                 Some(owned) if matches!(state, State::Foreign | State::Parked) => {
-                    self.add(id, owned.position.clone(), &mut commands);
+                    self.add(id, owned, &mut commands);
                 }
                 Some(_) => {}
             }
         }
+        for (id, place) in assigned.lost.iter().flatten() {
+            let restored = self.restored.remove(id).map(|(lane, _)| lane);
+            let lane = restored.or_else(|| self.known.get(id)?.lane).unwrap_or(0);
+            commands.push((lane, Command::Lose(id.clone(), Some(place.clone()))));
+        }
+        self.expect(&ids, &assigned.expected, &mut commands);
         self.started = true;
         self.start(&ids, &mut commands);
         self.hold_or_release(&assigned.unclaimed, &mut commands);
         self.planned = true;
-        self.forget(&ids, &mut commands);
+        self.forget(&ids, assigned.lost.is_none(), &mut commands);
         commands
     }
 
-    fn add(&mut self, id: &ShardId, position: Option<Position>, commands: &mut Vec<LaneCommand>) {
+    /// Holds the watermark for shards that are to come from other processes.
+    fn expect(&mut self, ids: &[ShardId], expected: &BTreeSet<ShardId>, commands: &mut Vec<LaneCommand>) {
+        for id in ids {
+            let known = &self.known[id];
+            let (is_foreign, was_expected) = (known.state == State::Foreign, known.expected);
+            let is_expected = is_foreign && expected.contains(id);
+            if is_expected == was_expected {
+                continue;
+            }
+            let lane = known.lane.unwrap_or_else(|| self.lane_of(&known.shard));
+            if is_expected {
+                commands.push((lane, Command::Hold(id.clone())));
+            } else if is_foreign {
+                commands.push((lane, Command::Release(id.clone())));
+            }
+            if let Some(known) = self.known.get_mut(id) {
+                (known.expected, known.lane) = (is_expected, Some(lane));
+            }
+        }
+    }
+
+    fn add(&mut self, id: &ShardId, owned: &Owned, commands: &mut Vec<LaneCommand>) {
+        let position = owned.position.clone();
         let shard = self.known[id].shard.clone();
         let restored = self.restored.remove(id);
         let lane = match (&restored, self.known[id].lane) {
@@ -349,7 +386,7 @@ impl Shards {
             (position, restored) => position.or(restored).unwrap_or_else(|| self.start_of(&shard)),
         };
         self.set(id, State::Waiting, Some(lane));
-        commands.push((lane, Command::Add(shard, position)));
+        commands.push((lane, Command::Add(shard, position, owned.read_until)));
     }
 
     fn start_of(&self, shard: &Shard) -> Position {
@@ -371,7 +408,8 @@ impl Shards {
             return lane;
         }
         let mut loads = vec![0usize; self.lanes];
-        for known in self.known.values().filter(|known| matches!(known.state, State::Waiting | State::Reading)) {
+        let counts = |known: &&Known| known.expected || matches!(known.state, State::Waiting | State::Reading);
+        for known in self.known.values().filter(counts) {
             if let Some(lane) = known.lane {
                 loads[lane] += 1;
             }
@@ -422,7 +460,8 @@ impl Shards {
         })
     }
 
-    fn forget(&mut self, ids: &[ShardId], commands: &mut Vec<LaneCommand>) {
+    /// `tells`: what a checkpoint says is unread, and is no longer listed, is lost. If others may have read it that is not known here.
+    fn forget(&mut self, ids: &[ShardId], tells: bool, commands: &mut Vec<LaneCommand>) {
         for id in ids {
             let known = &self.known[id];
             if known.missing < LISTINGS_BEFORE_FORGOTTEN || !matches!(known.state, State::Finished | State::Foreign) {
@@ -434,8 +473,12 @@ impl Shards {
         if self.listings >= LISTINGS_BEFORE_FORGOTTEN {
             // What is left of the checkpoint was trimmed with its shards, or is finished and no longer listed.
             let gone = std::mem::take(&mut self.restored);
-            let gone = gone.into_iter().filter(|(id, _)| !self.known.contains_key(id));
-            commands.extend(gone.map(|(id, (lane, _))| (lane, Command::Forget(id))));
+            for (id, (lane, place)) in gone.into_iter().filter(|(id, _)| !self.known.contains_key(id)) {
+                if tells && place.is_some() {
+                    commands.push((lane, Command::Lose(id.clone(), None)));
+                }
+                commands.push((lane, Command::Forget(id)));
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! The `kinesis` source: reads a stream of Kinesis Data Streams.
 //!
-//! Calls:     `ListShards`; polling: `GetShardIterator`, `GetRecords`; enhanced fan-out: `DescribeStreamSummary`,
-//!            `DescribeStreamConsumer`, `RegisterStreamConsumer`, `SubscribeToShard`, on request `DeregisterStreamConsumer`.
+//! Calls:     `ListShards`, after a long stop `DescribeStreamSummary`; polling: `GetShardIterator`, `GetRecords`; enhanced fan-out:
+//!            `DescribeStreamSummary`, `DescribeStreamConsumer`, `RegisterStreamConsumer`, `SubscribeToShard`, on request `DeregisterStreamConsumer`.
 //! Splits:    lanes, `0/4` to `3/4`, each of which reads many shards.
 //! Order:     that of the shard; within a lane across reshards that of the partition key.
 //! Time:      a shard at its end holds the watermark until its children are read. A shard that is caught up raises no watermark:
@@ -26,7 +26,7 @@ use kinesql_engine::connector::{
     ConnectorMetric, Offset, OptionKind, OptionSpec, Options, Source, SourceContext, SourceDefinition, SourceFactory,
     SplitReader, Trouble, kinesis_metadata,
 };
-use kinesql_engine::format::FormatSpec;
+use kinesql_engine::format::{FormatSpec, RowEnd};
 use kinesql_engine::runtime::clock::{EventTime, SystemClock};
 use kinesql_engine::{Error, Result};
 use tokio::sync::{OnceCell, Semaphore, mpsc, watch};
@@ -505,7 +505,7 @@ impl KinesisSource {
         let mut sample = Vec::new();
         let last = match &context.format {
             FormatSpec::Csv(options) => options.row_delimiter,
-            _ => b'\n',
+            _ => RowEnd::LINE_BREAK,
         };
         for shard in &shards {
             let empty = Arc::new(Schema::empty());
@@ -532,7 +532,7 @@ impl KinesisSource {
 
 /// Appends the records of `piece`, each as rows of its own, which end with `last`; of JSON, whose documents may go over several lines,
 /// as one line.
-fn append_rows(piece: &Piece, json: bool, last: u8, rows: &mut Vec<u8>) {
+fn append_rows(piece: &Piece, json: bool, last: RowEnd, rows: &mut Vec<u8>) {
     let mut start = 0;
     for end in &piece.envelopes.ends {
         let record = piece.bytes[start..*end as usize].trim_ascii_end();
@@ -541,8 +541,8 @@ fn append_rows(piece: &Piece, json: bool, last: u8, rows: &mut Vec<u8>) {
             // Nobody has said that it is JSON: that is to be found out.
             let json = json && matches!(record.trim_ascii_start().first(), Some(b'{' | b'['));
             rows.extend(record.iter().map(|byte| if json && *byte == b'\n' { b' ' } else { *byte }));
-            if !record.ends_with(&[last]) {
-                rows.push(last);
+            if !record.ends_with(last.as_bytes()) {
+                rows.extend_from_slice(last.as_bytes());
             }
         }
     }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::types::InvocationType;
 use aws_smithy_types::Blob;
-use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use bytes::Bytes;
 use kinesql_engine::runtime::clock::Clock;
 use kinesql_engine::{Error, Result};
@@ -66,12 +65,7 @@ impl Function {
         let call = self.client.invoke().function_name(&self.name).invocation_type(InvocationType::RequestResponse);
         let answer = match call.payload(Blob::new(payload)).send().await {
             Ok(answer) => answer,
-            Err(error) => {
-                if matches!(error.code(), Some("RequestTooLargeException" | "SerializedRequestEntityTooLargeException")) {
-                    return Err(Outcome::TooLarge(aws::service_error("lambda:InvokeFunction", &self.subject, &error)));
-                }
-                return Err(aws::outcome("lambda:InvokeFunction", &self.subject, &error));
-            }
+            Err(error) => return Err(aws::outcome("lambda:InvokeFunction", &self.subject, &error)),
         };
         let returned = answer.payload.map(Blob::into_inner).unwrap_or_default();
         let Some(kind) = answer.function_error else { return Ok(Bytes::from(returned)) };

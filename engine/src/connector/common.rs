@@ -37,7 +37,7 @@ pub const CSV_ROW_DELIMITER: OptionSpec = OptionSpec {
     kind: OptionKind::Text,
     required: false,
     default: Some("\\n"),
-    help: "The character that ends records; \\n, the default, also reads lines that end with \\r\\n.",
+    help: "What ends records: a character, or a text of at most 16 bytes, with which quotes are text; \\n, the default, also reads lines that end with \\r\\n.",
 };
 
 /// CSV: whether names come first.

@@ -11,6 +11,7 @@ mod infer;
 pub mod json;
 mod number;
 mod raw;
+mod row_end;
 #[cfg(test)]
 mod testing;
 mod text;
@@ -26,6 +27,7 @@ use crate::error::{Error, Result};
 pub use discover::{DiscoveredColumn, discover_columns, guess_delimiter};
 pub use infer::infer_schema;
 pub use raw::raw_records;
+pub use row_end::RowEnd;
 
 /// A format with its options.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,23 +50,23 @@ pub struct CsvOptions {
     /// Between two fields. Default `,`. Quotes mean something only around fields that one ASCII character separates: with a longer
     /// delimiter they are text, as they are with an empty one, which makes the whole row one field.
     pub delimiter: String,
-    /// Ends a row; a line break may be CR LF. Default LF.
-    pub row_delimiter: u8,
+    /// Ends a row; a line break may be CR LF. Default LF. With one of several characters quotes are text.
+    pub row_delimiter: RowEnd,
     /// Source: the first record holds names and is skipped. Sink: write one. Default false.
     pub header: bool,
 }
 
 impl Default for CsvOptions {
     fn default() -> Self {
-        Self { delimiter: ",".to_owned(), row_delimiter: b'\n', header: false }
+        Self { delimiter: ",".to_owned(), row_delimiter: RowEnd::LINE_BREAK, header: false }
     }
 }
 
 impl CsvOptions {
-    /// The delimiter if it is one character, next to which quotes count.
+    /// The delimiter if quotes count next to it: if it is one character, and so is what ends rows.
     pub fn quotable(&self) -> Option<u8> {
         match self.delimiter.as_bytes() {
-            &[delimiter] => Some(delimiter),
+            &[delimiter] if self.row_delimiter.single().is_some() => Some(delimiter),
             _ => None,
         }
     }

@@ -74,6 +74,7 @@ mod tests {
             children: BTreeSet::new(),
             range: None,
             start: None,
+            read_until: None,
         }
     }
 

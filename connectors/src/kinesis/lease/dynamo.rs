@@ -17,7 +17,7 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ReturnValue, ScalarAttributeType, TableStatus,
 };
 use aws_smithy_runtime_api::client::result::SdkError;
-use kinesql_engine::runtime::clock::SystemClock;
+use kinesql_engine::runtime::clock::{EventTime, SystemClock};
 use kinesql_engine::{Error, Result};
 
 use super::super::position::ShardId;
@@ -135,6 +135,9 @@ impl LeaseTable for DynamoTable {
         if next.checkpoint != seen.checkpoint {
             update.checkpoint(&next.checkpoint);
         }
+        if next.read_until != seen.read_until {
+            update.set_or_remove("kinesqlReadUntil", next.read_until.map(time));
+        }
         if next.checkpoint_owner != seen.checkpoint_owner {
             update.set_or_remove("checkpointOwner", next.checkpoint_owner.as_deref().map(text));
         }
@@ -166,13 +169,15 @@ impl LeaseTable for DynamoTable {
         self.send(shard, update, "checkpointOwner = :worker".to_owned()).await.map(drop)
     }
 
-    async fn delete(&self, seen: &Lease) -> TableResult<()> {
+    async fn delete(&self, seen: &Lease) -> TableResult<bool> {
         let delete = self.client.delete_item().table_name(&self.name).key("leaseKey", text(&seen.shard));
         let delete =
             delete.condition_expression("leaseCounter = :seen").expression_attribute_values(":seen", number(seen.counter));
         match delete.send().await {
-            Ok(_) => Ok(()),
-            Err(error) if error.as_service_error().is_some_and(|error| error.is_conditional_check_failed_exception()) => Ok(()),
+            Ok(_) => Ok(true),
+            Err(error) if error.as_service_error().is_some_and(|error| error.is_conditional_check_failed_exception()) => {
+                Ok(false)
+            }
             Err(error) => Err(self.failed("DeleteItem", &error)),
         }
     }
@@ -243,6 +248,10 @@ fn number(value: u64) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
+fn time(value: EventTime) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
 fn texts(values: &BTreeSet<ShardId>) -> AttributeValue {
     AttributeValue::Ss(values.iter().map(ToString::to_string).collect())
 }
@@ -265,7 +274,8 @@ fn item_of(lease: &Lease) -> Item {
     add("childShardIds", (!lease.children.is_empty()).then(|| texts(&lease.children)));
     add("startingHashKey", lease.range.map(|range| text(&range.start.to_string())));
     add("endingHashKey", lease.range.map(|range| text(&range.end.to_string())));
-    add("kinesqlStart", lease.start.map(|start| AttributeValue::N(start.to_string())));
+    add("kinesqlStart", lease.start.map(time));
+    add("kinesqlReadUntil", lease.read_until.map(time));
     item
 }
 
@@ -277,6 +287,7 @@ fn lease_of(item: &Item) -> Option<Lease> {
         let texts = item.get(name).and_then(|value| value.as_ss().ok());
         texts.into_iter().flatten().map(|shard| Arc::from(shard.as_str())).collect()
     };
+    let time = |name: &str| item.get(name).and_then(|value| value.as_n().ok()?.parse::<EventTime>().ok());
     let key = |name: &str| text(name).and_then(|key| key.parse::<u128>().ok());
     Some(Lease {
         shard: text("leaseKey")?.into(),
@@ -288,7 +299,8 @@ fn lease_of(item: &Item) -> Option<Lease> {
         parents: shards("parentShardId"),
         children: shards("childShardIds"),
         range: key("startingHashKey").zip(key("endingHashKey")).map(|(start, end)| HashRange { start, end }),
-        start: item.get("kinesqlStart").and_then(|value| value.as_n().ok()?.parse().ok()),
+        start: time("kinesqlStart"),
+        read_until: time("kinesqlReadUntil"),
     })
 }
 
@@ -309,6 +321,7 @@ mod tests {
             children: BTreeSet::new(),
             range: Some(HashRange { start: 0, end: u128::MAX }),
             start: Some(1_700_000_000_000),
+            read_until: Some(1_700_000_000_123),
         };
         let item = item_of(&lease);
         assert_eq!(item["parentShardId"].as_ss().expect("a set").len(), 2);

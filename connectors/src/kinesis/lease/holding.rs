@@ -14,15 +14,8 @@ impl Leases {
         let due = job.clock.now().saturating_sub(millis(self.options.renew_interval));
         for shard in state.held.keys().cloned().collect::<Vec<_>>() {
             let Some(held) = state.held.get_mut(&shard) else { continue };
-            let mut next = held.lease.clone();
             // What this worker has not begun to read it knows nothing of.
-            if held.position.is_some()
-                && let Some(place) = self.saved_place(&shard)
-                && place.is_beyond(&next.checkpoint)
-            {
-                next.checkpoint = place;
-                next.owner_switches = 0;
-            }
+            let next = if held.position.is_some() { self.with_saved(&held.lease) } else { held.lease.clone() };
             if held.renewed > due && next == held.lease {
                 continue;
             }
@@ -131,6 +124,7 @@ impl Leases {
                 {
                     let mut saved = self.saved();
                     saved.places.remove(&taken.shard);
+                    saved.read_until.remove(&taken.shard);
                     saved.parked.remove(&taken.shard);
                 }
                 state
@@ -150,14 +144,8 @@ impl Leases {
         }
         for shard in state.held.keys().cloned().collect::<Vec<_>>() {
             let Some(held) = state.held.get(&shard) else { continue };
-            let mut next = Lease { owner: None, ..held.lease.clone() };
-            if held.position.is_some()
-                && let Some(place) = self.saved_place(&shard)
-                && place.is_beyond(&next.checkpoint)
-            {
-                next.checkpoint = place;
-                next.owner_switches = 0;
-            }
+            let next = if held.position.is_some() { self.with_saved(&held.lease) } else { held.lease.clone() };
+            let next = Lease { owner: None, ..next };
             table.update(&held.lease, &next).await?;
             state.held.remove(&shard);
         }

@@ -7,12 +7,15 @@
 //! - takes what nobody holds, up to its share (balance.rs). Nobody holds a lease whose counter stood still for `lease.duration`, by
 //!   the worker's own clock;
 //! - asks the busiest worker for a lease if it has two fewer. That one stops reading the shard, writes the place of its next
-//!   checkpoint and lets go; one that does not answer within [`HANDOVER_TIMEOUT`] loses the lease;
+//!   checkpoint and lets go; one that does not answer within [`HANDOVER_TIMEOUT`] loses the lease. Who asks holds its watermark
+//!   until then: what comes next on the shard is not late because of the time that the handing over takes;
 //! - gives everything back when it stops.
 //!
 //! A worker that finds a lease to be another's stops reading that shard, nothing more. While the table cannot be reached, or does not
 //! answer, it goes on with what it has for as long as nobody else may take it: `lease.duration` from the call that last renewed it, by
 //! its own clock. If it gets the shard again it goes on where it was itself, unless another one has come further.
+//!
+//! A shard that the stream has trimmed before it was read to its end is lost: the worker that removes its lease says so, no other one.
 //!
 //! Reading goes on behind the last checkpoint of the shard in the table: what a worker that died had read since its last checkpoint
 //! is read again, by the one that takes over.
@@ -50,6 +53,10 @@ use crate::aws::AwsOptions;
 /// of the KCL, 30 s unless set.
 const HANDOVER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long a shard must be missing from the stream's list before it is taken for trimmed. Ours: three listings, one a minute unless
+/// set.
+const GONE_AFTER: Duration = Duration::from_secs(180);
+
 /// How often the first call of a job is made, and the last ones.
 const ATTEMPTS: usize = 5;
 
@@ -85,6 +92,10 @@ struct State {
     waiting: BTreeSet<ShardId>,
     /// Shards that are still to be read and that no worker has yet.
     free: BTreeSet<ShardId>,
+    /// Shards that the stream no longer has although nobody has read them to their ends, and since when that is known.
+    gone: BTreeMap<ShardId, EventTime>,
+    /// Those of them of which this worker is to tell, and how far they were read.
+    lost: BTreeMap<ShardId, Position>,
     /// True once everything was given back.
     released: bool,
     /// What the leases were last, and since when.
@@ -108,6 +119,7 @@ struct Held {
 #[derive(Debug, Default)]
 struct Saved {
     places: BTreeMap<ShardId, Checkpoint>,
+    read_until: BTreeMap<ShardId, EventTime>,
     parked: BTreeSet<ShardId>,
 }
 
@@ -166,6 +178,20 @@ impl Leases {
         *trouble = Some(Trouble { since, reason: error.message().to_owned() });
     }
 
+    /// A lease with what the newest checkpoint says of its shard.
+    fn with_saved(&self, lease: &Lease) -> Lease {
+        let (saved, mut next) = (self.saved(), lease.clone());
+        let place = saved.places.get(&lease.shard);
+        if let Some(place) = place.filter(|place| place.is_beyond(&next.checkpoint)) {
+            next.checkpoint = place.clone();
+            next.owner_switches = 0;
+        }
+        if place.is_none_or(|place| *place == next.checkpoint) {
+            next.read_until = next.read_until.max(saved.read_until.get(&lease.shard).copied());
+        }
+        next
+    }
+
     fn saved_place(&self, shard: &ShardId) -> Option<Checkpoint> {
         self.saved().places.get(shard).cloned()
     }
@@ -183,12 +209,14 @@ impl Leases {
             state.held.retain(|shard, _| !lost.contains(shard));
         }
         self.let_go(job, state, &leases, table.as_ref()).await?;
-        let mut leases: BTreeMap<_, _> = leases.into_iter().map(|lease| (lease.shard.clone(), lease)).collect();
         // What the stream no longer has cannot be read, and nothing waits for it.
         let is_listed = |shard: &ShardId| shards.iter().any(|listed| listed.id == *shard);
-        leases.retain(|shard, lease| is_listed(shard) || lease.is_ended());
-        self.add(job, state, &mut leases, shards, table.as_ref()).await?;
+        let leases = leases.into_iter().map(|lease| (lease.shard.clone(), lease));
+        let (gone, mut leases): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            leases.partition(|(shard, lease)| !is_listed(shard) && !lease.is_ended());
+        self.add(job, state, &mut leases, &gone, shards, table.as_ref()).await?;
         self.clean(state, &mut leases, shards, table.as_ref()).await?;
+        self.give_up(job, state, &leases, gone, shards, table.as_ref()).await?;
         self.take(job, state, &leases, table.as_ref()).await?;
         // A shard waits here while another worker still reads one before it.
         let must_wait = |held: &Held| !held.lease.parents.iter().all(|parent| self.is_read(state, &leases, parent));
@@ -211,20 +239,24 @@ impl Leases {
 
     /// What is read, what is not read any further although its place stays with this worker, and what may be read soon.
     fn assigned(state: &mut State) -> Assigned {
-        let (mut owned, mut unclaimed) = (Vec::new(), state.free.clone());
+        let (mut owned, mut unclaimed, mut expected) = (Vec::new(), state.free.clone(), BTreeSet::new());
         for (shard, held) in &mut state.held {
             let waits = state.waiting.contains(shard);
             match &held.position {
                 Some(position) if !waits || held.given => {
-                    owned.push(Owned { shard: shard.clone(), position: position.clone(), parked: waits });
+                    let (position, read_until) = (position.clone(), held.lease.read_until());
+                    owned.push(Owned { shard: shard.clone(), position, read_until, parked: waits });
                     held.given |= !waits;
                 }
-                _ => drop(unclaimed.insert(shard.clone())),
+                position => {
+                    unclaimed.insert(shard.clone());
+                    expected.extend(position.is_none().then(|| shard.clone()));
+                }
             }
         }
-        let leaving = state.leaving.iter().map(|shard| Owned { shard: shard.clone(), position: None, parked: true });
+        let leaving = state.leaving.iter().map(|shard| Owned { parked: true, ..Owned::from_here(shard) });
         owned.extend(leaving);
-        Assigned { owned, unclaimed }
+        Assigned { owned, unclaimed, expected, lost: Some(std::mem::take(&mut state.lost)) }
     }
 }
 
@@ -258,7 +290,7 @@ impl ShardAssignment for Leases {
         let job = self.job()?;
         let mut state = self.state.lock().await;
         if state.released {
-            return Ok(Assigned::default());
+            return Ok(Assigned { lost: Some(BTreeMap::new()), ..Assigned::default() });
         }
         let duration = millis(self.options.duration);
         let renewed = state.held.values().map(|held| held.renewed).min().unwrap_or_else(|| job.clock.now());
@@ -292,6 +324,7 @@ impl ShardAssignment for Leases {
             saved.places.extend(Checkpoint::of(position).map(|place| (shard.clone(), place)));
         }
         saved.places.extend(lane.finished.iter().map(|shard| (shard.clone(), Checkpoint::ShardEnd)));
+        saved.read_until.extend(lane.read_until.iter().map(|(shard, time)| (shard.clone(), *time)));
         saved.parked.extend(lane.parked.iter().cloned());
     }
 

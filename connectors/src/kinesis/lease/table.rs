@@ -13,6 +13,7 @@
 //! | `parentShardId`, `childShardIds` | the shards before and after |
 //! | `startingHashKey`, `endingHashKey` | the shard's records |
 //! | `kinesqlStart` | what `LATEST` and `AT_TIMESTAMP` mean, in milliseconds since 1970: ours alone |
+//! | `kinesqlReadUntil` | up to when all that came was read, in milliseconds since 1970: ours alone |
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -46,6 +47,8 @@ pub(crate) struct Lease {
     pub(crate) range: Option<HashRange>,
     /// What `LATEST` and `AT_TIMESTAMP` mean.
     pub(crate) start: Option<EventTime>,
+    /// Up to when all that came was read, if that is known.
+    pub(crate) read_until: Option<EventTime>,
 }
 
 /// How far a shard was read, as the table says it.
@@ -117,6 +120,12 @@ impl Lease {
         self.checkpoint == Checkpoint::ShardEnd
     }
 
+    /// Up to when all that came to the place of [`Lease::position`] was read, if that is known.
+    pub(crate) fn read_until(&self) -> Option<EventTime> {
+        // Nothing has come since then.
+        self.read_until.or(self.start.filter(|_| self.checkpoint == Checkpoint::Latest))
+    }
+
     /// Where to go on reading; None: where the reader's own job started.
     pub(crate) fn position(&self) -> Option<Position> {
         match &self.checkpoint {
@@ -160,8 +169,8 @@ pub(crate) trait LeaseTable: Send + Sync + Debug {
     /// The last words of `worker`, which was asked to hand the lease over: its checkpoint. The counter is the new owner's.
     async fn hand_over(&self, shard: &ShardId, worker: &WorkerId, checkpoint: Option<&Checkpoint>) -> TableResult<()>;
 
-    /// Removes a lease if nobody has changed it meanwhile.
-    async fn delete(&self, seen: &Lease) -> TableResult<()>;
+    /// Removes a lease; false if somebody has changed or removed it meanwhile.
+    async fn delete(&self, seen: &Lease) -> TableResult<bool>;
 }
 
 #[cfg(test)]
@@ -236,6 +245,9 @@ pub(crate) mod memory {
             if next.checkpoint_owner != seen.checkpoint_owner {
                 lease.checkpoint_owner = next.checkpoint_owner.clone();
             }
+            if next.read_until != seen.read_until {
+                lease.read_until = next.read_until;
+            }
             lease.owner = next.owner.clone();
             lease.owner_switches = next.owner_switches;
             lease.children = next.children.clone();
@@ -252,12 +264,13 @@ pub(crate) mod memory {
             Ok(())
         }
 
-        async fn delete(&self, seen: &Lease) -> TableResult<()> {
+        async fn delete(&self, seen: &Lease) -> TableResult<bool> {
             let mut leases = self.reach().await?;
-            if leases.get(&seen.shard).is_some_and(|lease| lease.counter == seen.counter) {
+            let is_as_seen = leases.get(&seen.shard).is_some_and(|lease| lease.counter == seen.counter);
+            if is_as_seen {
                 leases.remove(&seen.shard);
             }
-            Ok(())
+            Ok(is_as_seen)
         }
     }
 }

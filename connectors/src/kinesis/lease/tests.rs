@@ -27,6 +27,8 @@ struct Fleet {
     workers: BTreeMap<String, Worker>,
     /// Records that some worker has read and saved, in order.
     done: Vec<String>,
+    /// Where workers start.
+    start: &'static str,
 }
 
 struct Worker {
@@ -37,7 +39,7 @@ struct Worker {
 impl Fleet {
     fn new(shards: usize) -> Self {
         let (clock, service) = service(shards);
-        Self { clock, service, table: Arc::default(), workers: BTreeMap::new(), done: Vec::new() }
+        Self { clock, service, table: Arc::default(), workers: BTreeMap::new(), done: Vec::new(), start: "trim_horizon" }
     }
 
     async fn join(&mut self, name: &str) {
@@ -54,7 +56,7 @@ impl Fleet {
             endpoint: None,
         };
         let leases = Arc::new(Leases::with_table(options, Arc::clone(&self.table) as Arc<dyn LeaseTable>));
-        let source = bind(&self.service, &[("scan.start", "trim_horizon")]).with_assignment(Arc::clone(&leases) as _);
+        let source = bind(&self.service, &[("scan.start", self.start)]).with_assignment(Arc::clone(&leases) as _);
         let job = Job::start(source, &self.clock, 1, offsets).await;
         self.workers.insert(name.to_owned(), Worker { job, leases });
     }
@@ -112,6 +114,11 @@ impl Fleet {
             *owners.entry(lease.owner.as_deref().unwrap_or("nobody").to_owned()).or_default() += 1;
         }
         owners
+    }
+
+    /// Error rows among what is done.
+    fn told(&self) -> Vec<&str> {
+        self.done.iter().filter_map(|record| record.strip_prefix("rejected: ")).collect()
     }
 
     /// What is done, each record once, and how many came twice.
@@ -199,12 +206,39 @@ async fn a_worker_that_does_not_hand_over_loses_the_lease_after_a_while_and_goes
     fleet.join("b").await;
     // Worker a takes no checkpoint any more.
     fleet.run(10_000, &["b"]).await;
-    assert_eq!((fleet.shards_of("a"), fleet.shards_of("b")), (1, 0), "one is parked");
+    let is_asked_for = |fleet: &Fleet| fleet.table.leases().values().any(|lease| lease.checkpoint_owner.is_some());
+    assert!(is_asked_for(&fleet) && fleet.shards_of("a") == 1, "one is parked");
     fleet.run(LONG, &["b"]).await;
+    assert!(!is_asked_for(&fleet));
     assert_eq!((fleet.shards_of("a"), fleet.shards_of("b")), (1, 1));
     let records = fleet.put(0, 20);
     fleet.run(WHILE, ALL).await;
     assert_eq!(fleet.done(), (records, 0));
+}
+
+#[tokio::test]
+async fn a_shard_that_is_being_handed_over_holds_the_watermark_of_who_gets_it() {
+    let mut fleet = Fleet::new(4);
+    fleet.join("a").await;
+    let mut records = fleet.put(0, 20);
+    fleet.run(WHILE, ALL).await;
+    fleet.join("b").await;
+    // Worker a has no checkpoint that says up to where it was read.
+    fleet.run(WHILE, &["b"]).await;
+    let asked_for: Vec<_> = {
+        let leases = fleet.table.leases();
+        leases.values().filter(|lease| lease.checkpoint_owner.is_some()).map(|lease| lease.shard.to_string()).collect()
+    };
+    assert!(!asked_for.is_empty());
+    let job = |fleet: &Fleet| fleet.workers["b"].job.parts["0/1"].clone();
+    assert_eq!(job(&fleet), asked_for);
+    records.extend(fleet.put(20, 40));
+    fleet.run(LONG, ALL).await;
+    assert_eq!(fleet.done(), (records, 0));
+    // It has not let go of one before it was read.
+    let said: Vec<_> = fleet.workers["b"].job.said.iter().map(|(_, open)| open).collect();
+    let lets_go = |pair: &&[&Vec<String>]| pair[0].iter().any(|shard| !pair[1].contains(shard));
+    assert_eq!(said.windows(2).find(lets_go), None);
 }
 
 #[tokio::test]
@@ -253,6 +287,98 @@ async fn a_shard_at_its_end_holds_the_watermark_until_some_worker_reads_what_fol
             assert!(!is_open(&read) || is_open(&parent) || reader == Some("b") || is_open(&others[0]), "{open:?}");
         }
     }
+}
+
+/// Long enough for the stream to be listed a few times.
+const LISTINGS: i64 = 300_000;
+
+#[tokio::test]
+async fn a_shard_that_another_worker_has_finished_is_not_told_as_lost_after_a_restart() {
+    let mut fleet = Fleet::new(2);
+    fleet.join("a").await;
+    let mut records = fleet.put(0, 20);
+    fleet.run(WHILE, ALL).await;
+    let offsets = fleet.workers["a"].job.offsets.clone();
+    fleet.kill("a");
+    fleet.join("b").await;
+    fleet.service.split("shardId-000000000000");
+    records.extend(fleet.put(20, 40));
+    fleet.run(LONG, ALL).await;
+    fleet.service.trim("shardId-000000000000");
+    fleet.run(LISTINGS, ALL).await;
+    assert!(!fleet.table.leases().contains_key("shardId-000000000000"), "b has read it and its lease is gone with it");
+    fleet.join_at("a", &offsets).await;
+    fleet.run(LISTINGS, ALL).await;
+    assert!(fleet.shards_of("a") > 0);
+    assert_eq!(fleet.done(), (records, 0));
+}
+
+#[tokio::test]
+async fn a_trimmed_shard_that_no_worker_has_finished_is_told_by_one_of_them_and_what_follows_is_read() {
+    let mut fleet = Fleet::new(1);
+    fleet.start = "latest";
+    fleet.join("a").await;
+    fleet.run(WHILE, ALL).await;
+    let mut records = fleet.put(0, 10);
+    fleet.run(WHILE, ALL).await;
+    let offsets = fleet.workers["a"].job.offsets.clone();
+    fleet.kill("a");
+    fleet.put(10, 20);
+    fleet.service.split("shardId-000000000000");
+    records.extend(fleet.put(20, 40));
+    fleet.service.trim("shardId-000000000000");
+    fleet.join("b").await;
+    fleet.join_at("a", &offsets).await;
+    fleet.run(2 * LISTINGS, ALL).await;
+    let told = fleet.told();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("the stream no longer has this shard: what came behind record 4959"), "{}", told[0]);
+    let (mut done, twice) = fleet.done();
+    done.retain(|record| !record.starts_with("rejected"));
+    assert_eq!((done, twice), (records, 0));
+    assert!(!fleet.table.leases().contains_key("shardId-000000000000"));
+}
+
+#[tokio::test]
+async fn a_fleet_that_was_down_for_days_tells_which_records_may_be_lost() {
+    let mut fleet = Fleet::new(2);
+    fleet.join("a").await;
+    let records = fleet.put(0, 10);
+    fleet.run(WHILE, ALL).await;
+    fleet.kill("a");
+    fleet.put(10, 20);
+    fleet.clock.set(fleet.clock.now() + 30 * 3_600_000);
+    fleet.service.expire();
+    // It has no checkpoint of its own: the leases say up to when the shards were read.
+    fleet.join("b").await;
+    // It asks the dead worker for one of them first.
+    fleet.run(2 * LONG, ALL).await;
+    let told = fleet.told();
+    assert_eq!(told.len(), 2, "{told:?}");
+    for message in told {
+        assert!(message.starts_with("records that came behind record 4959"), "{message}");
+        assert!(message.contains(" from 2023-11-14 22:13:20 UTC to 2023-11-15 04:1"), "{message}");
+    }
+    let (mut done, twice) = fleet.done();
+    done.retain(|record| !record.starts_with("rejected"));
+    assert_eq!((done, twice), (records, 0));
+}
+
+#[tokio::test]
+async fn a_shard_that_is_trimmed_while_a_worker_reads_it_is_told_by_that_one_alone() {
+    let mut fleet = Fleet::new(1);
+    fleet.join("a").await;
+    fleet.put(0, 10);
+    fleet.run(WHILE, ALL).await;
+    fleet.service.split("shardId-000000000000");
+    fleet.service.trim("shardId-000000000000");
+    fleet.run(LONG, ALL).await;
+    assert_eq!(fleet.told().len(), 1, "{:?}", fleet.told());
+    assert_eq!(fleet.shards_of("a"), 2);
+    fleet.stop("a").await;
+    fleet.join("b").await;
+    fleet.run(2 * LISTINGS, ALL).await;
+    assert_eq!((fleet.told().len(), fleet.shards_of("b")), (1, 2));
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use kinesql_engine::runtime::clock::EventTime;
 use super::super::position::{Position, ShardId};
 use super::super::shards::Shard;
 use super::table::{Checkpoint, Lease, LeaseTable, TableResult};
-use super::{Job, Leases, State};
+use super::{GONE_AFTER, Job, Leases, State, millis};
 
 impl Leases {
     /// Adds leases for shards that have none and whose turn has come.
@@ -16,6 +16,7 @@ impl Leases {
         job: &Job,
         state: &State,
         leases: &mut BTreeMap<ShardId, Lease>,
+        gone: &BTreeMap<ShardId, Lease>,
         shards: &[Shard],
         table: &dyn LeaseTable,
     ) -> TableResult<()> {
@@ -23,7 +24,7 @@ impl Leases {
             if leases.contains_key(&shard.id) {
                 continue;
             }
-            let Some((checkpoint, start)) = self.begin(job, state, leases, shards, shard) else { continue };
+            let Some((checkpoint, start)) = self.begin(job, state, leases, gone, shards, shard) else { continue };
             let lease = Lease {
                 shard: shard.id.clone(),
                 owner: None,
@@ -35,6 +36,7 @@ impl Leases {
                 children: BTreeSet::new(),
                 range: Some(shard.range),
                 start,
+                read_until: None,
             };
             // If another worker was faster its lease is seen in the next round.
             if table.create(&lease).await? {
@@ -50,11 +52,12 @@ impl Leases {
         job: &Job,
         state: &State,
         leases: &BTreeMap<ShardId, Lease>,
+        gone: &BTreeMap<ShardId, Lease>,
         shards: &[Shard],
         shard: &Shard,
     ) -> Option<(Checkpoint, Option<EventTime>)> {
         let has_lease = |parent: &ShardId| leases.contains_key(parent) || state.held.contains_key(parent);
-        if shard.parents.iter().any(has_lease) {
+        if shard.parents.iter().any(|parent| has_lease(parent) || gone.contains_key(parent)) {
             // A child begins at its oldest record, however the stream began.
             let is_ready = |parent: &ShardId| !has_lease(parent) || self.is_read(state, leases, parent);
             return shard.parents.iter().all(is_ready).then_some((Checkpoint::TrimHorizon, None));
@@ -98,15 +101,47 @@ impl Leases {
                 *lease = linked;
             }
         }
-        let waits = |parent: &ShardId| {
-            let children = shards.iter().filter(|shard| shard.parents.contains(parent));
-            children.into_iter().any(|child| !leases.contains_key(&child.id) && !state.held.contains_key(&child.id))
-        };
-        let gone = leases.values().filter(|lease| !listed.contains(&lease.shard) && !waits(&lease.shard));
+        let gone = leases.values().filter(|lease| !listed.contains(&lease.shard));
+        let gone = gone.filter(|lease| !has_children_without_lease(&lease.shard, shards, leases, state));
         for lease in gone.cloned().collect::<Vec<_>>() {
             table.delete(&lease).await?;
             leases.remove(&lease.shard);
         }
         Ok(())
     }
+
+    /// Removes the leases of shards that are `gone` from the stream before they were read to their ends, once those that follow
+    /// have theirs. A worker that has one says itself that it cannot be read any more.
+    pub(super) async fn give_up(
+        &self,
+        job: &Job,
+        state: &mut State,
+        leases: &BTreeMap<ShardId, Lease>,
+        gone: BTreeMap<ShardId, Lease>,
+        shards: &[Shard],
+        table: &dyn LeaseTable,
+    ) -> TableResult<()> {
+        let now = job.clock.now();
+        state.gone.retain(|shard, _| gone.contains_key(shard));
+        for (shard, lease) in gone {
+            let since = *state.gone.entry(shard.clone()).or_insert(now);
+            let is_mine = state.held.contains_key(&shard) || state.leaving.contains(&shard);
+            let is_anothers = lease.owner.as_ref().is_some_and(|owner| *owner != job.worker) && !self.is_dead(job, state, &lease);
+            let is_young = now < since.saturating_add(millis(GONE_AFTER));
+            if is_mine || is_anothers || is_young || has_children_without_lease(&shard, shards, leases, state) {
+                continue;
+            }
+            // If it was there, nobody else has removed it and told.
+            if table.delete(&lease).await? {
+                state.lost.insert(shard, lease.position().unwrap_or(Position::TrimHorizon));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// True if a shard is still needed to know where one that follows it begins.
+fn has_children_without_lease(parent: &ShardId, shards: &[Shard], leases: &BTreeMap<ShardId, Lease>, state: &State) -> bool {
+    let mut children = shards.iter().filter(|shard| shard.parents.contains(parent));
+    children.any(|child| !leases.contains_key(&child.id) && !state.held.contains_key(&child.id))
 }

@@ -159,6 +159,26 @@ async fn throttled_and_partly_failing_puts_lose_nothing_and_keep_the_order_of_a_
     }
 }
 
+/// The service, or what stands before it, may take less than it says: this server takes requests of 2 MiB. The records are more,
+/// and they are ready at once, as they are when the service is slow.
+#[tokio::test]
+async fn a_request_that_is_too_large_for_the_service_is_sent_in_halves() {
+    for ordered in ["true", "false"] {
+        let kinesis = Kinesis::start(1, StoreOptions::default(), &[("partition_key", "ID"), ("ordered", ordered)]).await;
+        let sink = kinesis.make_sink(&[("buffer_bytes", "8mb")]).expect("valid");
+        let context = sink_context(true);
+        let mut writer = sink.open(None, &context).await.expect("opened");
+        writer.write(&delivery_rows(0..200, 16_000)).await.expect("written");
+        writer.prepare(1).await.expect("delivered");
+        let mut texts = kinesis.texts().await;
+        texts.sort();
+        // A request of which the answer is lost with its connection may have been taken.
+        texts.dedup();
+        assert_eq!(texts.len(), 200);
+        assert!(context.refused.take().is_empty());
+    }
+}
+
 #[tokio::test]
 async fn expired_credentials_are_waited_for() {
     let kinesis = Kinesis::start(1, StoreOptions::default(), &[]).await;

@@ -25,6 +25,7 @@ impl Scripted {
         let owned = |(shard, position): &(&str, Option<Position>)| Owned {
             shard: (*shard).into(),
             position: position.clone(),
+            read_until: None,
             parked: false,
         };
         *self.owned.lock().expect("the script") = shards.iter().map(owned).collect();

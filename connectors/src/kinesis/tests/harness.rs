@@ -136,6 +136,17 @@ impl Job {
         Ok(())
     }
 
+    /// Lets `ms` pass while nobody takes what the lanes have.
+    pub(in crate::kinesis) async fn neglect(&mut self, ms: i64) {
+        let until = self.clock.now() + ms;
+        while self.clock.now() < until {
+            for _ in 0..TURNS {
+                tokio::task::yield_now().await;
+            }
+            self.clock.set((self.clock.now() + TICK_MS.max(ms / STEPS_MAX)).min(until));
+        }
+    }
+
     /// What was read since the last call.
     pub(in crate::kinesis) fn take(&mut self) -> Vec<String> {
         std::mem::take(&mut self.records)

@@ -7,6 +7,7 @@ use kinesql_engine::connector::Source as _;
 
 use super::harness::{Job, START, bind, job, restart, service, try_bind};
 use crate::kinesis::kpl::testing::{aggregate, hash_key};
+use crate::kinesis::limits::READ_AHEAD_BYTES;
 
 const TRIM_HORIZON: &[(&str, &str)] = &[("scan.start", "trim_horizon")];
 
@@ -209,6 +210,33 @@ async fn a_shard_is_read_at_most_five_times_a_second() {
     job.run(20_000).await.expect("reading");
     assert_eq!(job.take().len(), 50);
     assert_eq!(job.metric("shardId-000000000000", "throttles"), 0.0);
+}
+
+#[tokio::test]
+async fn reading_stops_while_nobody_takes_the_records() {
+    for mode in ["polling", "fan_out"] {
+        let (clock, service) = service(4);
+        let options = [("scan.start", "trim_horizon"), ("mode", mode)];
+        let mut job = job(&service, &clock, &options).await;
+        job.run(1_000).await.expect("reading");
+        let record = vec![b'x'; 1 << 20];
+        for key in 0..160 {
+            service.put(&format!("key {key}"), &record);
+        }
+        let read = |job: &Job| {
+            let metrics = job.source.metrics();
+            metrics.iter().filter(|metric| metric.name == "bytes").map(|metric| metric.value).sum::<f64>() as usize
+        };
+        job.neglect(60_000).await;
+        let (bytes, calls) = (read(&job), service.count("GetRecords"));
+        assert!((1..=READ_AHEAD_BYTES).contains(&bytes), "{mode}: {bytes} bytes were read");
+        // Longer than an iterator and a subscription live.
+        job.neglect(600_000).await;
+        assert_eq!((read(&job), service.count("GetRecords")), (bytes, calls), "{mode}");
+        job.run(120_000).await.expect("reading");
+        let taken: usize = job.take().iter().map(String::len).sum();
+        assert_eq!((taken, read(&job)), (160 << 20, 160 << 20), "{mode}: all of them once");
+    }
 }
 
 #[tokio::test]

@@ -213,8 +213,8 @@ impl Processor {
                     bytes.extend_from_slice(&data);
                     // Records are lines unless the service keeps them apart.
                     let last = self.framing.last();
-                    if records.envelopes.is_none() && !data.ends_with(&[last]) && !data.is_empty() {
-                        bytes.push(last);
+                    if records.envelopes.is_none() && !data.ends_with(last.as_bytes()) && !data.is_empty() {
+                        bytes.extend_from_slice(last.as_bytes());
                     }
                     ends.push(u32::try_from(bytes.len()).map_err(|_| Error::internal("a piece has 4 GB"))?);
                     kept.push(place as u32);
@@ -262,7 +262,7 @@ impl Processor {
                     let rest = &records.bytes[start..];
                     let length = self.framing.first_record(rest).unwrap_or(rest.len());
                     // The line break belongs to the framing, not to the record.
-                    let record = rest[..length].strip_suffix(&[self.framing.last()]).unwrap_or(&rest[..length]);
+                    let record = rest[..length].strip_suffix(self.framing.last().as_bytes()).unwrap_or(&rest[..length]);
                     if !record.trim_ascii().is_empty() {
                         push(start, start + record.len(), of_delivery());
                     }

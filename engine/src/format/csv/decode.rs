@@ -2,8 +2,8 @@
 //!
 //! Input:  RFC 4180 with any delimiter: one record per line (LF or CRLF), fields in double quotes may hold delimiters, line
 //!         breaks and doubled quotes. Blanks belong to the field. A quote within an unquoted field is an ordinary character.
-//!         Empty lines and a byte order mark at the very beginning are skipped. Another character may end records; then line
-//!         breaks alone between two are skipped. A delimiter of several characters knows no quotes.
+//!         Empty lines and a byte order mark at the very beginning are skipped. Another character or a text may end records;
+//!         then line breaks alone between two are skipped. Where either delimiter has several characters, quotes are text.
 //! Output: one row per record, the columns in the order given, each from the field of its index. Too few fields give NULL,
 //!         extra ones are ignored; an empty field is the empty string in character columns and NULL in others.
 //! Header: a header is the source's to leave out: only it knows whether it reads from the start.
@@ -24,7 +24,7 @@ use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
 use super::check;
 use crate::error::Result;
 use crate::format::column::{ColumnBuilder, Value};
-use crate::format::{CsvOptions, DecodeColumn, Decoder, RejectReason, Rejected, framed};
+use crate::format::{CsvOptions, DecodeColumn, Decoder, RejectReason, Rejected, RowEnd, framed};
 use crate::types::SqlType;
 
 /// Decodes delimited records.
@@ -66,7 +66,7 @@ enum Separator {
 pub(in crate::format) struct Layout {
     /// Between two fields; None if quotes are text.
     quotable: Option<u8>,
-    row_delimiter: u8,
+    row_delimiter: RowEnd,
 }
 
 impl Layout {
@@ -76,7 +76,7 @@ impl Layout {
 
     /// True if nothing stands between two ends of records but, perhaps, a line break.
     fn is_blank(self, text: &[u8]) -> bool {
-        text.is_empty() || (self.row_delimiter != b'\n' && matches!(text, b"\n" | b"\r\n"))
+        text.is_empty() || (self.row_delimiter != RowEnd::LINE_BREAK && matches!(text, b"\n" | b"\r\n"))
     }
 }
 
@@ -207,9 +207,9 @@ pub(in crate::format) fn next_record(bytes: &[u8], start: usize, layout: Layout)
         return None;
     }
     let last = layout.row_delimiter;
-    let line_end = memchr::memchr(last, &bytes[start..]).map_or(bytes.len(), |length| start + length);
-    let (end, problem) = match layout.quotable {
-        Some(delimiter) if memchr::memchr(b'"', &bytes[start..line_end]).is_some() => {
+    let line_end = last.find(&bytes[start..]).map_or(bytes.len(), |length| start + length);
+    let (end, problem) = match (layout.quotable, last.single()) {
+        (Some(delimiter), Some(last)) if memchr::memchr(b'"', &bytes[start..line_end]).is_some() => {
             match quoted_record_end(bytes, start, delimiter, last) {
                 Ok(end) => (end, None),
                 Err(problem) => (line_end, Some(problem)),
@@ -217,8 +217,8 @@ pub(in crate::format) fn next_record(bytes: &[u8], start: usize, layout: Layout)
         }
         _ => (line_end, None),
     };
-    let text_end = if last == b'\n' && end > start && bytes[end - 1] == b'\r' { end - 1 } else { end };
-    Some(RawRecord { text: start..text_end, next: end + 1, problem })
+    let text_end = if last == RowEnd::LINE_BREAK && end > start && bytes[end - 1] == b'\r' { end - 1 } else { end };
+    Some(RawRecord { text: start..text_end, next: end + last.size(), problem })
 }
 
 /// Where a record with quotes ends: at a `last` outside of them, or at the end of the bytes.
@@ -252,7 +252,8 @@ fn quoted_record_end(bytes: &[u8], start: usize, delimiter: u8, last: u8) -> Res
 impl Fields {
     pub(in crate::format) fn new(options: &CsvOptions, count_max: usize) -> Self {
         let mut reader = ReaderBuilder::new();
-        reader.terminator(Terminator::Any(options.row_delimiter));
+        // Without such a character there are no quotes, and it is not asked.
+        reader.terminator(Terminator::Any(options.row_delimiter.single().unwrap_or(b'\n')));
         let separator = match options.delimiter.as_bytes() {
             [] => Separator::None,
             &[delimiter] => {
@@ -270,7 +271,7 @@ impl Fields {
         self.ranges.clear();
         let mut start = 0;
         match &self.separator {
-            Separator::Byte(delimiter) if memchr::memchr(b'"', record).is_none() => {
+            Separator::Byte(delimiter) if self.layout.quotable.is_none() || memchr::memchr(b'"', record).is_none() => {
                 for end in memchr::memchr_iter(*delimiter, record).chain([record.len()]).take(self.count_max) {
                     self.ranges.push(start..end);
                     start = end + 1;

@@ -7,19 +7,19 @@ pub use decode::CsvDecoder;
 pub(super) use decode::{Fields, Layout, next_record};
 pub use encode::CsvEncoder;
 
-use super::CsvOptions;
+use super::{CsvOptions, RowEnd};
 use crate::error::{Error, Result};
 
 /// Fails with `Config` if the delimiters cannot separate fields and rows.
 pub(super) fn check(options: &CsvOptions) -> Result<()> {
     let CsvOptions { delimiter, row_delimiter, .. } = options;
-    if !row_delimiter.is_ascii() || matches!(row_delimiter, b'"' | 0) {
-        return Err(Error::config(format!("'{}' cannot end rows", row_delimiter.escape_ascii()))
-            .with_hint("Use an ASCII character other than a quote."));
+    if row_delimiter.single().is_some_and(|byte| !byte.is_ascii() || matches!(byte, b'"' | 0)) {
+        return Err(Error::config(format!("'{}' cannot end rows", row_delimiter.as_bytes().escape_ascii()))
+            .with_hint("Use an ASCII character other than a quote, or a longer text."));
     }
     let separates = match delimiter.as_bytes() {
-        [delimiter] => !matches!(delimiter, b'"' | b'\n' | b'\r' | 0) && delimiter != row_delimiter,
-        longer => !longer.contains(row_delimiter),
+        [b'"' | b'\n' | b'\r' | 0] => false,
+        delimiter => row_delimiter.find(delimiter).is_none(),
     };
     if separates {
         return Ok(());
@@ -31,7 +31,7 @@ pub(super) fn check(options: &CsvOptions) -> Result<()> {
 /// The one character that separates the fields of what is written.
 pub(super) fn check_written(options: &CsvOptions) -> Result<u8> {
     check(options)?;
-    options.quotable().filter(|_| options.row_delimiter == b'\n').ok_or_else(|| {
+    options.quotable().filter(|_| options.row_delimiter == RowEnd::LINE_BREAK).ok_or_else(|| {
         Error::config(format!("fields cannot be written with '{}' between them", options.delimiter.escape_default()))
             .with_hint("Use one ASCII character.")
     })

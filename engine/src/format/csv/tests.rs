@@ -155,9 +155,11 @@ fn refuses_unusable_delimiters() {
             (ErrorKind::Config, &*format!("the delimiter '{shown}' cannot separate fields"))
         );
     }
-    let error = CsvDecoder::try_new(Vec::new(), CsvOptions { row_delimiter: b'"', ..CsvOptions::default() }).err().unwrap();
+    let error =
+        CsvDecoder::try_new(Vec::new(), CsvOptions { row_delimiter: RowEnd::byte(b'"'), ..CsvOptions::default() }).err().unwrap();
     assert_eq!(error.message(), "'\\\"' cannot end rows");
-    let error = CsvDecoder::try_new(Vec::new(), CsvOptions { row_delimiter: b',', ..CsvOptions::default() }).err().unwrap();
+    let error =
+        CsvDecoder::try_new(Vec::new(), CsvOptions { row_delimiter: RowEnd::byte(b','), ..CsvOptions::default() }).err().unwrap();
     assert_eq!(error.message(), "the delimiter ',' cannot separate fields");
     let schema = decoder(&[SqlType::Integer]).schema().clone();
     let error = CsvEncoder::try_new(&schema, separated_by("||")).err().unwrap();
@@ -176,11 +178,18 @@ fn delimiters_of_several_characters_and_other_ends_of_rows() {
         |options: CsvOptions, text: &str| decoded(&mut CsvDecoder::try_new(columns(&types), options).unwrap(), text.as_bytes());
     assert_eq!(with(separated_by("||"), "a|b||1\n\"c\"||2||x\r\n"), ["'a|b'|1", "'\"c\"'|2"], "quotes are text");
     assert_eq!(with(separated_by("§"), "a§1"), ["'a'|1"]);
-    let rows = |row_delimiter| CsvOptions { row_delimiter, ..CsvOptions::default() };
-    assert_eq!(with(rows(b';'), "a,1;\"b;\n\",2;\n"), ["'a'|1", "'b;\n'|2"], "a line break behind the last row is none");
-    assert_eq!(with(rows(b'\r'), "a,1\rb,2\r"), ["'a'|1", "'b'|2"]);
-    let both = CsvOptions { delimiter: "=>".to_owned(), row_delimiter: b'|', header: false };
+    let rows = |text| CsvOptions { row_delimiter: RowEnd::of(text).unwrap(), ..CsvOptions::default() };
+    assert_eq!(with(rows(";"), "a,1;\"b;\n\",2;\n"), ["'a'|1", "'b;\n'|2"], "a line break behind the last row is none");
+    assert_eq!(with(rows("\r"), "a,1\rb,2\r"), ["'a'|1", "'b'|2"]);
+    let both = CsvOptions { delimiter: "=>".to_owned(), row_delimiter: RowEnd::byte(b'|'), header: false };
     assert_eq!(with(both, "a=>1|\"b=>2"), ["'a'|1", "'\"b'|2"]);
+    // Ends of several characters; a part of one ends nothing, and quotes are text.
+    assert_eq!(with(rows(";;"), "a;x,1;;\"b,2;;\nc,3"), ["'a;x'|1", "'\"b'|2", "'\nc'|3"]);
+    assert_eq!(with(rows("|\n"), "a\n,1|\nb|,2|\n"), ["'a\n'|1", "'b|'|2"]);
+    assert_eq!(with(rows("§"), "a,1§b,2"), ["'a'|1", "'b'|2"]);
+    let both = CsvOptions { delimiter: "=>".to_owned(), row_delimiter: RowEnd::of("=>|").unwrap(), header: false };
+    assert_eq!(with(both, "a=>1=>|b=>2=>|"), ["'a'|1", "'b'|2"]);
+    assert_eq!((RowEnd::of(""), RowEnd::of(&"x".repeat(17)), RowEnd::of("\r\n")), (None, None, Some(RowEnd::LINE_BREAK)));
 }
 
 /// kda-sql-reference.md §6.8: one column and a delimiter that does not occur.
