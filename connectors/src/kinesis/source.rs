@@ -101,8 +101,8 @@ const OPTIONS: &[OptionSpec] = &[
         name: "idle_poll_interval",
         kind: OptionKind::Duration,
         required: false,
-        default: Some("1s"),
-        help: "What poll_interval grows to on a shard while no records come; default 1s.",
+        default: Some("2s"),
+        help: "What poll_interval grows to on a shard while no records come; default 2s.",
     },
     OptionSpec {
         name: "discovery_interval",
