@@ -262,12 +262,11 @@ async fn latency(endpoint: &str, rows: usize) -> Result<()> {
     let mut latencies = Vec::new();
     while latencies.len() < rows {
         let answer = client.get_records().set_shard_iterator(iterator).send().await.expect("read");
-        let received = received.0.lock().expect("no panic");
         for record in answer.records() {
             let arrived = record.approximate_arrival_timestamp().expect("set").to_millis().expect("in range");
+            let received = received.0.lock().expect("no panic");
             latencies.extend(ids(record.data().as_ref()).map(|id| arrived - received[&id]));
         }
-        drop(received);
         iterator = answer.next_shard_iterator;
         clock.sleep(Duration::from_millis(200)).await;
     }
