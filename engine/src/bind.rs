@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::execution::SessionState;
 
-use crate::catalog::{Catalog, PumpEntry, Rowtime, SinkEntry, SourceBinding, SourceEntry, StreamEntry, TableEntry};
+use crate::catalog::{Catalog, Object, PumpEntry, Rowtime, SinkEntry, SourceBinding, SourceEntry, StreamEntry, TableEntry};
 use crate::connector::common::{
     CONNECTOR, CSV_DELIMITER, CSV_HEADER, CSV_ROW_DELIMITER, IDLE_TIMEOUT, JSON_ROW_PATH, LATE, METADATA, RECORD_OPTIONS,
     REFRESH, SINK_OPTIONS, SOURCE_OPTIONS, TABLE_OPTIONS, format_option,
@@ -21,7 +21,7 @@ use crate::connector::{
 use crate::diagnostic::{Diagnostic, Span};
 use crate::error::Error;
 use crate::format::{self, CsvOptions, DecodeColumn, FormatSpec};
-use crate::plan::names::unknown_stream;
+use crate::plan::names::{unknown_input, unknown_stream};
 use crate::plan::query::stream_schema_of;
 use crate::plan::{PlanNode, QueryPlan, plan_stream_query};
 use crate::runtime::clock::Clock;
@@ -236,7 +236,7 @@ impl Binder<'_> {
         // error_stream is written in any case in configurations; its own name is lower case.
         let stream = if from.value.eq_ignore_ascii_case(ERROR_STREAM) { ERROR_STREAM } else { from.value.as_str() };
         let Some(entry) = self.catalog.streams.get(stream) else {
-            return Err(vec![at(unknown_stream(stream, self.catalog.streams.keys().map(String::as_str)))]);
+            return Err(vec![at(unknown_input(stream, self.catalog.streams.keys().map(String::as_str)))]);
         };
         let known: Vec<_> = self.connectors.sinks().map(|factory| factory.name()).collect();
         let connector = connector_name("sink", options, span, &known)?;
@@ -361,7 +361,14 @@ impl Binder<'_> {
             let names: Vec<_> =
                 self.catalog.objects().into_iter().filter(|object| object.kind == word).map(|object| object.name).collect();
             let problem = Diagnostic::error(format!("{word} \"{}\" does not exist", name.value)).at(name.span);
-            return Err(vec![problem.did_you_mean(&name.value, names.iter().map(String::as_str))]);
+            let of_another_kind = self.catalog.objects().into_iter().find(|object| object.name == name.value);
+            return Err(vec![match of_another_kind.filter(|object| object.name != ERROR_STREAM) {
+                Some(Object { kind, .. }) => {
+                    let hint = format!("Write DROP {} \"{}\".", kind.to_uppercase(), name.value);
+                    problem.label(format!("it is a {kind}")).hint(hint)
+                }
+                None => problem.did_you_mean(&name.value, names.iter().map(String::as_str)),
+            }]);
         }
         Ok(format!("{word} {}", name.value))
     }

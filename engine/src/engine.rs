@@ -33,7 +33,7 @@ use crate::plan::batch_models::place_at_model;
 use crate::plan::explain::explain;
 use crate::plan::explain_error::explain_error;
 use crate::plan::item_names::name_by_text;
-use crate::plan::names::check_tables;
+use crate::plan::names::{check_tables, input_hint};
 use crate::plan::places::explain_in;
 use crate::plan::row_clock::current_row_timestamp;
 use crate::plan::rules::kda_rules;
@@ -298,6 +298,7 @@ impl Engine {
         if problems.is_empty() {
             return Ok(Prepared { shared, outcomes });
         }
+                        let problem = in_view_of(&parsed.statements, problem);
         for name in shared.catalog.tables.keys() {
             self.inner.session.deregister_table(TableReference::bare(name.as_str()))?;
         }
@@ -745,6 +746,20 @@ fn created_name(kind: &StatementKind) -> Option<&str> {
 }
 
 /// The rows of a query as they come. Dropping it stops the query.
+/// A stream that is missing where it is read is no input if the script makes it, or fills it.
+fn in_view_of(statements: &[Statement], problem: Diagnostic) -> Diagnostic {
+    let reads = statements.iter().flat_map(Statement::reads);
+    let Some(name) = reads.into_iter().find(|name| problem.hint.as_deref() == Some(&input_hint(name))) else { return problem };
+    if statements.iter().any(|statement| statement.makes().iter().any(|(_, made)| *made == name)) {
+        return problem.hint("The script creates it further down: move that statement up.");
+    }
+    let fills = |statement: &Statement| matches!(&statement.kind, StatementKind::CreatePump(pump) if pump.target.value == name);
+    match statements.iter().any(fills) {
+        true => problem.hint("Create it with CREATE STREAM, above the pump that fills it."),
+        false => problem,
+    }
+}
+
 pub struct QueryStream {
     schema: SchemaRef,
     rows: Rows,
