@@ -44,6 +44,8 @@ pub(crate) struct Binder<'a> {
     pub(crate) connectors: &'a ConnectorRegistry,
     pub(crate) bindings: &'a BTreeMap<String, SourceBinding>,
     pub(crate) clock: &'a Arc<dyn Clock>,
+    /// What no source can have, since it is used otherwise: see [`Source::exclusive`].
+    pub(crate) in_use: &'a [(String, Diagnostic)],
     /// Options of every source of a connector, from outside the script.
     pub(crate) source_options: &'a [(String, OptionEntry)],
     /// True if a source that declares no columns gets those of its records.
@@ -503,6 +505,8 @@ impl Binder<'_> {
         let definition = SourceDefinition { name: name.to_owned(), schema: fields, format: format.clone() };
         let failed = |error: Error| vec![place(from_error(&error), span)];
         let source = factory.create(&definition, &checked).map_err(failed)?;
+        let connector_span = connector.value_span.or(span);
+        self.check_exclusive(name, source.as_ref()).map_err(|problem| vec![place(problem, connector_span)])?;
         source.inspect().await.map_err(failed)?;
         let mut metadata = SchemaRef::new(Schema::empty());
         match source.payload() {
@@ -587,6 +591,21 @@ impl Binder<'_> {
             idle_timeout: checked.duration("idle_timeout"),
             late: checked.text(LATE.name).map(str::to_owned),
         })
+    }
+
+    /// Fails if a source needs what is in use already, such as standard input.
+    fn check_exclusive(&self, name: &str, source: &dyn Source) -> Result<(), Diagnostic> {
+        let Some(what) = source.exclusive() else { return Ok(()) };
+        if let Some((_, problem)) = self.in_use.iter().find(|(used, _)| used == what) {
+            return Err(problem.clone());
+        }
+        let streams = self.catalog.streams.iter().filter_map(|(name, entry)| Some((name, &entry.source.as_ref()?.source)));
+        let tables = self.catalog.tables.iter().map(|(name, entry)| (name, &entry.source));
+        match streams.chain(tables).find(|(other, source)| *other != name && source.exclusive() == Some(what)) {
+            None => Ok(()),
+            Some((other, _)) => Err(Diagnostic::error(format!("\"{name}\" cannot have {what}: \"{other}\" reads it"))
+                .hint(format!("Read \"{other}\" in several pumps, or give one of the two another connector."))),
+        }
     }
 
     /// Options that `options` leave open: how records are encoded, from the statement whose source is replaced, unless the path

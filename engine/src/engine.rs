@@ -77,6 +77,7 @@ pub struct EngineBuilder {
     connectors: ConnectorRegistry,
     switches: Vec<OptionEntry>,
     source_options: Vec<(String, OptionEntry)>,
+    in_use: Vec<(String, Diagnostic)>,
 }
 
 impl EngineBuilder {
@@ -124,9 +125,15 @@ impl EngineBuilder {
         self
     }
 
+    /// Says that no source can have `what`, such as `standard input`, and why: [`crate::connector::Source::exclusive`].
+    pub fn in_use(mut self, what: impl Into<String>, problem: Diagnostic) -> Self {
+        self.in_use.push((what.into(), problem));
+        self
+    }
+
     /// The engine. Fails if the checkpoint folder cannot be used, or a switch cannot be set.
     pub fn build(self) -> Result<Engine> {
-        let Self { clock, parallelism, memory_limit, checkpoints, connectors, switches, source_options } = self;
+        let Self { clock, parallelism, memory_limit, checkpoints, connectors, switches, source_options, in_use } = self;
         let mut settings = Settings::default();
         for switch in switches {
             settings.set(switch).map_err(|problem| Error::sql(vec![problem]))?;
@@ -144,7 +151,7 @@ impl EngineBuilder {
         let session = session_context(memory_limit)?;
         session.register_udf(current_row_timestamp(clock.clone()));
         let shared = Mutex::new(Shared { settings, ..Shared::default() });
-        let inner = Inner { session, clock, parallelism, checkpoints, connectors, source_options, shared };
+        let inner = Inner { session, clock, parallelism, checkpoints, connectors, source_options, in_use, shared };
         Ok(Engine { inner: Arc::new(inner) })
     }
 }
@@ -165,6 +172,7 @@ struct Inner {
     checkpoints: Option<(CheckpointStore, Duration, usize)>,
     connectors: ConnectorRegistry,
     source_options: Vec<(String, OptionEntry)>,
+    in_use: Vec<(String, Diagnostic)>,
     shared: Mutex<Shared>,
 }
 
@@ -206,6 +214,7 @@ impl Engine {
             connectors: ConnectorRegistry::default(),
             switches: Vec::new(),
             source_options: Vec::new(),
+            in_use: Vec::new(),
         }
     }
 
@@ -289,6 +298,7 @@ impl Engine {
                         failed_names.iter().any(|name| problem.message == format!("stream \"{name}\" does not exist"))
                     };
                     problems.extend(found.into_iter().filter(|problem| !follows(problem)).map(|problem| {
+                        let problem = in_view_of(&parsed.statements, problem);
                         let problem = if problem.span.is_none() { problem.at(statement.span) } else { problem };
                         problem.in_script(&statement.script)
                     }));
@@ -298,7 +308,6 @@ impl Engine {
         if problems.is_empty() {
             return Ok(Prepared { shared, outcomes });
         }
-                        let problem = in_view_of(&parsed.statements, problem);
         for name in shared.catalog.tables.keys() {
             self.inner.session.deregister_table(TableReference::bare(name.as_str()))?;
         }
@@ -463,8 +472,8 @@ impl Engine {
         bindings: &'a BTreeMap<String, SourceBinding>,
         state: &'a SessionState,
     ) -> Binder<'a> {
-        let Inner { connectors, clock, source_options, .. } = self.inner.as_ref();
-        Binder { catalog, state, connectors, bindings, clock, source_options, infers: true, warnings: Vec::new() }
+        let Inner { connectors, clock, source_options, in_use, .. } = self.inner.as_ref();
+        Binder { catalog, state, connectors, bindings, clock, in_use, source_options, infers: true, warnings: Vec::new() }
     }
 
     /// A source bound by itself, without columns and without a look at its records; the catalog stays as it is. `engine_options`:
@@ -634,7 +643,7 @@ impl Engine {
 
     /// A copy with a catalog and tables of its own.
     async fn detached(&self) -> Result<Engine> {
-        let Inner { session, clock, parallelism, connectors, source_options, .. } = self.inner.as_ref();
+        let Inner { session, clock, parallelism, connectors, source_options, in_use, .. } = self.inner.as_ref();
         let state = SessionStateBuilder::new_from_existing(session.state());
         let list = Arc::new(datafusion::catalog::MemoryCatalogProviderList::new());
         let catalog = Arc::new(datafusion::catalog::MemoryCatalogProvider::new());
@@ -660,6 +669,7 @@ impl Engine {
             checkpoints: None,
             connectors: connectors.clone(),
             source_options: source_options.clone(),
+            in_use: in_use.clone(),
             shared,
         };
         Ok(Engine { inner: Arc::new(inner) })
@@ -736,16 +746,6 @@ fn query_sink(plan: PlanNode, rows: mpsc::Sender<RecordBatch>) -> SinkEntry {
     }
 }
 
-fn created_name(kind: &StatementKind) -> Option<&str> {
-    match kind {
-        StatementKind::CreateStream(statement) => Some(&statement.name.value),
-        StatementKind::CreateSource(statement) => Some(&statement.name.value),
-        StatementKind::CreateTable(statement) => Some(&statement.name.value),
-        _ => None,
-    }
-}
-
-/// The rows of a query as they come. Dropping it stops the query.
 /// A stream that is missing where it is read is no input if the script makes it, or fills it.
 fn in_view_of(statements: &[Statement], problem: Diagnostic) -> Diagnostic {
     let reads = statements.iter().flat_map(Statement::reads);
@@ -760,6 +760,16 @@ fn in_view_of(statements: &[Statement], problem: Diagnostic) -> Diagnostic {
     }
 }
 
+fn created_name(kind: &StatementKind) -> Option<&str> {
+    match kind {
+        StatementKind::CreateStream(statement) => Some(&statement.name.value),
+        StatementKind::CreateSource(statement) => Some(&statement.name.value),
+        StatementKind::CreateTable(statement) => Some(&statement.name.value),
+        _ => None,
+    }
+}
+
+/// The rows of a query as they come. Dropping it stops the query.
 pub struct QueryStream {
     schema: SchemaRef,
     rows: Rows,
