@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use kinesql_engine::connector::OptionEntry;
 use kinesql_engine::diagnostic::{Diagnostic, Script, closest};
-use kinesql_engine::sql::{TokenClass, highlight_tokens};
+use kinesql_engine::runtime::error_rows::ERROR_STREAM;
+use kinesql_engine::sql::{ObjectKind, Statement, TokenClass, highlight_tokens, parse_script};
 use kinesql_engine::{CheckpointOptions, Engine, EngineBuilder, Error, ErrorKind, Result};
 
 use crate::args::{ApplicationArgs, Assignment, JobArgs};
@@ -45,7 +46,11 @@ impl Application {
         for name in params.unused().filter(|_| !scripts.is_empty()) {
             crate::report::warning(&Diagnostic::warning(format!("parameter \"{name}\" is not used")));
         }
-        let engine = engine(args, job)?;
+        check_repeats("source", &args.sources, &scripts)?;
+        check_repeats("rowtime", &args.rowtimes, &scripts)?;
+        check_repeats("format", &args.formats, &scripts)?;
+        check_sources(args, &scripts)?;
+        let engine = engine(args, job, &scripts)?;
         let formats: Vec<_> = args.formats.iter().map(|format| (resolve(&format.name, &scripts), format)).collect();
         let mut rowtimes: Vec<_> = args.rowtimes.iter().map(|rowtime| (resolve(&rowtime.name, &scripts), rowtime)).collect();
         let options = |argument: &Assignment, direction: Direction| {
@@ -59,10 +64,6 @@ impl Application {
 
         for argument in &args.sources {
             let name = resolve(&argument.name, &scripts);
-            if argument.value == "-" && scripts.iter().any(|script| script.name == STDIN) {
-                return Err(Error::config(format!("--source {argument}: standard input holds the script already"))
-                    .with_hint("Put the script into a file."));
-            }
             let options = options(argument, Direction::Source)?;
             let found = rowtimes.iter().position(|(source, _)| *source == name);
             let rowtime = found.map(|index| rowtimes.remove(index).1);
@@ -183,7 +184,7 @@ fn script(name: &str, bytes: Vec<u8>) -> Result<Arc<Script>> {
     }
 }
 
-fn engine(args: &ApplicationArgs, job: &JobArgs) -> Result<Engine> {
+fn engine(args: &ApplicationArgs, job: &JobArgs, scripts: &[Arc<Script>]) -> Result<Engine> {
     let builder = Engine::builder()
         .parallelism(args.parallelism.max(1).into())
         .memory_limit(usize::try_from(args.memory_limit).unwrap_or(usize::MAX))
@@ -193,6 +194,13 @@ fn engine(args: &ApplicationArgs, job: &JobArgs) -> Result<Engine> {
     let builder = match &args.worker {
         Some(worker) => builder.source_option("kinesis", "worker", worker.as_str()),
         None => builder,
+    };
+    let builder = match scripts.iter().any(|script| script.name == STDIN) {
+        true => builder.in_use(
+            kinesql_connectors::stdin::STDIN,
+            Diagnostic::error("standard input holds the script already").hint("Put the script into a file."),
+        ),
+        false => builder,
     };
     let builder = match &job.checkpoint_dir {
         Some(directory) => {
@@ -228,6 +236,58 @@ fn declares(name: &str, scripts: &[Arc<Script>]) -> bool {
 
 fn uses(stream: &str, args: &ApplicationArgs, scripts: &[Arc<Script>]) -> bool {
     args.sources.iter().chain(&args.sinks).any(|argument| resolve(&argument.name, scripts) == stream)
+}
+
+/// Fails if an option that a stream can have once is given twice for one: the earlier would be forgotten.
+fn check_repeats(option: &str, arguments: &[Assignment], scripts: &[Arc<Script>]) -> Result<()> {
+    for (i, argument) in arguments.iter().enumerate() {
+        let name = resolve(&argument.name, scripts);
+        if let Some(first) = arguments[..i].iter().find(|other| resolve(&other.name, scripts) == name) {
+            return Err(Error::config(format!("--{option} {argument}: \"{name}\" has one already, --{option} {first}"))
+                .with_hint("Leave one of the two out."));
+        }
+    }
+    Ok(())
+}
+
+/// Fails if a `--source` feeds a stream that the scripts do not know: its name is mistyped, and what it was meant for stays as it
+/// is. A prompt has no scripts yet.
+fn check_sources(args: &ApplicationArgs, scripts: &[Arc<Script>]) -> Result<()> {
+    let parsed: Vec<_> = scripts.iter().map(parse_script).collect();
+    // What a script with mistakes reads is not known; the mistakes are reported next.
+    if scripts.is_empty() || parsed.iter().any(|parsed| !parsed.diagnostics.is_empty()) {
+        return Ok(());
+    }
+    let statements = || parsed.iter().flat_map(|parsed| &parsed.statements);
+    let reads = statements().flat_map(Statement::reads).chain(args.sinks.iter().map(|sink| resolve(&sink.name, scripts)));
+    let reads: BTreeSet<String> = reads.collect();
+    let makes: Vec<_> = statements().flat_map(Statement::makes).collect();
+    let makes_stream = |name: &str| makes.contains(&(ObjectKind::Stream, name));
+    let has_source = |name: &str| makes.iter().any(|(kind, made)| *kind != ObjectKind::Stream && *made == name);
+    for argument in &args.sources {
+        let name = resolve(&argument.name, scripts);
+        if has_source(&name) {
+            continue;
+        }
+        if makes_stream(&name) {
+            let problem = Error::config(format!("--source {argument}: the script creates stream \"{name}\" itself"));
+            return Err(problem.with_hint("Pumps fill that stream. An input is read without a CREATE STREAM."));
+        }
+        if !reads.contains(&name) {
+            let is_open = |name: &&str| !makes_stream(name) && !has_source(name) && !name.eq_ignore_ascii_case(ERROR_STREAM);
+            let open: Vec<&str> = reads.iter().map(String::as_str).filter(is_open).collect();
+            let own: Vec<&str> = makes.iter().filter(|(kind, _)| *kind != ObjectKind::Stream).map(|(_, name)| *name).collect();
+            let found = closest(&name, open.iter().copied()).or_else(|| closest(&name, own.iter().copied()));
+            let problem = Error::config(format!("--source {argument}: nothing reads a stream \"{name}\""));
+            return Err(problem.with_hint(match (found, open.as_slice(), own.as_slice()) {
+                (Some(found), ..) => format!("Did you mean \"{found}\"?"),
+                (None, [], []) => "The script has no inputs.".to_owned(),
+                (None, [], own) => format!("Sources of the script are {}.", own.join(", ")),
+                (None, open, _) => format!("Inputs without a CREATE SOURCE are {}.", open.join(", ")),
+            }));
+        }
+    }
+    Ok(())
 }
 
 /// Says which argument an error is about.
@@ -295,12 +355,44 @@ mod tests {
             (args(&["t=generator:tics"], &[], &[], &[]), "error: --source t=generator:tics: option \"kind\" cannot be 'tics'"),
             (args(&["t=fiel:x"], &[], &[], &[]), "--source t=fiel:x: there is no source connector 'fiel'"),
             (args(&[], &["t=AT"], &[], &[]), "--rowtime t=AT: there is no --source t"),
+            (
+                args(&["t=a.json", "T=b.json"], &[], &[], &[]),
+                "--source T=b.json: \"T\" has one already, --source t=a.json\nhint: Leave one of the two out.",
+            ),
+            (
+                args(&["t=generator:"], &["t=A", "t=B"], &[], &[]),
+                "--rowtime t=B: \"T\" has one already, --rowtime t=A\nhint: Leave one of the two out.",
+            ),
+            (args(&["t=a.json"], &[], &["t=csv", "t=json"], &[]), "--format t=json: \"T\" has one already, --format t=csv"),
             (args(&[], &[], &["t=csv"], &[]), "--format t=csv: there is no --source or --sink T"),
             (args(&["t=generator:"], &["t=AT"], &[], &[]), "error: --rowtime t=AT: source \"T\" has no column \"AT\""),
             (args(&["t=generator:tics"], &["t=AT"], &[], &[]), "error: --source t=generator:tics: option \"kind\""),
         ] {
-            let error = prepare("", args).await.err().expect(expected);
+            let error = prepare("SELECT STREAM * FROM t", args).await.err().expect(expected);
             assert!(error.starts_with(expected), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_source_that_the_script_does_not_know_is_refused() {
+        let open = "CREATE STREAM o (a INTEGER); CREATE PUMP p AS INSERT INTO o SELECT STREAM a FROM ticks;";
+        let own = "CREATE SOURCE ticks WITH (connector = 'generator'); CREATE SINK k FROM ticks WITH (connector = 'stdout');";
+        for (sql, source, expected) in [
+            (open, "tiks=x", "--source tiks=x: nothing reads a stream \"TIKS\"\nhint: Did you mean \"TICKS\"?"),
+            (open, "x=y", "--source x=y: nothing reads a stream \"X\"\nhint: Inputs without a CREATE SOURCE are TICKS."),
+            (open, "o=y", "--source o=y: the script creates stream \"O\" itself\nhint: Pumps fill that stream."),
+            (own, "tiks=x", "--source tiks=x: nothing reads a stream \"TIKS\"\nhint: Did you mean \"TICKS\"?"),
+            (own, "x=y", "--source x=y: nothing reads a stream \"X\"\nhint: Sources of the script are TICKS."),
+            ("SELECT 1", "x=y", "--source x=y: nothing reads a stream \"X\"\nhint: The script has no inputs."),
+        ] {
+            let error = prepare(sql, args(&[source], &[], &[], &[])).await.err().expect(expected);
+            assert!(error.starts_with(expected), "{error}");
+        }
+        // What only a sink of the command line reads, what replaces a source, and what a prompt may read later.
+        let generated = "ticks=generator:ticks?rows=1";
+        prepare("SET avg_double = TRUE", args(&[generated], &[], &[], &["ticks=-"])).await.expect("read by a sink");
+        prepare(own, args(&[generated], &[], &[], &[])).await.expect("replaced");
+        let prompt = Application::prepare(Vec::new(), &args(&[generated], &[], &[], &[]), &JobArgs::default()).await;
+        prompt.expect("nothing is known yet");
     }
 }

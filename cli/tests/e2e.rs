@@ -854,3 +854,113 @@ fn elements_of_an_array_become_rows() {
     let output = folder.kinesql(&["run", "app.sql", "--quiet"]);
     assert_eq!(text(&output.stdout), "{\"n\":5}\n", "{}", text(&output.stderr));
 }
+
+/// A binding that does nothing would leave the script with the wrong rows, and nobody would know.
+#[test]
+fn a_source_that_is_mistyped_or_given_twice_is_refused() {
+    let folder = Folder::new();
+    folder.write("kda.sql", KDA);
+    folder.write(
+        "own.sql",
+        "CREATE SOURCE SRC (A INTEGER) WITH (connector = 'file', path = 'a.jsonl');\nSELECT STREAM A FROM SRC;",
+    );
+    folder.write("a.jsonl", "{\"A\":1}\n");
+    folder.write("b.jsonl", "{\"A\":2}\n");
+    for (arguments, expected) in [
+        (
+            &["run", "kda.sql", "--source", "SOURCE_SQL_STREAM_01=a.jsonl"][..],
+            "error: --source SOURCE_SQL_STREAM_01=a.jsonl: nothing reads a stream \"SOURCE_SQL_STREAM_01\"\n\
+             hint: Did you mean \"SOURCE_SQL_STREAM_001\"?\n",
+        ),
+        (
+            &["run", "own.sql", "--source", "SRCE=b.jsonl"],
+            "error: --source SRCE=b.jsonl: nothing reads a stream \"SRCE\"\nhint: Did you mean \"SRC\"?\n",
+        ),
+        (
+            &["run", "own.sql", "--source", "SRC=a.jsonl", "--source", "src=b.jsonl"],
+            "error: --source src=b.jsonl: \"SRC\" has one already, --source SRC=a.jsonl\nhint: Leave one of the two out.\n",
+        ),
+        (
+            &["run", "own.sql", "--source", "SRC=a.jsonl", "--rowtime", "SRC=T", "--rowtime", "SRC=A"],
+            "error: --rowtime SRC=A: \"SRC\" has one already, --rowtime SRC=T\nhint: Leave one of the two out.\n",
+        ),
+    ] {
+        let output = folder.kinesql(arguments);
+        assert_eq!((text(&output.stderr).as_str(), text(&output.stdout).as_str()), (expected, ""), "{arguments:?}");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    }
+    let output = folder.kinesql(&["run", "own.sql", "--source", "SRC=b.jsonl", "-q"]);
+    assert_eq!(text(&output.stdout), "{\"A\":2}\n", "{}", text(&output.stderr));
+}
+
+/// Rows of standard input go to one reader; who comes second would see an empty source.
+#[test]
+fn standard_input_has_one_reader() {
+    let folder = Folder::new();
+    let source = |name: &str| format!("CREATE SOURCE {name} (a INTEGER) WITH (connector = 'stdin');\n");
+    let one = source("S") + "SELECT STREAM a FROM S;";
+    let two = source("S") + &source("S2") + "SELECT STREAM a FROM S;";
+    folder.write("one.sql", &one);
+    folder.write("two.sql", &two);
+    let named = "SELECT STREAM a FROM S UNION ALL SELECT STREAM a FROM S2;";
+    folder.write("named.sql", named);
+    let held = "standard input holds the script already";
+    let two_readers = "\"S2\" cannot have standard input: \"S\" reads it";
+    for (arguments, input, expected) in [
+        (&[][..], one.as_str(), held),
+        (&["run", "-"], &one, held),
+        (&["check", "-"], &one, held),
+        (&["run", "-", "--source", "S=-"], "SELECT STREAM * FROM S;", "--source S=-: standard input holds the script already"),
+        (&["run", "two.sql"], "{\"A\":1}\n", two_readers),
+        (&["check", "two.sql"], "", two_readers),
+        (&["run", "named.sql", "--source", "S=-", "--source", "S2=-"], "{\"a\":1}\n", two_readers),
+    ] {
+        let mut command = folder.command(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("started");
+        // A refusal may come before anything is read.
+        let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
+        let output = child.wait_with_output().expect("ended");
+        assert!(text(&output.stderr).contains(expected), "{arguments:?}: {}", text(&output.stderr));
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    }
+    let mut command = folder.command(&["run", "one.sql", "-q"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("started");
+    child.stdin.take().expect("piped").write_all(b"{\"A\":1}\n").expect("written");
+    assert_eq!(text(&child.wait_with_output().expect("ended").stdout), "{\"A\":1}\n");
+}
+
+#[test]
+fn an_input_that_is_not_bound_says_how_to_bind_it() {
+    let folder = Folder::new();
+    folder.write("app.sql", KDA);
+    for command in ["check", "run"] {
+        let output = folder.kinesql(&[command, "app.sql"]);
+        let hint =
+            "hint: If it is an input, add a CREATE SOURCE for it, or --source SOURCE_SQL_STREAM_001=FILE on the command line.\n";
+        let message = text(&output.stderr);
+        assert!(message.contains("stream \"SOURCE_SQL_STREAM_001\" does not exist") && message.contains(hint), "{message}");
+        assert_eq!(output.status.code(), Some(2));
+    }
+}
+
+#[test]
+fn a_broken_state_of_a_checkpoint_is_named_with_the_way_back() {
+    let folder = Folder::new();
+    folder.write("app.sql", KDA);
+    folder.write("ticks.jsonl", ticks(100));
+    let arguments = [&["run", "app.sql", "--checkpoint-dir", "checkpoints"], &BOUND[..]].concat();
+    assert!(folder.kinesql(&arguments).status.success());
+    let states = std::fs::read_dir(folder.path("checkpoints")).expect("a folder").map(|entry| entry.expect("readable").path());
+    let newest = states.filter(|path| path.is_dir()).max().expect("a checkpoint");
+    let file = newest.join("0.arrow");
+    let whole = std::fs::read(&file).expect("a state");
+    std::fs::write(&file, &whole[..whole.len() / 2]).expect("written");
+    let output = folder.kinesql(&arguments);
+    let epoch = newest.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix("state-")).expect("an epoch");
+    let (message, said) =
+        (format!("error: state-{epoch}/0.arrow of checkpoint folder checkpoints is broken"), text(&output.stderr));
+    let hint = format!("hint: Delete manifest-{epoch}.json there to fall back to the checkpoint before it.");
+    assert!(said.contains(&message) && said.contains(&hint), "{said}");
+    assert_eq!(output.status.code(), Some(1));
+}

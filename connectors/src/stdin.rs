@@ -22,6 +22,9 @@ use tokio::sync::mpsc;
 
 use crate::file::framing::{Cutter, Framing};
 
+/// What only one source can read.
+pub const STDIN: &str = "standard input";
+
 /// How much is read at once: what a Linux pipe holds (pipe(7)).
 const PORTION_BYTES: usize = 64 << 10;
 
@@ -103,6 +106,10 @@ impl fmt::Debug for StdinSource {
 
 #[async_trait]
 impl Source for StdinSource {
+    fn exclusive(&self) -> Option<&'static str> {
+        Some(STDIN)
+    }
+
     fn is_bounded(&self) -> bool {
         true
     }

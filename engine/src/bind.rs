@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::execution::SessionState;
 
-use crate::catalog::{Catalog, PumpEntry, Rowtime, SinkEntry, SourceBinding, SourceEntry, StreamEntry, TableEntry};
+use crate::catalog::{Catalog, Object, PumpEntry, Rowtime, SinkEntry, SourceBinding, SourceEntry, StreamEntry, TableEntry};
 use crate::connector::common::{
     CONNECTOR, CSV_DELIMITER, CSV_HEADER, CSV_ROW_DELIMITER, IDLE_TIMEOUT, JSON_ROW_PATH, LATE, METADATA, RECORD_OPTIONS,
     REFRESH, SINK_OPTIONS, SOURCE_OPTIONS, TABLE_OPTIONS, format_option,
@@ -21,7 +21,7 @@ use crate::connector::{
 use crate::diagnostic::{Diagnostic, Span};
 use crate::error::Error;
 use crate::format::{self, CsvOptions, DecodeColumn, FormatSpec, RowEnd};
-use crate::plan::names::unknown_stream;
+use crate::plan::names::{unknown_input, unknown_stream};
 use crate::plan::query::stream_schema_of;
 use crate::plan::{PlanNode, QueryPlan, plan_stream_query};
 use crate::runtime::clock::Clock;
@@ -45,6 +45,8 @@ pub(crate) struct Binder<'a> {
     pub(crate) connectors: &'a ConnectorRegistry,
     pub(crate) bindings: &'a BTreeMap<String, SourceBinding>,
     pub(crate) clock: &'a Arc<dyn Clock>,
+    /// What no source can have, since it is used otherwise: see [`Source::exclusive`].
+    pub(crate) in_use: &'a [(String, Diagnostic)],
     /// Options of every source of a connector, from outside the script.
     pub(crate) source_options: &'a [(String, OptionEntry)],
     /// True if a source that declares no columns gets those of its records.
@@ -244,7 +246,7 @@ impl Binder<'_> {
         // error_stream is written in any case in configurations; its own name is lower case.
         let stream = if from.value.eq_ignore_ascii_case(ERROR_STREAM) { ERROR_STREAM } else { from.value.as_str() };
         let Some(entry) = self.catalog.streams.get(stream) else {
-            return Err(vec![at(unknown_stream(stream, self.catalog.streams.keys().map(String::as_str)))]);
+            return Err(vec![at(unknown_input(stream, self.catalog.streams.keys().map(String::as_str)))]);
         };
         let known: Vec<_> = self.connectors.sinks().map(|factory| factory.name()).collect();
         let connector = connector_name("sink", options, span, &known)?;
@@ -370,7 +372,14 @@ impl Binder<'_> {
             let names: Vec<_> =
                 self.catalog.objects().into_iter().filter(|object| object.kind == word).map(|object| object.name).collect();
             let problem = Diagnostic::error(format!("{word} \"{}\" does not exist", name.value)).at(name.span);
-            return Err(vec![problem.did_you_mean(&name.value, names.iter().map(String::as_str))]);
+            let of_another_kind = self.catalog.objects().into_iter().find(|object| object.name == name.value);
+            return Err(vec![match of_another_kind.filter(|object| object.name != ERROR_STREAM) {
+                Some(Object { kind, .. }) => {
+                    let hint = format!("Write DROP {} \"{}\".", kind.to_uppercase(), name.value);
+                    problem.label(format!("it is a {kind}")).hint(hint)
+                }
+                None => problem.did_you_mean(&name.value, names.iter().map(String::as_str)),
+            }]);
         }
         Ok(format!("{word} {}", name.value))
     }
@@ -505,6 +514,8 @@ impl Binder<'_> {
         let definition = SourceDefinition { name: name.to_owned(), schema: fields, format: format.clone() };
         let failed = |error: Error| vec![place(from_error(&error), span)];
         let source = factory.create(&definition, &checked).map_err(failed)?;
+        let connector_span = connector.value_span.or(span);
+        self.check_exclusive(name, source.as_ref()).map_err(|problem| vec![place(problem, connector_span)])?;
         source.inspect().await.map_err(failed)?;
         let mut metadata = SchemaRef::new(Schema::empty());
         match source.payload() {
@@ -590,6 +601,21 @@ impl Binder<'_> {
             idle_timeout: checked.duration("idle_timeout"),
             late: checked.text(LATE.name).map(str::to_owned),
         })
+    }
+
+    /// Fails if a source needs what is in use already, such as standard input.
+    fn check_exclusive(&self, name: &str, source: &dyn Source) -> Result<(), Diagnostic> {
+        let Some(what) = source.exclusive() else { return Ok(()) };
+        if let Some((_, problem)) = self.in_use.iter().find(|(used, _)| used == what) {
+            return Err(problem.clone());
+        }
+        let streams = self.catalog.streams.iter().filter_map(|(name, entry)| Some((name, &entry.source.as_ref()?.source)));
+        let tables = self.catalog.tables.iter().map(|(name, entry)| (name, &entry.source));
+        match streams.chain(tables).find(|(other, source)| *other != name && source.exclusive() == Some(what)) {
+            None => Ok(()),
+            Some((other, _)) => Err(Diagnostic::error(format!("\"{name}\" cannot have {what}: \"{other}\" reads it"))
+                .hint(format!("Read \"{other}\" in several pumps, or give one of the two another connector."))),
+        }
     }
 
     /// Options that `options` leave open: how records are encoded, from the statement whose source is replaced, unless the path

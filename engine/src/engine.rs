@@ -33,7 +33,7 @@ use crate::plan::batch_models::place_at_model;
 use crate::plan::explain::explain;
 use crate::plan::explain_error::explain_error;
 use crate::plan::item_names::name_by_text;
-use crate::plan::names::check_tables;
+use crate::plan::names::{check_tables, input_hint};
 use crate::plan::places::explain_in;
 use crate::plan::row_clock::current_row_timestamp;
 use crate::plan::rules::kda_rules;
@@ -78,6 +78,7 @@ pub struct EngineBuilder {
     connectors: ConnectorRegistry,
     switches: Vec<OptionEntry>,
     source_options: Vec<(String, OptionEntry)>,
+    in_use: Vec<(String, Diagnostic)>,
 }
 
 impl EngineBuilder {
@@ -125,9 +126,15 @@ impl EngineBuilder {
         self
     }
 
+    /// Says that no source can have `what`, such as `standard input`, and why: [`crate::connector::Source::exclusive`].
+    pub fn in_use(mut self, what: impl Into<String>, problem: Diagnostic) -> Self {
+        self.in_use.push((what.into(), problem));
+        self
+    }
+
     /// The engine. Fails if the checkpoint folder cannot be used, or a switch cannot be set.
     pub fn build(self) -> Result<Engine> {
-        let Self { clock, parallelism, memory_limit, checkpoints, connectors, switches, source_options } = self;
+        let Self { clock, parallelism, memory_limit, checkpoints, connectors, switches, source_options, in_use } = self;
         let mut settings = Settings::default();
         for switch in switches {
             settings.set(switch).map_err(|problem| Error::sql(vec![problem]))?;
@@ -145,7 +152,7 @@ impl EngineBuilder {
         let session = session_context(memory_limit)?;
         session.register_udf(current_row_timestamp(clock.clone()));
         let shared = Mutex::new(Shared { settings, ..Shared::default() });
-        let inner = Inner { session, clock, parallelism, checkpoints, connectors, source_options, shared };
+        let inner = Inner { session, clock, parallelism, checkpoints, connectors, source_options, in_use, shared };
         Ok(Engine { inner: Arc::new(inner) })
     }
 }
@@ -166,6 +173,7 @@ struct Inner {
     checkpoints: Option<(CheckpointStore, Duration, usize)>,
     connectors: ConnectorRegistry,
     source_options: Vec<(String, OptionEntry)>,
+    in_use: Vec<(String, Diagnostic)>,
     shared: Mutex<Shared>,
 }
 
@@ -207,6 +215,7 @@ impl Engine {
             connectors: ConnectorRegistry::default(),
             switches: Vec::new(),
             source_options: Vec::new(),
+            in_use: Vec::new(),
         }
     }
 
@@ -290,6 +299,7 @@ impl Engine {
                         failed_names.iter().any(|name| problem.message == format!("stream \"{name}\" does not exist"))
                     };
                     problems.extend(found.into_iter().filter(|problem| !follows(problem)).map(|problem| {
+                        let problem = in_view_of(&parsed.statements, problem);
                         let problem = if problem.span.is_none() { problem.at(statement.span) } else { problem };
                         problem.in_script(&statement.script)
                     }));
@@ -482,8 +492,8 @@ impl Engine {
         bindings: &'a BTreeMap<String, SourceBinding>,
         state: &'a SessionState,
     ) -> Binder<'a> {
-        let Inner { connectors, clock, source_options, .. } = self.inner.as_ref();
-        Binder { catalog, state, connectors, bindings, clock, source_options, infers: true, warnings: Vec::new() }
+        let Inner { connectors, clock, source_options, in_use, .. } = self.inner.as_ref();
+        Binder { catalog, state, connectors, bindings, clock, in_use, source_options, infers: true, warnings: Vec::new() }
     }
 
     /// A source bound by itself, without columns and without a look at its records; the catalog stays as it is. `engine_options`:
@@ -654,7 +664,7 @@ impl Engine {
 
     /// A copy with a catalog and tables of its own.
     async fn detached(&self) -> Result<Engine> {
-        let Inner { session, clock, parallelism, connectors, source_options, .. } = self.inner.as_ref();
+        let Inner { session, clock, parallelism, connectors, source_options, in_use, .. } = self.inner.as_ref();
         let state = SessionStateBuilder::new_from_existing(session.state());
         let list = Arc::new(datafusion::catalog::MemoryCatalogProviderList::new());
         let catalog = Arc::new(datafusion::catalog::MemoryCatalogProvider::new());
@@ -680,6 +690,7 @@ impl Engine {
             checkpoints: None,
             connectors: connectors.clone(),
             source_options: source_options.clone(),
+            in_use: in_use.clone(),
             shared,
         };
         Ok(Engine { inner: Arc::new(inner) })
@@ -753,6 +764,20 @@ fn query_sink(plan: PlanNode, rows: mpsc::Sender<RecordBatch>) -> SinkEntry {
         plan,
         connector: "query".to_owned(),
         sink: Arc::new(ChannelSink::new(rows)),
+    }
+}
+
+/// A stream that is missing where it is read is no input if the script makes it, or fills it.
+fn in_view_of(statements: &[Statement], problem: Diagnostic) -> Diagnostic {
+    let reads = statements.iter().flat_map(Statement::reads);
+    let Some(name) = reads.into_iter().find(|name| problem.hint.as_deref() == Some(&input_hint(name))) else { return problem };
+    if statements.iter().any(|statement| statement.makes().iter().any(|(_, made)| *made == name)) {
+        return problem.hint("The script creates it further down: move that statement up.");
+    }
+    let fills = |statement: &Statement| matches!(&statement.kind, StatementKind::CreatePump(pump) if pump.target.value == name);
+    match statements.iter().any(fills) {
+        true => problem.hint("Create it with CREATE STREAM, above the pump that fills it."),
+        false => problem,
     }
 }
 

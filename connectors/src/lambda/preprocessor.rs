@@ -290,6 +290,10 @@ impl Source for PreprocessedSource {
         self.processor.get().and_then(|processor| processor.work.trouble()).or_else(|| self.source.trouble())
     }
 
+    fn exclusive(&self) -> Option<&'static str> {
+        self.source.exclusive()
+    }
+
     fn reads_path(&self, path: &Path) -> bool {
         self.source.reads_path(path)
     }

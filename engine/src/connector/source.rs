@@ -236,6 +236,11 @@ pub trait Source: Send + Sync + fmt::Debug {
         None
     }
 
+    /// What it alone can read, such as `standard input`: a second source of the same is refused. None if others may read it too.
+    fn exclusive(&self) -> Option<&'static str> {
+        None
+    }
+
     /// True if it reads this local file, or files in this folder. The path is absolute and without links.
     fn reads_path(&self, _path: &Path) -> bool {
         false

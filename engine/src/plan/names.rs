@@ -73,7 +73,7 @@ pub(super) fn check_names(
                 && !self.tables.contains_key(&ident.value)
                 && !self.with.contains(&ident.value)
             {
-                self.problems.push(unknown_stream(&ident.value, self.streams.keys().map(String::as_str)).at(ident.span));
+                self.problems.push(unknown_input(&ident.value, self.streams.keys().map(String::as_str)).at(ident.span));
             }
             ControlFlow::Continue(())
         }
@@ -275,6 +275,19 @@ pub fn unknown_stream<'a>(name: &str, existing: impl Iterator<Item = &'a str>) -
         Some(other) => diagnostic.hint(format!("Names without quotes are upper case. Did you mean \"{other}\", in quotes?")),
         None => diagnostic.did_you_mean(name, existing),
     }
+}
+
+/// The same for a stream that is read: if its name is no slip of the finger, it may be an input whose data is not named yet.
+pub fn unknown_input<'a>(name: &str, existing: impl Iterator<Item = &'a str>) -> Diagnostic {
+    match unknown_stream(name, existing) {
+        problem if problem.hint.is_none() => problem.hint(input_hint(name)),
+        problem => problem,
+    }
+}
+
+/// What to do about an input that is not there.
+pub fn input_hint(name: &str) -> String {
+    format!("If it is an input, add a CREATE SOURCE for it, or --source {name}=FILE on the command line.")
 }
 
 /// The error for `alias.column` of a relation that FROM does not have.

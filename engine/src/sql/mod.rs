@@ -16,6 +16,7 @@ mod dialect;
 mod item_text;
 pub mod keywords;
 mod literal;
+mod mentions;
 mod query;
 pub(crate) mod reserved;
 mod statement;
