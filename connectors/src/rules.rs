@@ -39,7 +39,6 @@ const MATRIX: &[Row] = &[
                 "src/kinesis/tests/reading.rs::resumes_after_the_last_sequence_number",
             ],
             &[
-                "tests/aws/conformance.rs::kinesis::a_sink_that_takes_nothing_stops_the_source",
                 "src/kinesis/tests/reading.rs::reading_stops_while_nobody_takes_the_records",
                 "src/kinesis/tests/reading.rs::a_shard_far_ahead_waits_for_the_slowest_one",
             ],

@@ -331,8 +331,7 @@ rules!(
     a_restart_loses_and_doubles_nothing,
     a_graceful_stop_loses_and_doubles_nothing,
     a_bad_record_costs_no_other,
-    a_service_that_goes_down_and_comes_back_costs_nothing,
-    a_sink_that_takes_nothing_stops_the_source(1_000, 60_000, 25 << 20)
+    a_service_that_goes_down_and_comes_back_costs_nothing
 );
 rules!(
     firehose, super::feeds::firehose;

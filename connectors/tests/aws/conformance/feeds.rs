@@ -113,22 +113,11 @@ pub async fn kinesis(rule: &str) -> Option<Stream> {
 
 impl Stream {
     async fn send(&self, records: impl Iterator<Item = String>) {
-        let (mut request, mut bytes) = (Vec::new(), 0);
-        for (key, record) in records.enumerate() {
-            // A request holds 500 records and 5 MiB.
-            if request.len() == 500 || bytes + record.len() > 4 << 20 {
-                self.put_records(std::mem::take(&mut request)).await;
-                bytes = 0;
-            }
-            bytes += record.len();
+        let records = records.enumerate().map(|(key, record)| {
             let entry = PutRecordsRequestEntry::builder().partition_key(key.to_string()).data(Blob::new(record));
-            request.push(entry.build().expect("complete"));
-        }
-        self.put_records(request).await;
-    }
-
-    async fn put_records(&self, records: Vec<PutRecordsRequestEntry>) {
-        let put = self.client.put_records().stream_name(&self.name).set_records(Some(records));
+            entry.build().expect("complete")
+        });
+        let put = self.client.put_records().stream_name(&self.name).set_records(Some(records.collect()));
         assert_eq!(put.send().await.expect("put").failed_record_count(), Some(0));
     }
 }
