@@ -16,6 +16,8 @@ pub const ABORTED: u8 = 130;
 pub enum Stop {
     /// It failed.
     Error(Error),
+    /// A job failed while it ran: what was wrong came with its data.
+    Job(Error),
     /// It failed, and every problem has been reported.
     Reported(ErrorKind),
     /// Nobody reads standard output any more, as behind `| head`: not an error.
@@ -47,6 +49,10 @@ impl Stop {
             Stop::Error(failed) => {
                 error(&failed);
                 exit_code(failed.kind())
+            }
+            Stop::Job(failed) => {
+                error(&failed);
+                ExitCode::FAILURE
             }
             Stop::Reported(kind) => exit_code(kind),
             Stop::Closed => ExitCode::SUCCESS,

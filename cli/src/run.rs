@@ -155,7 +155,10 @@ impl JobWatch<'_> {
             tokio::select! {
                 result = &mut ended => {
                     drop(progress);
-                    return Ok(result?);
+                    return result.map_err(|error| match Stop::from(error) {
+                        Stop::Error(error) => Stop::Job(error),
+                        stop => stop,
+                    });
                 }
                 () = self.interrupts.reached(self.base + 1), if !stopping => {
                     stopping = true;

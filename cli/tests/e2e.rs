@@ -964,3 +964,21 @@ fn a_broken_state_of_a_checkpoint_is_named_with_the_way_back() {
     assert!(said.contains(&message) && said.contains(&hint), "{said}");
     assert_eq!(output.status.code(), Some(1));
 }
+
+/// A budget is no argument that is wrong by itself: which data is too much for it shows only while a job runs.
+#[test]
+fn a_job_that_outgrows_its_memory_has_failed() {
+    let folder = Folder::new();
+    folder.write(
+        "app.sql",
+        "CREATE SOURCE S (N INTEGER, T TIMESTAMP, WATERMARK FOR T AS T) WITH (connector = 'file', path = 'in.csv', csv.header = true);
+         CREATE STREAM O (N INTEGER, C BIGINT);
+         CREATE PUMP P AS INSERT INTO O SELECT STREAM N, COUNT(*) FROM S GROUP BY N, FLOOR(S.ROWTIME TO YEAR);
+         CREATE SINK K FROM O WITH (connector = 'file', path = 'out.jsonl');",
+    );
+    let rows: String = (0..50_000).map(|n| format!("{n},2024-01-01 00:00:00\n")).collect();
+    folder.write("in.csv", format!("N,T\n{rows}"));
+    let output = folder.kinesql(&["run", "-q", "app.sql", "--memory-limit", "1mb"]);
+    assert!(text(&output.stderr).contains("exceeds the memory budget"), "{}", text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1));
+}
