@@ -70,8 +70,8 @@ fn a_row_over_the_limit_is_a_row_of_error_stream() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("rows.json");
     let long = |id: u32, bytes: usize| format!("{{\"id\":{id},\"text\":\"{}\"}}", "x".repeat(bytes - 18));
-    // Exactly the limit, in one line with one byte more, and a short row behind them.
-    let rows = format!("{}{}\n{{\"id\":3,\"text\":\"short\"}}\n", long(1, 512 << 10), long(2, (512 << 10) + 1));
+    // Exactly the limit, one byte more, and a short row behind them.
+    let rows = format!("{}\n{}\n{{\"id\":3,\"text\":\"short\"}}\n", long(1, 512 << 10), long(2, (512 << 10) + 1));
     std::fs::write(&path, rows).expect("written");
     let run = |setting: &str| {
         let memory = MemoryConnector::default();

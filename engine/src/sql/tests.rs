@@ -298,7 +298,7 @@ fn identifiers_fold_to_upper_case_unless_quoted() {
     );
     check("SELECT \"T\" . \"ROWTIME\", t.rowtime, x.* FROM t", "SELECT \"T\".\"ROWTIME\", T.ROWTIME, X.* FROM T");
     check_expr("COUNT(*), Count(1), my_Fn(A), \"MyFn\"(a)", "count(*), count(1), my_fn(A), \"MyFn\"(A)");
-    check("SELECT a FROM ERROR_stream", "SELECT A FROM error_stream");
+    check("SELECT a FROM ERROR_stream", "SELECT A FROM error_stream ERROR_STREAM");
 }
 
 #[test]

@@ -125,7 +125,7 @@ impl Moments {
             let (own, others) = (self.count as f64, other.count as f64);
             let all = own + others;
             let difference = self.mean - other.mean;
-            self.squares += other.squares + difference * difference * own * others / all;
+            self.squares = self.squares + other.squares + difference * difference * own * others / all;
             self.mean = self.mean * own / all + other.mean * others / all;
             self.count += other.count;
         }

@@ -33,6 +33,10 @@ fn converted(plan: LogicalPlan, nearest: fn(&DataType) -> Option<DataType>) -> R
     let columns = plan.schema().columns().into_iter().zip(fields).map(|(column, field)| {
         let name = column.name.clone();
         Ok(match nearest(field.data_type()) {
+            // These have no type to be cast from by KDA's rules.
+            Some(data_type) if matches!(field.data_type(), DataType::Null | DataType::Interval(_) | DataType::Duration(_)) => {
+                cast(Expr::Column(column.clone()), data_type).alias_qualified(column.relation, name)
+            }
             Some(data_type) => {
                 let converted = casts::typed(cast(Expr::Column(column.clone()), data_type), plan.schema())?;
                 converted.data.alias_qualified(column.relation, name)
