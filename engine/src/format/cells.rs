@@ -58,6 +58,10 @@ pub(super) fn check_writable(schema: &SchemaRef) -> Result<()> {
                 format!("Select its fields in a query around: SELECT q.\"{name}\".\"{first}\", … FROM (SELECT … AS \"{name}\" …) AS q."),
             )
         }
+        DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => {
+            Error::config(format!("column \"{name}\" is an array, which cannot be written"))
+                .with_hint("Make a text of it: array_to_string(…, ', ').")
+        }
         other => Error::config(format!("column \"{name}\" has the type {other}, which cannot be written"))
             .with_hint("Cast the column to an SQL type."),
     })

@@ -503,9 +503,9 @@ fn plan_window(aggregate: &Aggregate, props: &ExecutionProps) -> Result<Operator
         Monotonicity::Descending(expr) => (expr, true),
         Monotonicity::Constant(_) | Monotonicity::None => return Err(Diagnostic::error("the window key is not monotonic")),
     };
-    let field_type = aggregate.schema.field(place).data_type();
-    if !WindowKey::supports(field_type) {
-        return Err(Diagnostic::error(format!("a window key of type {field_type} is not supported yet"))
+    let field = aggregate.schema.field(place);
+    if !WindowKey::supports(field.data_type()) {
+        return Err(Diagnostic::error(format!("{} is {}, which cannot be the key of a window", text(expr), sql_type_name(field)))
             .hint("Use STEP or FLOOR of ROWTIME, which give timestamps."));
     }
     // Where all rows of a ROWTIME are there with the watermark, windows of windows end when those do.
