@@ -505,8 +505,12 @@ fn plan_window(aggregate: &Aggregate, props: &ExecutionProps) -> Result<Operator
     };
     let field = aggregate.schema.field(place);
     if !WindowKey::supports(field.data_type()) {
-        return Err(Diagnostic::error(format!("{} is {}, which cannot be the key of a window", text(expr), sql_type_name(field)))
-            .hint("Use STEP or FLOOR of ROWTIME, which give timestamps."));
+        return Err(Diagnostic::error(format!(
+            "{} is {}, which cannot be the key of a window",
+            text(expr),
+            sql_type_name(field)
+        ))
+        .hint("Use STEP or FLOOR of ROWTIME, which give timestamps."));
     }
     // Where all rows of a ROWTIME are there with the watermark, windows of windows end when those do.
     let of_results = is_of_windows(of_time) && is_complete(input);
