@@ -16,8 +16,6 @@ pub const ABORTED: u8 = 130;
 pub enum Stop {
     /// It failed.
     Error(Error),
-    /// A job failed while it ran: what was wrong came with its data.
-    Job(Error),
     /// It failed, and every problem has been reported.
     Reported(ErrorKind),
     /// Nobody reads standard output any more, as behind `| head`: not an error.
@@ -50,10 +48,6 @@ impl Stop {
                 error(&failed);
                 exit_code(failed.kind())
             }
-            Stop::Job(failed) => {
-                error(&failed);
-                ExitCode::FAILURE
-            }
             Stop::Reported(kind) => exit_code(kind),
             Stop::Closed => ExitCode::SUCCESS,
             Stop::Aborted => ExitCode::from(ABORTED),
@@ -69,7 +63,7 @@ pub fn exit_code(kind: ErrorKind) -> ExitCode {
 fn exit_number(kind: ErrorKind) -> u8 {
     match kind {
         ErrorKind::Sql | ErrorKind::Config => 2,
-        ErrorKind::Data | ErrorKind::Unavailable | ErrorKind::State | ErrorKind::Internal => 1,
+        ErrorKind::Memory | ErrorKind::Data | ErrorKind::Unavailable | ErrorKind::State | ErrorKind::Internal => 1,
     }
 }
 
@@ -161,6 +155,7 @@ mod tests {
         for (kind, code) in [
             (ErrorKind::Sql, 2),
             (ErrorKind::Config, 2),
+            (ErrorKind::Memory, 1),
             (ErrorKind::Data, 1),
             (ErrorKind::Unavailable, 1),
             (ErrorKind::State, 1),

@@ -155,10 +155,7 @@ impl JobWatch<'_> {
             tokio::select! {
                 result = &mut ended => {
                     drop(progress);
-                    return result.map_err(|error| match Stop::from(error) {
-                        Stop::Error(error) => Stop::Job(error),
-                        stop => stop,
-                    });
+                    return Ok(result?);
                 }
                 () = self.interrupts.reached(self.base + 1), if !stopping => {
                     stopping = true;

@@ -16,6 +16,8 @@ pub enum ErrorKind {
     Sql,
     /// An option, a path or an argument is wrong: fix the configuration.
     Config,
+    /// What a job has to hold is more than its memory budget.
+    Memory,
     /// A record or row cannot be used. Such errors go to `error_stream`; as a job's error it means that nothing could.
     Data,
     /// A file or service did not answer, retries included.

@@ -96,7 +96,7 @@ async fn a_model_over_the_memory_budget_says_so() {
     let sql = "SELECT STREAM * FROM TABLE(RANDOM_CUT_FOREST(CURSOR(SELECT STREAM * FROM \"S\")))";
     let answer = engine.query(sql).await.expect("right").try_collect::<Vec<_>>().await;
     let error = answer.expect_err("a forest is larger than 100 kB");
-    assert_eq!(error.kind(), ErrorKind::Config);
+    assert_eq!(error.kind(), ErrorKind::Memory);
     let message = error.message();
     assert!(message.starts_with("model needs ") && message.ends_with("which exceeds the memory budget of 0.1 MB"), "{error}");
     assert!(error.hint().is_some_and(|hint| hint.contains("--memory-limit")), "{error}");

@@ -242,7 +242,7 @@ async fn a_window_over_the_memory_budget_says_so() {
     world.feed_keys(10_000);
     world.source.finish();
     let error = job.wait().await.expect_err("too large");
-    assert_eq!(error.kind(), ErrorKind::Config);
+    assert_eq!(error.kind(), ErrorKind::Memory);
     assert!(error.message().starts_with("tumbling window needs "), "{error}");
     assert!(error.message().ends_with(" MB for 10000 open groups, which exceeds the memory budget of 0.1 MB"), "{error}");
     assert_eq!(error.hint(), Some("Raise --memory-limit, shorten the window or group by fewer keys."));
@@ -265,7 +265,7 @@ async fn rows_that_wait_for_a_silent_source_are_within_the_memory_budget() {
     let job = engine.start().await.expect("started");
     world.feed_keys(10_000);
     let error = job.wait().await.expect_err("too large");
-    assert_eq!(error.kind(), ErrorKind::Config);
+    assert_eq!(error.kind(), ErrorKind::Memory);
     assert!(error.message().starts_with("merge needs "), "{error}");
     let rows = " MB for 10000 rows that wait for slower inputs, which exceeds the memory budget of 0.1 MB";
     assert!(error.message().ends_with(rows), "{error}");

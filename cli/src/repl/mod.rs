@@ -46,7 +46,7 @@ pub fn run(runtime: &Runtime, args: &ApplicationArgs, job: &JobArgs) -> Result<(
         match session.answer(&text, &mut editor) {
             Ok(true) => {}
             Ok(false) | Err(Stop::Closed) => return Ok(()),
-            Err(Stop::Error(error) | Stop::Job(error)) => report::error(&error),
+            Err(Stop::Error(error)) => report::error(&error),
             Err(Stop::Aborted) => report::note("cancelled"),
             Err(Stop::Reported(_)) => {}
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::record_batch::RecordBatch;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// An operator's share of the memory budget; given back when it is dropped.
 pub struct Budget {
@@ -29,7 +29,7 @@ impl Budget {
         }
     }
 
-    /// The operator holds `bytes` from now on, for what `held` says. Fails with [`crate::ErrorKind::Config`].
+    /// The operator holds `bytes` from now on, for what `held` says. Fails with [`crate::ErrorKind::Memory`].
     pub fn resize(&self, bytes: usize, held: impl FnOnce() -> String) -> Result<()> {
         self.reservation.try_resize(bytes).map_err(|error| {
             let megabytes = |bytes: usize| match bytes {
@@ -46,7 +46,7 @@ impl Budget {
                     message += &format!(", of which other operators hold {}", megabytes(others));
                 }
             }
-            Error::config(message).with_hint(self.hint).with_cause(error)
+            Error::new(ErrorKind::Memory, message).with_hint(self.hint).with_cause(error)
         })
     }
 }

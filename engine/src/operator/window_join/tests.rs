@@ -97,7 +97,7 @@ fn names_itself_when_the_budget_is_exceeded() {
             fed.and_then(|()| join.on_watermark(second * 1_000 + 1, &mut out)).err()
         })
         .expect("the windows outgrow the budget");
-    assert_eq!(error.kind(), ErrorKind::Config);
+    assert_eq!(error.kind(), ErrorKind::Memory);
     assert!(error.message().starts_with("window join needs "), "{error}");
     assert!(error.message().contains("rows of the left side and 0 of the right"), "{error}");
 }

@@ -8,7 +8,7 @@ use sqlparser::ast::{
 };
 
 use super::calls::take;
-use super::{AVAILABLE, STAGGER, calls, interval_casts, named_cast, periods, row_in_query};
+use super::{AVAILABLE, STAGGER, calls, interval_casts, named_cast, periods, row_in_query, rows_of_values};
 use crate::diagnostic::{Diagnostic, Span, count};
 use crate::sql::ddl::ERROR_STREAM;
 use crate::sql::dialect::is_frame_word;
@@ -160,7 +160,7 @@ impl VisitorMut for Finish<'_> {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        for rewritten in [periods::rewrite(expr), row_in_query::rewrite(expr)] {
+        for rewritten in [periods::rewrite(expr), row_in_query::rewrite(expr), rows_of_values::rewrite(expr)] {
             self.problems.extend(rewritten.err().map(|problem| *problem));
         }
         interval_casts::rewrite(expr);

@@ -40,6 +40,7 @@ mod periods;
 mod refuse;
 mod rewriter;
 mod row_in_query;
+mod rows_of_values;
 mod table_function;
 mod window_table;
 mod words;
