@@ -40,6 +40,8 @@ struct State {
     records: usize,
     /// Pieces handed over since the job was started.
     handed: u64,
+    /// How often the job was started again.
+    restarts: usize,
     told: Vec<String>,
 }
 
@@ -77,7 +79,7 @@ impl Service {
     /// A service that is read in `lanes` lanes.
     pub fn with_lanes(lanes: usize) -> Self {
         let lanes = (0..lanes).map(|_| Lane::default()).collect();
-        let state = State { lanes, ended: false, records: 0, handed: 0, told: Vec::new() };
+        let state = State { lanes, ended: false, records: 0, handed: 0, restarts: 0, told: Vec::new() };
         Self { state: Arc::new(Mutex::new(state)), changed: Arc::default() }
     }
 
@@ -119,10 +121,11 @@ impl Service {
         state.lanes.iter().all(|lane| lane.read == lane.pieces.len() + ends).then_some(state.handed)
     }
 
-    /// Forgets the readers of the job before.
+    /// Forgets the readers of the job before. One of an aborted job may not have ended yet: it gets nothing any more.
     pub fn restart(&self) {
         let mut state = lock(&self.state);
         state.handed = 0;
+        state.restarts += 1;
         state.lanes.iter_mut().for_each(|lane| lane.read = 0);
     }
 
@@ -165,7 +168,8 @@ impl Source for Service {
             lock(&self.state).told.push(format!("lane {lane} shall say {asked}"));
         }
         let metadata = context.metadata.clone();
-        Ok(Box::new(LaneReader { service: self.clone(), lane, next, reopened: next > 0, metadata }))
+        let restarts = lock(&self.state).restarts;
+        Ok(Box::new(LaneReader { service: self.clone(), lane, next, reopened: next > 0, restarts, metadata }))
     }
 
     async fn sample(&self, _max_bytes: usize, _context: &SourceContext) -> Result<Vec<u8>> {
@@ -211,13 +215,18 @@ struct LaneReader {
     next: usize,
     /// It starts behind pieces that an earlier run has read: it says which shards it has before it goes on.
     reopened: bool,
+    /// Those of the service when it was opened.
+    restarts: usize,
     metadata: SchemaRef,
 }
 
 impl LaneReader {
     fn read(&mut self) -> Option<Read> {
         let mut state = lock(&self.service.state);
-        let State { lanes, ended, records, handed, .. } = &mut *state;
+        let State { lanes, ended, records, handed, restarts, .. } = &mut *state;
+        if *restarts != self.restarts {
+            return None;
+        }
         let lane = &mut lanes[self.lane];
         let offset = |next: usize| Offset((next as u64).into());
         if std::mem::take(&mut self.reopened) {
