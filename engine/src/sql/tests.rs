@@ -431,7 +431,9 @@ fn time_functions() {
 #[test]
 fn operators_and_special_functions() {
     check_expr("a || b, a != b, a <> b, a % 2", "A || B, A <> B, A <> B, A % 2");
-    check_expr("a IS DISTINCT FROM b, (a, b) IN ((1, 2))", "A IS DISTINCT FROM B, (A, B) IN ((1, 2))");
+    check_expr("a IS DISTINCT FROM b, (a, b) IN ((1, 2))", "A IS DISTINCT FROM B, (((A = 1) AND (B = 2)))");
+    check_expr("(a, b) NOT IN ((1, 2))", "(NOT (((A = 1) AND (B = 2))))");
+    check_expr("(a, b) <= (1, 2)", "(A < 1 OR (A = 1 AND (B <= 2)))");
     check_expr("a LIKE 'x\\_' ESCAPE '\\', a NOT BETWEEN 1 AND 2", "is_like(A, 'x\\_', '\\'), A NOT BETWEEN 1 AND 2");
     check_expr("SUBSTRING(a FROM 1 FOR 2), TRIM(BOTH ' ' FROM a)", "substring_from(A, 1, 2), TRIM(BOTH ' ' FROM A)");
     check_expr("POSITION('a' IN b), OVERLAY(a PLACING b FROM 1)", "POSITION('a' IN B), overlay(A, B, 1)");
