@@ -20,7 +20,8 @@ pub struct Requests {
 impl Requests {
     /// Listens if there is something to refresh. To be called within a Tokio runtime, when all tables are there.
     pub fn listen(engine: &Engine) -> Self {
-        let listens = engine.objects().iter().any(|object| object.kind == "table") && !std::io::stdin().is_terminal();
+        let at_terminal = std::io::stdin().is_terminal() || std::io::stdout().is_terminal() || std::io::stderr().is_terminal();
+        let listens = engine.objects().iter().any(|object| object.kind == "table") && !at_terminal;
         #[cfg(unix)]
         {
             use tokio::signal::unix::{SignalKind, signal};

@@ -5,7 +5,6 @@ mod arrival;
 mod bad_input;
 mod batch_sql;
 mod conformance;
-mod determinism;
 mod embedding;
 mod errors;
 mod faults;

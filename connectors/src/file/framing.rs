@@ -449,6 +449,14 @@ mod tests {
             assert_eq!(pieces, ["abc||", "!5..11", "abc||", "!16..25", "abc"], "portions of {portion}");
         }
         assert_eq!(cut(framing("||"), 3, 100, "a||b||c||"), ["a||b||c||"]);
+        // The first two of three end the row, wherever the text is cut.
+        for portion in 1..20 {
+            let mut end = 0;
+            for piece in cut(framing("||"), 100, portion, "1,x|||2,y||3,z||") {
+                end += piece.len();
+                assert!([5, 11, 16].contains(&end), "portions of {portion}: a piece ends at {end}");
+            }
+        }
         assert_eq!(cut(framing("||"), 3, 1, "abcdefgh|"), ["!0..9"], "the last record does not end");
     }
 

@@ -273,7 +273,8 @@ impl ShardReader {
         };
         let (from, to) = (shown(read_until), shown(oldest));
         let message = format!("records that came{behind} from {from} to {to} were not read, if there were any: {why}");
-        self.read_until = Some(oldest);
+        // Once: an iterator that cannot be had for a while is asked for again and again. What is read next says how far it is.
+        self.read_until = None;
         self.send(Event::Expired(message, oldest)).await
     }
 

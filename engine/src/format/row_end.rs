@@ -59,11 +59,11 @@ impl RowEnd {
         }
     }
 
-    /// Where the last one stands.
+    /// Where the last one stands; `text` begins with a row. One that can overlap itself, such as `||`, is looked for from there.
     pub fn find_last(&self, text: &[u8]) -> Option<usize> {
         match self.single() {
             Some(byte) => memrchr(byte, text),
-            None => memmem::rfind(text, self.as_bytes()),
+            None => memmem::find_iter(text, self.as_bytes()).last(),
         }
     }
 }

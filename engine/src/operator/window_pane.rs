@@ -33,13 +33,6 @@ impl AggregateSpec {
         matches!(self.function.fun().name(), "first_value" | "last_value") && self.function.order_bys().is_empty()
     }
 
-    /// True if the order of the rows can change the result, if only in the last digit: sums of floating-point numbers.
-    pub fn depends_on_order(&self) -> bool {
-        let is_floating = |field: &FieldRef| field.data_type().is_floating();
-        let adds = !matches!(self.function.fun().name(), "min" | "max");
-        self.needs_order() || adds && self.function.state_fields().is_ok_and(|state| state.iter().any(is_floating))
-    }
-
     /// An empty accumulator of all groups.
     pub(super) fn accumulator(&self) -> Result<Box<dyn GroupsAccumulator>> {
         if self.function.groups_accumulator_supported() {

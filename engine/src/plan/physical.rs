@@ -54,7 +54,7 @@ use crate::operator::tumbling_window::{Emit, MergeWindows, OutputColumn, Tumblin
 use crate::operator::turn_window::{TurnPlan, TurnWindow};
 use crate::operator::window_join::{WindowJoin, WindowJoinPlan};
 use crate::operator::window_key::WindowKey;
-use crate::operator::window_pane::{AggregateSpec, PaneLayout};
+use crate::operator::window_pane::AggregateSpec;
 use crate::operator::window_rows::{WindowRows, WindowRowsPlan};
 use crate::operator::within_sort::{WithinSort, WithinSortPlan};
 use crate::runtime::error_rows::ErrorReporter;
@@ -131,27 +131,6 @@ impl OperatorSpec {
     /// True for a sliding window, bounded or not: it hands rows on in the order in which they come.
     pub fn is_sliding(&self) -> bool {
         matches!(self, OperatorSpec::Sliding { .. } | OperatorSpec::Running { .. })
-    }
-
-    /// True if results can depend on the order of its rows: of all of them, or of those of one ROWTIME.
-    pub fn depends_on_order(&self) -> bool {
-        let any = |layout: &PaneLayout| layout.aggregates.iter().any(AggregateSpec::depends_on_order);
-        match self {
-            OperatorSpec::Window { plan, .. } => any(&plan.layout),
-            OperatorSpec::Hop { plan, .. } => any(&plan.panes.layout),
-            OperatorSpec::Session { .. }
-            | OperatorSpec::TopN { .. }
-            | OperatorSpec::Stagger { .. }
-            | OperatorSpec::Turns { .. }
-            | OperatorSpec::Distinct { .. }
-            | OperatorSpec::Model { .. }
-            | OperatorSpec::GroupRank { .. }
-            | OperatorSpec::Sort { .. }
-            | OperatorSpec::SortWithin { .. }
-            | OperatorSpec::Sliding { .. }
-            | OperatorSpec::Running { .. } => true,
-            _ => false,
-        }
     }
 
     /// Builds the operator for one partition; its memory is counted in `pool`, and a model works on `threads`.

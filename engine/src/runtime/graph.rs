@@ -122,7 +122,6 @@ pub fn build(
         }
         builder.close(open, format!("sink {}", sink.name), "", Target::Sink(i));
     }
-    builder.merge_inputs()?;
     builder.assign_sides();
     let mut definitions = BTreeMap::new();
     for stage in &builder.stages {
@@ -350,32 +349,6 @@ impl Builder<'_> {
         // Behind a merge it only keeps out what an idle input sends too late.
         open.operators.push(OperatorSpec::TimeOrder { schema: schema.clone(), rowtime });
         Ok(open)
-    }
-
-    /// A stream that a pump fills from several splits gets its rows from several inputs, in whichever order these are faster.
-    /// Readers to whom the order matters get them merged by ROWTIME, then by split: the same in every run and after a restart.
-    fn merge_inputs(&mut self) -> Result<()> {
-        let mut inputs = vec![0; self.stages.len()];
-        for (place, stage) in self.stages.iter().enumerate() {
-            for chain in &stage.chains {
-                if let Target::Stage(target) = chain.target {
-                    inputs[target] += self.instances(place);
-                }
-            }
-        }
-        for stage in self.by_stream.values().copied().filter(|stage| inputs[*stage] > 1).collect::<Vec<_>>() {
-            if !self.catalog.streams.contains_key(&self.stages[stage].name) {
-                continue;
-            }
-            let schema = self.stage_schema(stage)?;
-            let rowtime = schema.index_of(ROWTIME)?;
-            for chain in &mut self.stages[stage].chains {
-                if self.sides.contains_key(&chain.id) || chain.operators.iter().any(OperatorSpec::depends_on_order) {
-                    chain.operators.insert(0, OperatorSpec::Merge { schema: schema.clone(), rowtime });
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Tells every join which of its inputs are of which side: a stage has an input for every instance of every chain
