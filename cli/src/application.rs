@@ -253,9 +253,12 @@ fn check_repeats(option: &str, arguments: &[Assignment], scripts: &[Arc<Script>]
 /// Fails if a `--source` feeds a stream that the scripts do not know: its name is mistyped, and what it was meant for stays as it
 /// is. A prompt has no scripts yet.
 fn check_sources(args: &ApplicationArgs, scripts: &[Arc<Script>]) -> Result<()> {
+    if args.sources.is_empty() || scripts.is_empty() {
+        return Ok(());
+    }
     let parsed: Vec<_> = scripts.iter().map(parse_script).collect();
     // What a script with mistakes reads is not known; the mistakes are reported next.
-    if scripts.is_empty() || parsed.iter().any(|parsed| !parsed.diagnostics.is_empty()) {
+    if parsed.iter().any(|parsed| !parsed.diagnostics.is_empty()) {
         return Ok(());
     }
     let statements = || parsed.iter().flat_map(|parsed| &parsed.statements);

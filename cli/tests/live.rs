@@ -218,26 +218,37 @@ fn an_interrupt_ends_a_query() {
     assert_eq!(status.code(), Some(0), "{said}");
 }
 
+/// A pipe holds 64 KiB: once it is nearly full the program waits for room. To be kept, or the pipe closes.
+#[cfg(target_os = "linux")]
+fn wait_for_a_full_pipe(child: &mut Child) -> std::process::ChildStdout {
+    let output = child.stdout.take().expect("piped");
+    while rustix::io::ioctl_fionread(&output).expect("a pipe") < 60_000 {
+        assert!(child.try_wait().expect("asked").is_none(), "it ended");
+        std::thread::yield_now();
+    }
+    output
+}
+
+/// Two signals that come at once count as one, so it may take more than two.
+#[cfg(target_os = "linux")]
+fn interrupt_until_it_ends(child: &mut Child) -> ExitStatus {
+    loop {
+        if let Some(status) = child.try_wait().expect("asked") {
+            return status;
+        }
+        interrupt(child);
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_second_interrupt_aborts_a_query_whose_rows_nobody_reads() {
     let folder = Folder::new();
     let query = ["-c", "SELECT STREAM * FROM t", "--source", "t=generator:ticks?rate=0", "--output", "json"];
     let mut child = folder.command(&query).spawn().expect("started");
-    let output = child.stdout.take().expect("piped");
-    // A pipe holds 64 KiB, a batch of rows is longer: once it is nearly full the program waits for room.
-    while rustix::io::ioctl_fionread(&output).expect("a pipe") < 60_000 {
-        assert!(child.try_wait().expect("asked").is_none(), "it ended");
-        std::thread::yield_now();
-    }
-    // Two signals that come at once count as one.
-    let status = loop {
-        if let Some(status) = child.try_wait().expect("asked") {
-            break status;
-        }
-        interrupt(&child);
-    };
-    assert_eq!(status.code(), Some(130));
+    // A batch of rows is longer than what a pipe holds.
+    let _output = wait_for_a_full_pipe(&mut child);
+    assert_eq!(interrupt_until_it_ends(&mut child).code(), Some(130));
 }
 
 /// Two queries of a table: one that answers at once, and one that computes for minutes.
@@ -272,19 +283,8 @@ fn the_second_signal_ends_the_process_whatever_it_is_doing() {
     let table = "CREATE TABLE n (n BIGINT) WITH (connector = 'file', path = 'n.csv');";
     folder.write("app.sql", table.to_owned() + &explain.repeat(600));
     let mut child = folder.command(&["run", "app.sql"]).spawn().expect("started");
-    let output = child.stdout.take().expect("piped");
-    while rustix::io::ioctl_fionread(&output).expect("a pipe") < 60_000 {
-        assert!(child.try_wait().expect("asked").is_none(), "it ended");
-        std::thread::yield_now();
-    }
-    // Two signals that come at once count as one.
-    let status = loop {
-        if let Some(status) = child.try_wait().expect("asked") {
-            break status;
-        }
-        interrupt(&child);
-    };
-    assert_eq!(status.code(), Some(130));
+    let _output = wait_for_a_full_pipe(&mut child);
+    assert_eq!(interrupt_until_it_ends(&mut child).code(), Some(130));
 }
 
 /// A source without end, and a sink that takes its rows.

@@ -19,10 +19,12 @@ pub fn apply(plan: LogicalPlan) -> Result<LogicalPlan> {
 
 /// The same for a query that is answered and goes into no stream: what has no SQL type is shown as text, intervals and NULL.
 pub fn shown(plan: LogicalPlan) -> Result<LogicalPlan> {
-    converted(plan, |data_type| match data_type {
-        DataType::Null | DataType::Interval(_) | DataType::Duration(_) => Some(DataType::Utf8),
-        other => nearest(other),
-    })
+    converted(plan, |data_type| if is_shown_as_text(data_type) { Some(DataType::Utf8) } else { nearest(data_type) })
+}
+
+/// These have no type to be cast from by KDA's rules.
+fn is_shown_as_text(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Null | DataType::Interval(_) | DataType::Duration(_))
 }
 
 fn converted(plan: LogicalPlan, nearest: fn(&DataType) -> Option<DataType>) -> Result<LogicalPlan> {
@@ -33,8 +35,7 @@ fn converted(plan: LogicalPlan, nearest: fn(&DataType) -> Option<DataType>) -> R
     let columns = plan.schema().columns().into_iter().zip(fields).map(|(column, field)| {
         let name = column.name.clone();
         Ok(match nearest(field.data_type()) {
-            // These have no type to be cast from by KDA's rules.
-            Some(data_type) if matches!(field.data_type(), DataType::Null | DataType::Interval(_) | DataType::Duration(_)) => {
+            Some(data_type) if is_shown_as_text(field.data_type()) => {
                 cast(Expr::Column(column.clone()), data_type).alias_qualified(column.relation, name)
             }
             Some(data_type) => {

@@ -7,7 +7,7 @@ use sqlparser::ast::{
     Spanned, TableAlias, TableFactor, UnaryOperator, Value, VisitorMut,
 };
 
-use super::calls::take;
+use super::calls::{binary, take};
 use super::{AVAILABLE, STAGGER, calls, interval_casts, named_cast, periods, row_in_query, rows_of_values};
 use crate::diagnostic::{Diagnostic, Span, count};
 use crate::sql::ddl::ERROR_STREAM;
@@ -203,7 +203,7 @@ fn no_ordinal(key: &mut Expr) {
         && let Value::Number(digits, _) = &value.value
         && digits.bytes().all(|digit| digit.is_ascii_digit())
     {
-        *key = Expr::BinaryOp { left: Box::new(take(key)), op: BinaryOperator::Plus, right: Box::new(number("0")) };
+        *key = binary(take(key), BinaryOperator::Plus, number("0"));
     }
 }
 

@@ -18,7 +18,7 @@ use sqlparser::ast::{
     ValueWithSpan,
 };
 
-use super::calls::{call, literal, take};
+use super::calls::{binary, call, literal, take};
 use super::rewriter::DIFFERENCE;
 use crate::sql::Interval;
 
@@ -111,10 +111,6 @@ fn rounded_number(function: &mut Function) -> Option<Expr> {
             nested(binary(call(name, [units]), BinaryOperator::Divide, number(parts)))
         }
     })
-}
-
-fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
-    Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
 }
 
 fn decimal(digits: &str) -> Expr {

@@ -9,7 +9,7 @@
 use sqlparser::ast::{BinaryOperator, Expr, Ident, Query, SelectItem, SetExpr, Spanned, TableFactor, UnaryOperator};
 use sqlparser::parser::{Parser, ParserError};
 
-use super::calls::take;
+use super::calls::{binary, take};
 use crate::diagnostic::Diagnostic;
 use crate::sql::dialect::KdaDialect;
 
@@ -33,9 +33,9 @@ pub(super) fn rewrite(expr: &mut Expr) -> Result<(), Box<Diagnostic>> {
     }
     let equals = columns.iter_mut().enumerate().map(|(place, column)| {
         let other = Expr::CompoundIdentifier(vec![quoted("$row"), quoted(&name(place))]);
-        Expr::BinaryOp { left: Box::new(take(column)), op: BinaryOperator::Eq, right: Box::new(other) }
+        binary(take(column), BinaryOperator::Eq, other)
     });
-    let all = equals.reduce(|one, other| Expr::BinaryOp { left: Box::new(one), op: BinaryOperator::And, right: Box::new(other) });
+    let all = equals.reduce(|one, other| binary(one, BinaryOperator::And, other));
     let Some(all) = all else { return Ok(()) };
     let condition = if *negated { Expr::IsNotFalse(Box::new(Expr::Nested(Box::new(all)))) } else { all };
     let query = of_rows(std::mem::replace(subquery.as_mut(), empty()?), columns.len(), condition)?;

@@ -9,6 +9,7 @@
 
 use sqlparser::ast::{BinaryOperator, Expr, Spanned, UnaryOperator};
 
+use super::calls::binary;
 use crate::diagnostic::Diagnostic;
 
 /// Replaces `expr` if it has such a form, before its operands are visited.
@@ -87,10 +88,6 @@ fn check_widths(row: &[Expr], other: &[Expr]) -> Result<(), Box<Diagnostic>> {
 
 fn joined(exprs: impl IntoIterator<Item = Expr>, op: BinaryOperator) -> Option<Expr> {
     exprs.into_iter().map(nested).reduce(|one, other| binary(one, op.clone(), other))
-}
-
-fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
-    Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
 }
 
 fn nested(expr: Expr) -> Expr {
