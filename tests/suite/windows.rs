@@ -188,6 +188,22 @@ fn keys_that_come_and_go_are_forgotten_and_come_back() {
 }
 
 #[test]
+fn splits_forget_keys_of_tumbling_windows_each_at_its_own_time() {
+    let hop = "HOP(TABLE \"S\", DESCRIPTOR(ROWTIME), INTERVAL '0.5' SECOND, INTERVAL '3' SECOND)";
+    let application = APPLICATION.replace(hop, "TUMBLE(TABLE \"S\", DESCRIPTOR(ROWTIME), INTERVAL '3' SECOND)");
+    // Of two splits the first has the same keys all the time, the second new ones in each window: it forgets them, and so does
+    // what merges the two.
+    let key = |n: i64| if n / 100 % 2 == 0 { n % 100 } else { n };
+    let row = |n: i64| (Some(format!("{:04x}", key(n))), Some((n % 100) as i32), n * 10 / 3);
+    let rows: Vec<Keyed> = (0..18_000).map(row).collect();
+    let cuts: Vec<usize> = (1..180).map(|piece| piece * 100).collect();
+    for (splits, restarts) in [(1, &[][..]), (2, &[]), (2, &[31, 32, 90]), (3, &[50])] {
+        let [got, ..] = wait(run_application(&application, &rows, &cuts, splits, restarts));
+        assert!(got == hops_of(&rows, SIZE_MS, SIZE_MS), "{splits} splits, restarts {restarts:?}");
+    }
+}
+
+#[test]
 fn windows_of_many_panes_are_put_together_from_all_of_them() {
     // 300 panes per window; some keys have rows in all of them, others in few.
     let application = APPLICATION.replace("INTERVAL '0.5' SECOND", "INTERVAL '0.01' SECOND");

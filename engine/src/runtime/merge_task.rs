@@ -31,9 +31,9 @@ pub async fn run(mut stage: Stage, inputs: Vec<EventReceiver>) -> Result<()> {
         // Round robin: no input can starve the others.
         first = (i + 1) % inputs.len();
         match event.ok_or_else(|| Error::internal(super::stage::NEIGHBOUR_GONE))? {
-            Event::Batch(batch) => {
+            event @ (Event::Batch(_) | Event::Pane(_)) => {
                 inputs[i].idle = false;
-                stage.process(i, Event::Batch(batch)).await?;
+                stage.process(i, event).await?;
             }
             Event::Watermark(watermark) => {
                 inputs[i].idle = false;
