@@ -36,8 +36,6 @@ pub struct GroupKeys {
     /// Numbers in the order of their keys, without those in `added`.
     ranked: Vec<u32>,
     len: usize,
-    /// How often keys were forgotten, so that the others have other numbers.
-    numbering: u64,
 }
 
 /// From keys to numbers.
@@ -57,7 +55,7 @@ impl GroupKeys {
             _ => Numbers::Any(new_group_values(schema.clone(), &GroupOrdering::None)?),
         };
         let columns = schema.fields().iter().map(|field| arrow::array::new_empty_array(field.data_type())).collect();
-        Ok(Self { schema, numbers, columns, added: Vec::new(), ranked: Vec::new(), len: 0, numbering: 0 })
+        Ok(Self { schema, numbers, columns, added: Vec::new(), ranked: Vec::new(), len: 0 })
     }
 
     /// How many numbers are given.
@@ -145,12 +143,6 @@ impl GroupKeys {
         Ok(take_arrays(&self.columns, numbers, None)?)
     }
 
-    /// The keys by their numbers, and which numbering it is: another one after keys were forgotten.
-    pub fn numbered(&mut self) -> Result<(u64, Vec<ArrayRef>)> {
-        self.settle()?;
-        Ok((self.numbering, self.columns.clone()))
-    }
-
     /// Forgets all keys but those of `numbers`, if they are few. Gives the new numbers, in the order of `numbers`.
     pub fn retain(&mut self, in_use: usize, numbers: impl FnOnce() -> Vec<u32>) -> Result<Option<Vec<usize>>> {
         if self.len < RETAINED_MIN || self.len < in_use * 4 || self.columns.is_empty() {
@@ -159,7 +151,7 @@ impl GroupKeys {
         self.settle()?;
         let numbers = numbers();
         let keys = self.take(&UInt32Array::from(numbers))?;
-        *self = Self { numbering: self.numbering + 1, ..Self::try_new(self.schema.clone())? };
+        *self = Self::try_new(self.schema.clone())?;
         let mut renumbered = Vec::new();
         self.intern(&keys, keys[0].len(), &mut renumbered)?;
         Ok(Some(renumbered))

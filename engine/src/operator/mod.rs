@@ -13,7 +13,6 @@ pub mod join_keys;
 pub mod join_side;
 pub mod lookup_join;
 pub mod merge;
-pub mod merge_windows;
 pub mod model;
 pub mod override_rowtime;
 pub mod pair_filter;
@@ -24,6 +23,7 @@ pub mod running_aggregate;
 pub mod select;
 pub mod session_window;
 pub mod sliding_window;
+pub mod sorted_runs;
 pub mod stagger_window;
 pub mod stream_sort;
 pub mod text_numbers;
@@ -41,7 +41,6 @@ use arrow::array::AsArray;
 use arrow::datatypes::TimestampMillisecondType;
 use arrow::record_batch::RecordBatch;
 
-use self::merge_windows::HandedPane;
 use crate::checkpoint::OperatorState;
 use crate::error::{Error, Result};
 use crate::runtime::channel::{End, Event};
@@ -55,11 +54,6 @@ pub trait Operator: Send {
 
     /// Takes a batch of input `input` (0 unless the operator stands behind a merge).
     fn on_batch(&mut self, input: usize, batch: RecordBatch, out: &mut Output) -> Result<()>;
-
-    /// Takes what a window of input `input` has become there; only what merges windows stands behind one that emits panes.
-    fn on_pane(&mut self, _input: usize, _pane: HandedPane, _out: &mut Output) -> Result<()> {
-        Err(Error::internal(format!("a pane of a window has reached {}", self.name())))
-    }
 
     /// No row earlier than `watermark` follows on any input. Must emit a watermark once its own output is complete.
     fn on_watermark(&mut self, watermark: EventTime, out: &mut Output) -> Result<()> {
@@ -109,11 +103,6 @@ impl Output {
         if batch.num_rows() > 0 {
             self.events.push(Event::Batch(batch));
         }
-    }
-
-    /// Hands on a pane.
-    pub fn pane(&mut self, pane: HandedPane) {
-        self.events.push(Event::Pane(pane));
     }
 
     /// Emits a watermark.
@@ -179,7 +168,6 @@ fn run(
     let mut out = Output::default();
     match event {
         Event::Batch(batch) => first.on_batch(input, batch, &mut out)?,
-        Event::Pane(pane) => first.on_pane(input, pane, &mut out)?,
         Event::Watermark(watermark) => first.on_watermark(watermark, &mut out)?,
         Event::Idle => first.on_idle(&mut out)?,
         Event::Barrier(_) => out.events.push(event),

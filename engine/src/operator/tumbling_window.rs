@@ -8,8 +8,8 @@
 //! Late:   rows of a closed window go to `error_stream` as `LATE_ROW`.
 //! Errors: a row whose key or argument fails to evaluate goes to `error_stream`.
 //!
-//! With several input partitions each runs a [`TumblingWindow`] that hands its closed panes on ([`Emit::Panes`]) to one
-//! [`super::merge_windows::MergeWindows`], which emits results.
+//! With several input partitions each runs a [`TumblingWindow`] that emits *states* ([`Emit::States`]), and one
+//! [`MergeWindows`] behind them merges those and emits results.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -23,10 +23,10 @@ use datafusion::physical_expr::PhysicalExpr;
 
 use super::budget::Budget;
 use super::group_keys::GroupKeys;
-use super::merge_windows::HandedPane;
 use super::row_errors::evaluate_or_report;
+use super::sorted_runs::MergedRuns;
 use super::window_key::{MAX_INSTANT, WindowKey};
-use super::window_pane::{Pane, PaneLayout, forget_keys};
+use super::window_pane::{Pane, PaneLayout, results_of};
 use super::{Operator, Output};
 use crate::checkpoint::OperatorState;
 use crate::error::{Error, Result};
@@ -74,10 +74,8 @@ pub struct WindowPlan {
 pub enum Emit {
     /// Result rows.
     Results,
-    /// The states of its accumulators in a batch, for a hopping window.
+    /// The states of its accumulators, for [`MergeWindows`].
     States,
-    /// Itself, for [`super::merge_windows::MergeWindows`].
-    Panes,
 }
 
 /// Groups and aggregates rows per window.
@@ -190,25 +188,16 @@ impl TumblingWindow {
         pane.update(&self.keys, numbers, arguments, &mut self.places)
     }
 
-    /// Emits a window that is closed, or whose rows must be behind before it is.
-    fn emit(&mut self, window: i64, pane: Pane, out: &mut Output) -> Result<()> {
-        match self.emit {
-            Emit::Results => emit_results(&self.plan, window, pane, &mut self.keys, out)?,
-            Emit::States => out.batch(pane.take_state(&self.plan.layout, &mut self.keys, window)?),
-            Emit::Panes => out.pane(HandedPane::new(window, pane, &mut self.keys)?),
-        }
-        Ok(())
-    }
-
-    /// Emits windows, then forgets the keys that only they had.
-    fn emit_all(&mut self, panes: BTreeMap<i64, Pane>, out: &mut Output) -> Result<()> {
-        let groups = panes.values().map(|pane| pane.groups().len()).sum();
-        for (window, pane) in panes {
-            self.emit(window, pane, out)?;
-        }
-        if groups > 0 {
-            forget_keys(&mut self.keys, groups, self.panes.values_mut().collect())?;
-            self.account()?;
+    /// Forgets the keys that only closed windows had; `closed` groups were emitted just now.
+    fn forget_keys(&mut self, closed: usize) -> Result<()> {
+        let in_use = closed + self.panes.values().map(|pane| pane.groups().len()).sum::<usize>();
+        let numbers = || self.panes.values().flat_map(|pane| pane.groups().iter().copied()).collect();
+        if let Some(mut renumbered) = self.keys.retain(in_use, numbers)?.as_deref() {
+            for pane in self.panes.values_mut() {
+                let (of_pane, rest) = renumbered.split_at(pane.groups().len());
+                pane.renumber(&self.keys, of_pane);
+                renumbered = rest;
+            }
         }
         Ok(())
     }
@@ -223,11 +212,10 @@ impl TumblingWindow {
 /// The groups of a closed window: keys, results and how many there are.
 type Groups = (Vec<ArrayRef>, Vec<ArrayRef>, usize);
 
-/// Emits the rows of one closed window.
-pub(super) fn emit_results(plan: &WindowPlan, window: i64, pane: Pane, keys: &mut GroupKeys, out: &mut Output) -> Result<()> {
+/// Emits the rows of one closed window, which `instant` is in.
+fn emit_results(plan: &WindowPlan, window: i64, instant: EventTime, groups: Groups, out: &mut Output) -> Result<()> {
     // A window that ends behind the last instant of a TIMESTAMP ends there.
-    let end = plan.window.end_of(pane.instant())?.min(MAX_INSTANT);
-    let groups = pane.finish(keys)?;
+    let end = plan.window.end_of(instant)?.min(MAX_INSTANT);
     let rows = groups.2;
     let of_window = |column, data_type: &DataType| match column {
         OutputColumn::WindowEnd(shift) => {
@@ -278,22 +266,47 @@ impl Operator for TumblingWindow {
 
     fn on_watermark(&mut self, watermark: EventTime, out: &mut Output) -> Result<()> {
         self.watermark = watermark;
-        let open_from = self.plan.window.open_from(watermark);
+        let open_from = match watermark {
+            EventTime::MIN => i64::MIN,
+            EventTime::MAX => i64::MAX,
+            watermark => self.plan.window.of_instant(watermark).unwrap_or(i64::MAX),
+        };
         if open_from > self.open_from {
             self.open_from = open_from;
             let still_open = self.panes.split_off(&open_from);
             let closed = std::mem::replace(&mut self.panes, still_open);
-            self.emit_all(closed, out)?;
+            let mut groups = 0;
+            for (window, pane) in closed {
+                groups += pane.groups().len();
+                match self.emit {
+                    Emit::Results => {
+                        let instant = pane.instant();
+                        emit_results(&self.plan, window, instant, pane.finish(&mut self.keys)?, out)?;
+                    }
+                    Emit::States => out.batch(pane.take_state(&self.plan.layout, &mut self.keys, window)?),
+                }
+            }
+            if groups > 0 {
+                self.forget_keys(groups)?;
+                self.account()?;
+            }
         }
         out.watermark(watermark);
         Ok(())
     }
 
     fn on_idle(&mut self, out: &mut Output) -> Result<()> {
-        if self.emit != Emit::Results {
+        if self.emit == Emit::States {
             // The windows may close before this partition speaks again: their rows so far must be there by then.
-            let open = std::mem::take(&mut self.panes);
-            self.emit_all(open, out)?;
+            let mut groups = 0;
+            for (window, pane) in std::mem::take(&mut self.panes) {
+                groups += pane.groups().len();
+                out.batch(pane.take_state(&self.plan.layout, &mut self.keys, window)?);
+            }
+            if groups > 0 {
+                self.forget_keys(groups)?;
+                self.account()?;
+            }
         }
         out.idle();
         Ok(())
@@ -308,7 +321,10 @@ impl Operator for TumblingWindow {
         let layout = &self.plan.layout;
         let mut batches = Vec::with_capacity(self.panes.len());
         for (window, pane) in &mut self.panes {
-            batches.push(pane.save(layout, &mut self.keys, *window)?);
+            let empty = Pane::try_new(layout, pane.instant())?;
+            let state = std::mem::replace(pane, empty).take_state(layout, &mut self.keys, *window)?;
+            pane.merge(layout, &mut self.keys, &state)?;
+            batches.push(state);
         }
         Ok(Some(OperatorState {
             summary: serde_json::json!({ "open_from": self.open_from, "watermark": self.watermark }),
@@ -328,10 +344,106 @@ impl Operator for TumblingWindow {
     }
 }
 
+/// Merges the states that [`TumblingWindow`]s of several partitions emit.
+///
+/// States are kept until their window closes and merged in the order of the partitions, so that results do not depend
+/// on which partition was faster. They are sorted by their keys, so merging them keeps nothing from window to window. A window
+/// closes once: the groups of a partition that was idle and comes too late go to `error_stream`.
+pub struct MergeWindows {
+    plan: WindowPlan,
+    waiting: BTreeMap<i64, Vec<(usize, RecordBatch)>>,
+    /// Windows below this one are closed.
+    open_from: i64,
+    watermark: EventTime,
+    budget: Budget,
+    reporter: ErrorReporter,
+}
+
+impl MergeWindows {
+    /// `plan` is that of the windows in front.
+    pub fn new(plan: WindowPlan, budget: Budget, reporter: ErrorReporter) -> Self {
+        let (open_from, watermark) = (i64::MIN, EventTime::MIN);
+        Self { plan, waiting: BTreeMap::new(), open_from, watermark, budget, reporter }
+    }
+
+    fn account(&mut self) -> Result<()> {
+        let batches = || self.waiting.values().flatten();
+        let bytes = batches().map(|(_, batch)| batch.get_array_memory_size()).sum::<usize>();
+        self.budget.resize(bytes, || format!("{} open groups", batches().map(|(_, batch)| batch.num_rows()).sum::<usize>()))
+    }
+}
+
+/// Merges saved panes of one window, batches of [`PaneLayout::state_schema`] in the order of their keys.
+fn merge_states(layout: &PaneLayout, states: &[RecordBatch]) -> Result<Groups> {
+    let (keys, columns): (Vec<_>, Vec<_>) = states.iter().map(|state| layout.columns_of(state)).unzip();
+    let merged = MergedRuns::of(&keys, &states.iter().map(RecordBatch::num_rows).collect::<Vec<_>>())?;
+    let mut accumulators = layout.accumulators()?;
+    for (run, columns) in columns.into_iter().enumerate() {
+        layout.merge(&mut accumulators, columns, &merged.numbers[run], merged.known[run])?;
+    }
+    let (results, groups) = (results_of(&mut accumulators)?, merged.order.len());
+    Ok((merged.keys, take_arrays(&results, &UInt32Array::from(merged.order), None)?, groups))
+}
+
 pub(super) fn window_of(state: &RecordBatch) -> i64 {
     state.column(0).as_primitive::<Int64Type>().value(0)
 }
 
-pub(super) fn instant_of(state: &RecordBatch) -> EventTime {
+fn instant_of(state: &RecordBatch) -> EventTime {
     state.column(1).as_primitive::<Int64Type>().value(0)
+}
+
+impl Operator for MergeWindows {
+    fn name(&self) -> &'static str {
+        "merge windows"
+    }
+
+    fn on_batch(&mut self, input: usize, batch: RecordBatch, out: &mut Output) -> Result<()> {
+        let window = window_of(&batch);
+        if window < self.open_from {
+            (0..batch.num_rows()).for_each(|row| out.error(self.reporter.late_row(&batch.slice(row, 1), self.watermark)));
+            return Ok(());
+        }
+        self.waiting.entry(window).or_default().push((input, batch));
+        self.account()
+    }
+
+    fn on_watermark(&mut self, watermark: EventTime, out: &mut Output) -> Result<()> {
+        self.watermark = watermark;
+        let open_from = match watermark {
+            EventTime::MIN => i64::MIN,
+            EventTime::MAX => i64::MAX,
+            watermark => self.plan.window.of_instant(watermark).unwrap_or(i64::MAX),
+        };
+        self.open_from = self.open_from.max(open_from);
+        let still_open = self.waiting.split_off(&self.open_from);
+        let closed = std::mem::replace(&mut self.waiting, still_open);
+        for (window, mut states) in closed {
+            states.sort_by_key(|(input, _)| *input);
+            let states: Vec<_> = states.into_iter().map(|(_, state)| state).collect();
+            if let Some(state) = states.first() {
+                emit_results(&self.plan, window, instant_of(state), merge_states(&self.plan.layout, &states)?, out)?;
+            }
+        }
+        self.account()?;
+        out.watermark(watermark);
+        Ok(())
+    }
+
+    fn snapshot(&mut self) -> Result<Option<OperatorState>> {
+        let states: Vec<_> = self.waiting.values().flatten().cloned().collect();
+        let (inputs, batches): (Vec<usize>, Vec<RecordBatch>) = states.into_iter().unzip();
+        let summary = serde_json::json!({ "inputs": inputs, "open_from": self.open_from, "watermark": self.watermark });
+        Ok(Some(OperatorState { summary, batches }))
+    }
+
+    fn restore(&mut self, state: OperatorState) -> Result<()> {
+        self.open_from = state.summary_value("open_from")?;
+        self.watermark = state.summary_value("watermark")?;
+        let inputs: Vec<usize> = state.summary_value("inputs")?;
+        for (input, batch) in inputs.into_iter().zip(state.batches) {
+            self.waiting.entry(window_of(&batch)).or_default().push((input, batch));
+        }
+        self.account()
+    }
 }

@@ -68,15 +68,6 @@ impl WindowKey {
         self.of_instants(&[time]).ok()?.first().copied()
     }
 
-    /// The first window that can still get rows when there are none before `watermark`.
-    pub fn open_from(&self, watermark: EventTime) -> i64 {
-        match watermark {
-            EventTime::MIN => i64::MIN,
-            EventTime::MAX => i64::MAX,
-            watermark => self.of_instant(watermark).unwrap_or(i64::MAX),
-        }
-    }
-
     /// The column that shows window `number` on `rows` rows, in the expression's own type.
     pub fn show(&self, number: i64, data_type: &DataType, rows: usize) -> Result<ArrayRef> {
         let number = if self.descending { -number } else { number };

@@ -122,7 +122,7 @@ pub struct Pane {
     instant: EventTime,
 }
 
-pub(super) const NOWHERE: u32 = u32::MAX;
+const NOWHERE: u32 = u32::MAX;
 
 impl Pane {
     /// The empty window that `instant` is in.
@@ -198,14 +198,6 @@ impl Pane {
         Ok(RecordBatch::try_new(layout.state_schema.clone(), columns)?)
     }
 
-    /// What [`Pane::take_state`] gives; the pane goes on as if not asked.
-    pub fn save(&mut self, layout: &PaneLayout, keys: &mut GroupKeys, window: i64) -> Result<RecordBatch> {
-        let empty = Self::try_new(layout, self.instant)?;
-        let state = std::mem::replace(self, empty).take_state(layout, keys, window)?;
-        self.merge(layout, keys, &state)?;
-        Ok(state)
-    }
-
     /// Keys and results in the order of the keys, and their number.
     pub fn finish(mut self, keys: &mut GroupKeys) -> Result<(Vec<ArrayRef>, Vec<ArrayRef>, usize)> {
         let (results, rows) = (results_of(&mut self.accumulators)?, self.groups.len());
@@ -225,7 +217,7 @@ impl Pane {
         Ok((keys.take(&UInt32Array::from(numbers))?, take_arrays(columns, &UInt32Array::from(order), None)?))
     }
 
-    /// Gives the groups their keys' new numbers, after [`GroupKeys::retain`] or among the keys of another operator.
+    /// Gives the groups their keys' new numbers, after [`GroupKeys::retain`].
     pub fn renumber(&mut self, keys: &GroupKeys, numbers: &[usize]) {
         self.places.clear();
         self.places.resize(keys.count(), NOWHERE);
@@ -248,19 +240,4 @@ impl Pane {
             *place as usize
         }));
     }
-}
-
-/// Forgets the keys that only closed windows had: `closed` groups were emitted just now, `panes` are still open. True if keys
-/// have new numbers.
-pub(super) fn forget_keys(keys: &mut GroupKeys, closed: usize, panes: Vec<&mut Pane>) -> Result<bool> {
-    let in_use = closed + panes.iter().map(|pane| pane.groups.len()).sum::<usize>();
-    let numbers = || panes.iter().flat_map(|pane| pane.groups.iter().copied()).collect();
-    let Some(renumbered) = keys.retain(in_use, numbers)? else { return Ok(false) };
-    let mut renumbered = renumbered.as_slice();
-    for pane in panes {
-        let (of_pane, rest) = renumbered.split_at(pane.groups.len());
-        pane.renumber(keys, of_pane);
-        renumbered = rest;
-    }
-    Ok(true)
 }

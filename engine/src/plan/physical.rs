@@ -37,7 +37,6 @@ use crate::operator::hop_window::{HopPlan, HopWindow};
 use crate::operator::insert::{Insert, InsertSource};
 use crate::operator::lookup_join::{LookupJoin, LookupPlan};
 use crate::operator::merge::Merge;
-use crate::operator::merge_windows::MergeWindows;
 use crate::operator::model::{Model, ModelPlan};
 use crate::operator::override_rowtime::OverrideRowtime;
 use crate::operator::pair_filter::Side;
@@ -51,7 +50,7 @@ use crate::operator::stagger_window::{StaggerPlan, StaggerWindow};
 use crate::operator::stream_sort::{StreamSort, StreamSortPlan};
 use crate::operator::time_order::TimeOrder;
 use crate::operator::top_n::{TopN, TopNPlan};
-use crate::operator::tumbling_window::{Emit, OutputColumn, TumblingWindow, WindowPlan};
+use crate::operator::tumbling_window::{Emit, MergeWindows, OutputColumn, TumblingWindow, WindowPlan};
 use crate::operator::turn_window::{TurnPlan, TurnWindow};
 use crate::operator::window_join::{WindowJoin, WindowJoinPlan};
 use crate::operator::window_key::WindowKey;
@@ -156,7 +155,7 @@ impl OperatorSpec {
                 reporter.clone(),
             )?),
             OperatorSpec::MergeWindows { plan } => {
-                Box::new(MergeWindows::try_new(*plan, Budget::new("merge windows", window_hint, pool), reporter.clone())?)
+                Box::new(MergeWindows::new(*plan, Budget::new("merge windows", window_hint, pool), reporter.clone()))
             }
             OperatorSpec::WindowRows { plan, .. } => Box::new(WindowRows::new(*plan)),
             OperatorSpec::Hop { plan, .. } => {
@@ -232,7 +231,7 @@ impl fmt::Display for OperatorSpec {
             OperatorSpec::LookupJoin { text, .. } => write!(f, "lookup join [{text}]"),
             OperatorSpec::Project { text, .. } => write!(f, "project [{text}]"),
             OperatorSpec::Window { text, emit: Emit::Results, .. } => write!(f, "tumbling window [{text}]"),
-            OperatorSpec::Window { text, .. } => write!(f, "tumbling window, partial [{text}]"),
+            OperatorSpec::Window { text, emit: Emit::States, .. } => write!(f, "tumbling window, partial [{text}]"),
             OperatorSpec::MergeWindows { .. } => write!(f, "merge windows"),
             OperatorSpec::WindowRows { text, .. } => write!(f, "windows [{text}]"),
             OperatorSpec::Hop { text, .. } => write!(f, "hopping window [{text}]"),

@@ -1,6 +1,6 @@
 //! The edge between two tasks: batches, watermarks, barriers and the end, in order, bounded in bytes.
 //!
-//! A batch or pane takes as many permits as it has kibibytes and gives them back when it is received, so a slow reader makes
+//! A batch takes as many permits as it has kibibytes and gives them back when it is received, so a slow reader makes
 //! the writer wait (backpressure) whatever the size of the batches. Everything else is free.
 
 use std::sync::Arc;
@@ -11,15 +11,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::clock::EventTime;
 use crate::checkpoint::Epoch;
 use crate::operator::budget::bytes_of_rows;
-use crate::operator::merge_windows::HandedPane;
 
 /// What travels along an edge.
 #[derive(Debug, Clone)]
 pub enum Event {
     /// Rows.
     Batch(RecordBatch),
-    /// What a window of one partition has become, for the operator that merges those of all.
-    Pane(HandedPane),
     /// No earlier row follows: every later row has ROWTIME ≥ this.
     Watermark(EventTime),
     /// The input is silent and does not hold the watermark of a merge back until it speaks again.
@@ -77,17 +74,12 @@ pub struct Closed;
 impl EventSender {
     /// Sends an event, waiting while the edge is full.
     pub async fn send(&self, event: Event) -> Result<(), Closed> {
-        let bytes = match &event {
-            Event::Batch(batch) => Some(bytes_of_rows(batch)),
-            Event::Pane(pane) => Some(pane.bytes()),
-            _ => None,
-        };
-        let permit = match bytes {
-            Some(bytes) => {
-                let kibibytes = u32::try_from(bytes / 1024).unwrap_or(u32::MAX).clamp(1, self.capacity);
+        let permit = match &event {
+            Event::Batch(batch) => {
+                let kibibytes = batch_kibibytes(batch).clamp(1, self.capacity);
                 Some(self.kibibytes.clone().acquire_many_owned(kibibytes).await.map_err(|_| Closed)?)
             }
-            None => None,
+            _ => None,
         };
         self.queue.send((event, permit)).map_err(|_| Closed)
     }
@@ -108,6 +100,10 @@ impl EventReceiver {
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
+}
+
+fn batch_kibibytes(batch: &RecordBatch) -> u32 {
+    u32::try_from(bytes_of_rows(batch) / 1024).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -265,9 +265,9 @@ impl Builder<'_> {
                         open = self.in_time_order(open, &input.schema(), pump)?;
                         open.operators.push(operator.clone());
                     }
-                    // Several splits: each aggregates what it has, one stage behind them merges the panes.
+                    // Several splits: each aggregates what it has, one stage behind them merges the states.
                     OperatorSpec::Window { plan, text, .. } if self.instances(open.stage) > 1 => {
-                        open.operators.push(OperatorSpec::Window { plan: plan.clone(), emit: Emit::Panes, text: text.clone() });
+                        open.operators.push(OperatorSpec::Window { plan: plan.clone(), emit: Emit::States, text: text.clone() });
                         open = self.merge_point(open, &format!("windows of {pump}"), pump);
                         open.operators.push(OperatorSpec::MergeWindows { plan: plan.clone() });
                     }

@@ -31,9 +31,9 @@ pub async fn run(mut stage: Stage, inputs: Vec<EventReceiver>) -> Result<()> {
         // Round robin: no input can starve the others.
         first = (i + 1) % inputs.len();
         match event.ok_or_else(|| Error::internal(super::stage::NEIGHBOUR_GONE))? {
-            event @ (Event::Batch(_) | Event::Pane(_)) => {
+            Event::Batch(batch) => {
                 inputs[i].idle = false;
-                stage.process(i, event).await?;
+                stage.process(i, Event::Batch(batch)).await?;
             }
             Event::Watermark(watermark) => {
                 inputs[i].idle = false;

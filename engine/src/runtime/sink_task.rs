@@ -83,7 +83,6 @@ pub async fn run(mut task: SinkTask, mut writer: Box<dyn SinkWriter>) -> Result<
                     dirty = true;
                     task.report_refused().await?;
                 }
-                Event::Pane(_) => return Err(Error::internal("a pane of a window has reached a sink")),
                 Event::Watermark(watermark) => task.refusals.advance(watermark).await?,
                 Event::Idle => task.refusals.send(Event::Idle).await?,
                 Event::Barrier(barrier) => {

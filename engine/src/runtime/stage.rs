@@ -65,7 +65,7 @@ impl Stage {
             }
         }
         self.report_errors(&error_rows).await?;
-        if !matches!(event, Event::Batch(_) | Event::Pane(_)) {
+        if !matches!(event, Event::Batch(_)) {
             for edge in self.errors.iter().chain(&self.late) {
                 edge.send(event.clone()).await.map_err(neighbour_gone)?;
             }
