@@ -35,7 +35,7 @@ pub fn fold(plan: LogicalPlan) -> Result<LogicalPlan> {
         |_| true,
         |expr| match expr {
             Expr::BinaryExpr(BinaryExpr { op, .. }) if is_arithmetic(op) && is_constant(&expr)? && is_number(&expr) => {
-                let written = text(&expr);
+                let written = as_written(&expr);
                 // What cannot be computed is refused where the whole query becomes operators.
                 let Ok(computed) = physical(&expr, &DFSchema::empty(), &ExecutionProps::new()) else {
                     return Ok(Transformed::no(expr));
@@ -73,6 +73,18 @@ fn is_constant(expr: &Expr) -> Result<bool> {
         Ok(if constant { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
     })?;
     Ok(constant)
+}
+
+/// The text of an expression, without the casts that type coercion has put in; those of the query are functions by now.
+fn as_written(expr: &Expr) -> String {
+    let stripped = expr.clone().transform_up(|node| {
+        Ok(match node {
+            Expr::Cast(cast) => Transformed::yes(*cast.expr),
+            node => Transformed::no(node),
+        })
+    });
+    // The visitor never fails.
+    text(&stripped.map_or_else(|_| expr.clone(), |stripped| stripped.data))
 }
 
 /// True for arithmetic of numbers; that of times and intervals is DataFusion's.
