@@ -3,8 +3,9 @@
 //! Input:  batches in the order of ROWTIME.
 //! Output: the rows of each ROWTIME, sorted, at most so many of the best; with their rank behind them if asked for: equal
 //!         rows share a rank, and the next one skips. Among equal rows the first that came is first.
-//! State:  the rows of the last ROWTIME.
-//! Time:   a group is released when ROWTIME moves on: with a later row, with the watermark, or when the input falls silent.
+//! State:  the rows of the last ROWTIME, and when the last of them came.
+//! Time:   a group is released when ROWTIME moves on: with a later row, with the watermark, or when the input falls silent. At the
+//!         latest so many milliseconds of the clock after its last row, if asked for.
 //! Late:   none; the rows come in order. A row that comes when its group is released is a group of its own.
 //! Errors: none.
 
@@ -20,7 +21,7 @@ use super::budget::{Budget, bytes_of_rows};
 use super::{Operator, Output, times_of};
 use crate::checkpoint::OperatorState;
 use crate::error::Result;
-use crate::runtime::clock::EventTime;
+use crate::runtime::clock::{Clock, EventTime};
 
 /// The plan of a ranking.
 #[derive(Debug, Clone)]
@@ -31,6 +32,8 @@ pub struct GroupRankPlan {
     pub descending: bool,
     /// At most so many rows of a group, the best ones.
     pub rows_max: Option<usize>,
+    /// Milliseconds without a row after which a group is released, whatever its ROWTIME.
+    pub idle_ms_max: Option<i64>,
     /// Name of the column that gets the rank.
     pub rank_column: Option<String>,
     /// Place of ROWTIME.
@@ -54,6 +57,9 @@ pub struct GroupRank {
     waiting: Vec<RecordBatch>,
     /// ROWTIME of the waiting rows.
     time: EventTime,
+    /// When the last of them came, on the clock.
+    last_row: EventTime,
+    clock: Arc<dyn Clock>,
     /// Bytes of the waiting rows.
     bytes: usize,
     budget: Budget,
@@ -61,8 +67,9 @@ pub struct GroupRank {
 
 impl GroupRank {
     /// `budget` counts the rows of the last ROWTIME.
-    pub fn new(plan: GroupRankPlan, budget: Budget) -> Self {
-        Self { schema: plan.output(), plan, waiting: Vec::new(), time: EventTime::MIN, bytes: 0, budget }
+    pub fn new(plan: GroupRankPlan, budget: Budget, clock: Arc<dyn Clock>) -> Self {
+        let (time, last_row) = (EventTime::MIN, EventTime::MIN);
+        Self { schema: plan.output(), plan, waiting: Vec::new(), time, last_row, clock, bytes: 0, budget }
     }
 
     fn release(&mut self, out: &mut Output) -> Result<()> {
@@ -128,6 +135,7 @@ impl Operator for GroupRank {
             self.waiting.push(rows);
             start += group.len();
         }
+        self.last_row = self.clock.now();
         self.account()
     }
 
@@ -147,14 +155,89 @@ impl Operator for GroupRank {
         Ok(())
     }
 
+    fn wake_time(&self) -> Option<EventTime> {
+        let idle_ms_max = self.plan.idle_ms_max.filter(|_| !self.waiting.is_empty())?;
+        Some(self.last_row.saturating_add(idle_ms_max))
+    }
+
+    fn on_wake(&mut self, out: &mut Output) -> Result<()> {
+        self.release(out)?;
+        self.account()
+    }
+
     fn snapshot(&mut self) -> Result<Option<OperatorState>> {
-        Ok(Some(OperatorState { summary: serde_json::json!({ "time": self.time }), batches: self.waiting.clone() }))
+        let summary = serde_json::json!({ "time": self.time, "last_row": self.last_row });
+        Ok(Some(OperatorState { summary, batches: self.waiting.clone() }))
     }
 
     fn restore(&mut self, state: OperatorState) -> Result<()> {
         self.time = state.summary_value("time")?;
+        // Older checkpoints do not say it: what waits is released at once.
+        self.last_row = state.summary_value::<Option<EventTime>>("last_row")?.unwrap_or(EventTime::MIN);
         self.waiting = state.batches;
         self.bytes = self.waiting.iter().map(bytes_of_rows).sum();
         self.account()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::TimestampMillisecondArray;
+    use datafusion::execution::memory_pool::{MemoryPool, UnboundedMemoryPool};
+
+    use super::*;
+    use crate::runtime::channel::Event;
+    use crate::runtime::clock::ManualClock;
+    use crate::types::{ROWTIME, SqlType};
+
+    fn plan() -> GroupRankPlan {
+        let fields = vec![SqlType::Integer.field("v", true), SqlType::Timestamp.field(ROWTIME, false)];
+        GroupRankPlan {
+            rank_by: vec![(0, SortOptions::default())],
+            descending: false,
+            rows_max: None,
+            idle_ms_max: Some(500),
+            rank_column: Some("rank".to_owned()),
+            rowtime: 1,
+            input: Arc::new(Schema::new(fields)),
+        }
+    }
+
+    fn operator(clock: &Arc<ManualClock>) -> GroupRank {
+        let pool: Arc<dyn MemoryPool> = Arc::new(UnboundedMemoryPool::default());
+        GroupRank::new(plan(), Budget::new("group rank", "", &pool), clock.clone())
+    }
+
+    fn row(value: i32, time: EventTime) -> RecordBatch {
+        let columns: Vec<ArrayRef> =
+            vec![Arc::new(Int32Array::from(vec![value])), Arc::new(TimestampMillisecondArray::from(vec![time]))];
+        RecordBatch::try_new(plan().input, columns).expect("a row")
+    }
+
+    fn rows_of(out: Output) -> usize {
+        out.events.iter().map(|event| if let Event::Batch(rows) = event { rows.num_rows() } else { 0 }).sum()
+    }
+
+    #[test]
+    fn a_row_gives_its_group_time_again_and_a_checkpoint_keeps_it() {
+        let clock = ManualClock::starting_at(1_000);
+        let mut operator = operator(&clock);
+        assert_eq!(operator.wake_time(), None);
+        let mut out = Output::default();
+        operator.on_batch(0, row(1, 7), &mut out).expect("taken");
+        assert_eq!(operator.wake_time(), Some(1_500));
+        clock.set(1_400);
+        operator.on_batch(0, row(2, 7), &mut out).expect("taken");
+        assert_eq!(operator.wake_time(), Some(1_900));
+        clock.set(1_800);
+        let state = operator.snapshot().expect("a state").expect("a state");
+        let mut restored = self::operator(&clock);
+        restored.restore(state).expect("restored");
+        assert_eq!(restored.wake_time(), Some(1_900));
+        assert_eq!(rows_of(out), 0);
+        let mut out = Output::default();
+        restored.on_wake(&mut out).expect("released");
+        assert_eq!(restored.wake_time(), None);
+        assert_eq!(rows_of(out), 2);
     }
 }

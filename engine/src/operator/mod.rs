@@ -68,6 +68,16 @@ pub trait Operator: Send {
         Ok(())
     }
 
+    /// When, on the clock of the job, the operator is to be woken; None while it waits for nothing but its input.
+    fn wake_time(&self) -> Option<EventTime> {
+        None
+    }
+
+    /// The clock shows the wake time or later.
+    fn on_wake(&mut self, _out: &mut Output) -> Result<()> {
+        Ok(())
+    }
+
     /// All inputs ended. On [`End::Complete`] the watermark was raised to [`EventTime::MAX`] before.
     fn on_end(&mut self, _end: End, _out: &mut Output) -> Result<()> {
         Ok(())
@@ -139,6 +149,25 @@ impl Chain {
         run(&mut self.operators, input, event, events, errors)
     }
 
+    /// When the first operator is to be woken.
+    pub fn wake_time(&self) -> Option<EventTime> {
+        self.operators.iter().filter_map(|operator| operator.wake_time()).min()
+    }
+
+    /// Wakes the operators whose time has come by `now`; what comes out is handed on as by [`Chain::run`].
+    pub fn wake(&mut self, now: EventTime, events: &mut Vec<Event>, errors: &mut Vec<ErrorRow>) -> Result<()> {
+        let mut operators = self.operators.as_mut_slice();
+        while let Some((first, rest)) = operators.split_first_mut() {
+            if first.wake_time().is_some_and(|time| time <= now) {
+                let mut out = Output::default();
+                first.on_wake(&mut out)?;
+                hand_on(rest, out, events, errors)?;
+            }
+            operators = rest;
+        }
+        Ok(())
+    }
+
     /// The state of every operator that has one, by its place in the chain.
     pub fn snapshot(&mut self) -> Result<Vec<(usize, OperatorState)>> {
         let states = self.operators.iter_mut().enumerate().map(|(i, operator)| Ok(operator.snapshot()?.map(|state| (i, state))));
@@ -176,6 +205,11 @@ fn run(
             out.events.push(event);
         }
     }
+    hand_on(rest, out, events, errors)
+}
+
+/// Runs the output of an operator through those behind it.
+fn hand_on(rest: &mut [Box<dyn Operator>], mut out: Output, events: &mut Vec<Event>, errors: &mut Vec<ErrorRow>) -> Result<()> {
     errors.append(&mut out.errors);
     for event in out.events {
         run(rest, 0, event, events, errors)?;

@@ -6,9 +6,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, TimestampMillisecondArray};
+use arrow::array::{ArrayRef, AsArray, Decimal128Array, Float64Array, Int64Array, TimestampMillisecondArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use datafusion::physical_expr::PhysicalExpr;
 
@@ -45,7 +46,7 @@ impl WindowKey {
         Arc::new(Schema::new([SqlType::Timestamp.field(ROWTIME, false)]))
     }
 
-    /// True for types that can be a window key: they order as whole numbers.
+    /// True for types that can be a window key: numbers and times, each of which is a whole number of 64 bits in the same order.
     pub fn supports(data_type: &DataType) -> bool {
         data_type.is_integer()
             || matches!(
@@ -54,7 +55,9 @@ impl WindowKey {
                     | DataType::Date32
                     | DataType::Time32(_)
                     | DataType::Duration(_)
-                    | DataType::Decimal128(_, 0)
+                    | DataType::Decimal128(..)
+                    | DataType::Float32
+                    | DataType::Float64
             )
     }
 
@@ -70,10 +73,16 @@ impl WindowKey {
 
     /// The column that shows window `number` on `rows` rows, in the expression's own type.
     pub fn show(&self, number: i64, data_type: &DataType, rows: usize) -> Result<ArrayRef> {
-        let number = if self.descending { -number } else { number };
-        let column: ArrayRef = Arc::new(arrow::array::Int64Array::from_value(number, rows));
-        let column =
-            if matches!(data_type, DataType::Date32 | DataType::Time32(_)) { cast(&column, &DataType::Int32)? } else { column };
+        let number = if self.descending { number.wrapping_neg() } else { number };
+        let column: ArrayRef = match data_type {
+            DataType::Float32 | DataType::Float64 => Arc::new(Float64Array::from_value(float_of(number), rows)),
+            DataType::Decimal128(..) => {
+                let values = Decimal128Array::from_value(i128::from(number), rows);
+                return Ok(Arc::new(values.with_data_type(data_type.clone())));
+            }
+            DataType::Date32 | DataType::Time32(_) => cast(&Int64Array::from_value(number, rows), &DataType::Int32)?,
+            _ => Arc::new(Int64Array::from_value(number, rows)),
+        };
         Ok(cast(&column, data_type)?)
     }
 
@@ -113,12 +122,22 @@ impl WindowKey {
     }
 
     fn numbers(&self, values: ArrayRef) -> Result<ArrayRef> {
-        let values = if matches!(values.data_type(), DataType::Date32 | DataType::Time32(_)) {
-            cast(&values, &DataType::Int32)?
-        } else {
-            values
+        let numbers: ArrayRef = match values.data_type() {
+            DataType::Float32 | DataType::Float64 => {
+                let floats = cast(&values, &DataType::Float64)?;
+                Arc::new(floats.as_primitive::<Float64Type>().unary::<_, Int64Type>(number_of))
+            }
+            // The digits, without the point.
+            DataType::Decimal128(..) => {
+                let digits = |digits: i128| {
+                    i64::try_from(digits)
+                        .map_err(|_| ArrowError::ArithmeticOverflow("the key of a window has over 18 digits".to_owned()))
+                };
+                Arc::new(values.as_primitive::<Decimal128Type>().try_unary::<_, Int64Type, _>(digits)?)
+            }
+            DataType::Date32 | DataType::Time32(_) => cast(&cast(&values, &DataType::Int32)?, &DataType::Int64)?,
+            _ => cast(&values, &DataType::Int64)?,
         };
-        let numbers = cast(&values, &DataType::Int64)?;
         if !self.descending {
             return Ok(numbers);
         }
@@ -126,5 +145,30 @@ impl WindowKey {
     }
 }
 
+/// The bits of a float as a whole number, which grows as the float does (IEEE 754, totalOrder); −0.0 is 0.0.
+fn number_of(float: f64) -> i64 {
+    let bits = (float + 0.0).to_bits().cast_signed();
+    if bits < 0 { bits ^ i64::MAX } else { bits }
+}
+
+/// The float that [`number_of`] makes `number` of.
+fn float_of(number: i64) -> f64 {
+    f64::from_bits(if number < 0 { number ^ i64::MAX } else { number }.cast_unsigned())
+}
+
 /// 9999-12-31: calendar functions fail far beyond, and no row is there.
 pub(super) const MAX_INSTANT: EventTime = 253_402_300_799_999;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_are_in_the_order_of_their_numbers() {
+        let floats = [f64::NEG_INFINITY, -1.5e300, -2.0, -1e-300, 0.0, f64::MIN_POSITIVE, 0.1, 28_401_120.0, f64::INFINITY];
+        let numbers = floats.map(number_of);
+        assert!(numbers.is_sorted_by(|one, other| one < other), "{numbers:?}");
+        assert_eq!(numbers.map(float_of), floats);
+        assert_eq!(number_of(-0.0), number_of(0.0));
+    }
+}

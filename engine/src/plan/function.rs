@@ -3,11 +3,11 @@
 //! 1. The body is planned once, when the function is created, over a relation of its parameters ([`plan_body`]).
 //! 2. A call in a query is renamed to a function of the session that knows all overloads ([`Functions::rename_calls`]), so no
 //!    name of DataFusion's can clash with the user's.
-//! 3. When the query is planned, the body takes the place of the call ([`inline`]). Everything behind sees the expression: the
-//!    result types, what is monotonic, the text in EXPLAIN and in the definition that a checkpoint is compared with.
+//! 3. When the query is planned and has KDA's types, the body takes the place of the call ([`inline`]). Everything behind sees the
+//!    expression: what is monotonic, the text in EXPLAIN and in the definition that a checkpoint is compared with.
 //!
-//! Arguments and results are converted as by an INSERT: within numbers, texts and bytes, a value that does not fit failing its
-//! row. Bodies are put into bodies as well, when these are created, so a function keeps what it called then, and
+//! Numbers that are arguments and results have exactly the declared types. Texts and bytes have any length that fits: a longer value
+//! fails its row. Bodies are put into bodies as well, when these are created, so a function keeps what it called then, and
 //! none can call itself.
 
 use std::collections::BTreeSet;
@@ -27,6 +27,8 @@ use kinesql_udfs::scalar::kda_cast;
 use sqlparser::ast::{self, Ident, Visit, VisitMut, Visitor, VisitorMut};
 
 use super::insert::{Assignable, assignable};
+use super::operators::error_at;
+use super::rules::output_types::nearest;
 use crate::diagnostic::Diagnostic;
 use crate::sql::PARAMETERS;
 use crate::types::{SqlType, sql_type_name};
@@ -132,32 +134,73 @@ struct Call {
 }
 
 impl Call {
-    /// The overload that takes such arguments: the one of exactly these types, else the only one they can be converted to.
+    /// The overloads that take so many arguments, each of which `fits` its parameter.
+    fn taking<'a>(&'a self, arguments: &[FieldRef], fits: impl Fn(&FieldRef, SqlType) -> bool) -> Vec<&'a Function> {
+        let takes = |function: &&Function| {
+            let mut pairs = function.parameters.iter().zip(arguments);
+            function.parameters.len() == arguments.len() && pairs.all(|((_, sql_type), argument)| fits(argument, *sql_type))
+        };
+        self.overloads.iter().filter(takes).collect()
+    }
+
+    /// The overload that takes such arguments, whose types are known; NULL is of any type, so there may be several.
     fn resolve(&self, arguments: &[FieldRef]) -> Result<&Function> {
-        let all = self.overloads.iter().filter(|function| function.parameters.len() == arguments.len());
-        let pairs = |function: &&Function, fits: &dyn Fn(&FieldRef, SqlType) -> bool| {
-            function.parameters.iter().zip(arguments).all(|((_, sql_type), argument)| fits(argument, *sql_type))
-        };
-        let exact = |argument: &FieldRef, sql_type: SqlType| *argument.data_type() == sql_type.data_type();
-        if let Some(function) = all.clone().find(|function| pairs(function, &exact)) {
-            return Ok(function);
-        }
-        let convertible = |argument: &FieldRef, sql_type: SqlType| {
-            matches!(assignable(argument.data_type(), &sql_type.data_type()), Assignable::Yes)
-        };
-        let candidates: Vec<_> = all.filter(|function| pairs(function, &convertible)).collect();
-        let name = self.name.strip_prefix(PREFIX).unwrap_or(&self.name);
-        let types = arguments.iter().map(|argument| sql_type_name(argument)).collect::<Vec<_>>().join(", ");
-        let signatures =
-            |functions: &mut dyn Iterator<Item = &Function>| functions.map(Function::signature).collect::<Vec<_>>().join(", ");
-        match candidates.as_slice() {
+        match self.taking(arguments, is_of).as_slice() {
             [function] => Ok(function),
-            [] => plan_err!("{NO_FUNCTION} {name}({types}); there is {}", signatures(&mut self.overloads.iter())),
-            several => plan_err!(
-                "{NO_FUNCTION} {name}({types}), and it could be converted to {}: CAST the arguments",
-                signatures(&mut several.iter().copied())
-            ),
+            [] => {
+                let message = self.none_takes(arguments);
+                match self.taking(arguments, can_become).first() {
+                    Some(other) => {
+                        let mut pairs = other.parameters.iter().zip(arguments);
+                        let wanted = pairs.find(|((_, sql_type), argument)| !is_of(argument, *sql_type));
+                        let wanted = wanted.map_or_else(|| "type".to_owned(), |((_, sql_type), _)| sql_type.to_string());
+                        let hint = format!("A number has exactly the type of its parameter: CAST(… AS {wanted}).");
+                        Err(error_at(message, hint, &[]))
+                    }
+                    None => plan_err!("{message}"),
+                }
+            }
+            several => {
+                let signatures = several.iter().map(|function| function.signature()).collect::<Vec<_>>().join(", ");
+                let message = format!("{NO_FUNCTION} {}({}), as NULL is of any type", self.user_name(), type_names(arguments));
+                Err(error_at(message, format!("CAST it to the type of a parameter: there is {signatures}."), &[]))
+            }
         }
+    }
+
+    /// The overload that is most likely meant while the types of the arguments are those of DataFusion's planner.
+    fn likely(&self, arguments: &[FieldRef]) -> Result<&Function> {
+        let exact = self.taking(arguments, is_of);
+        let possible = exact.into_iter().chain(self.taking(arguments, can_become)).next();
+        possible.map_or_else(|| plan_err!("{}", self.none_takes(arguments)), Ok)
+    }
+
+    fn none_takes(&self, arguments: &[FieldRef]) -> String {
+        let signatures = self.overloads.iter().map(Function::signature).collect::<Vec<_>>().join(", ");
+        format!("{NO_FUNCTION} {}({}); there is {signatures}", self.user_name(), type_names(arguments))
+    }
+
+    fn user_name(&self) -> &str {
+        user_name(&self.name).unwrap_or(&self.name)
+    }
+}
+
+fn type_names(arguments: &[FieldRef]) -> String {
+    arguments.iter().map(|argument| sql_type_name(argument)).collect::<Vec<_>>().join(", ")
+}
+
+/// True if a value of `field` could be converted to `sql_type`.
+fn can_become(field: &FieldRef, sql_type: SqlType) -> bool {
+    matches!(assignable(field.data_type(), &sql_type.data_type()), Assignable::Yes)
+}
+
+/// True if a value of `field` is one of `sql_type` as it is (kda-sql-reference.md §2.3).
+fn is_of(field: &FieldRef, sql_type: SqlType) -> bool {
+    let (from, to) = (field.data_type(), sql_type.data_type());
+    match from.is_numeric() && to.is_numeric() {
+        // Some functions give types that no column has, such as unsigned numbers.
+        true => nearest(from).unwrap_or_else(|| from.clone()) == to,
+        false => can_become(field, sql_type),
     }
 }
 
@@ -187,7 +230,7 @@ impl ScalarUDFImpl for Call {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
-        Ok(self.resolve(args.arg_fields)?.returns.field(self.name(), true))
+        Ok(self.likely(args.arg_fields)?.returns.field(self.name(), true))
     }
 
     fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -195,7 +238,7 @@ impl ScalarUDFImpl for Call {
     }
 }
 
-/// Puts the bodies in place of the calls.
+/// Puts the bodies in place of the calls; run it once the arguments have KDA's types.
 pub(crate) fn inline(plan: LogicalPlan) -> Result<LogicalPlan> {
     let rewritten = plan.transform_up_with_subqueries(|node| {
         // The condition of a join reads both inputs.
@@ -321,14 +364,14 @@ pub(crate) async fn plan_body(
         })
     };
     let planned = super::query::plan_of_streams(&ast, state, &streams).await.map_err(explain)?;
+    let settings = crate::settings::Settings::of(state);
+    let planned =
+        super::rules::literals::apply(planned).and_then(|plan| super::rules::typed(plan, &settings)).map_err(explain)?;
     let calls = called(&planned).map_err(explain)?;
     if calls.contains(&own) {
         return Err(vec![recursion(name).at(query.span)]);
     }
-    let planned = super::rules::literals::apply(planned)
-        .and_then(inline)
-        .and_then(|plan| super::rules::typed(plan, &crate::settings::Settings::of(state)));
-    let analyzed = planned
+    let analyzed = inline(planned)
         .and_then(|plan| state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}))
         .and_then(super::rules::literals::fold)
         .map_err(explain)?;
@@ -344,7 +387,7 @@ pub(crate) async fn plan_body(
         ]);
     }
     let field = expr.to_field(projection.input.schema()).map_err(explain)?.1;
-    if !matches!(assignable(field.data_type(), &returns.data_type()), Assignable::Yes) {
+    if !is_of(&field, returns) {
         let problem = Diagnostic::error(format!("the function returns {returns}, its body is {}", sql_type_name(&field)));
         return Err(vec![problem.at(query.span).hint(format!("Convert it: RETURN CAST(… AS {returns})."))]);
     }

@@ -122,6 +122,17 @@ fn of_function(function: &ScalarFunction, input: &LogicalPlan) -> Monotonicity {
             _ => Monotonicity::None,
         };
     }
+    // An interval of a growing length, such as (m - c) MINUTE beside a time, and a growing interval times a number.
+    if let (name @ ("interval_multiply" | "interval_divide"), [interval, number]) = (function.name(), function.args.as_slice()) {
+        return match (monotonicity(interval, input), monotonicity(number, input)) {
+            (Constant(_), Constant(_)) => Constant(Expr::ScalarFunction(function.clone())),
+            (moving, Constant(factor)) => scaled(moving, &factor, |expr| function.func.call(vec![expr, factor.clone()])),
+            (Constant(unit), moving) if name == "interval_multiply" => {
+                scaled(moving, &unit, |expr| function.func.call(vec![unit.clone(), expr]))
+            }
+            _ => Monotonicity::None,
+        };
+    }
     let Some(keeps_order_of) = keeps_order_of else { return Monotonicity::None };
     let arguments: Vec<_> = function.args.iter().map(|argument| monotonicity(argument, input)).collect();
     let mut moving = arguments.iter().enumerate().filter(|(_, argument)| !matches!(argument, Constant(_)));
@@ -185,6 +196,10 @@ fn scaled(moving: Monotonicity, factor: &Expr, wrap: impl Fn(Expr) -> Expr) -> M
 
 fn sign(factor: &Expr) -> Option<i32> {
     let Expr::Literal(value, _) = factor else { return None };
+    // The parts of one literal have one sign.
+    if let ScalarValue::IntervalMonthDayNano(Some(interval)) = value {
+        return Some(interval.months.signum() + interval.days.signum() + interval.nanoseconds.signum() as i32).map(i32::signum);
+    }
     match value.cast_to(&DataType::Float64) {
         Ok(ScalarValue::Float64(Some(value))) => Some(if value > 0.0 {
             1

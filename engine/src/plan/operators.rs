@@ -5,7 +5,7 @@
 //!   character literal beside a DATE, TIME or TIMESTAMP is read as one.
 //! - Times take intervals only, and a difference of two times needs a qualifier.
 //! - `interval * n` and `interval / n` take any number.
-//! - `(a - b) SECOND`, which is a number by itself, is an interval beside an interval or a time.
+//! - `(a - b) SECOND`, which is a number by itself, is an interval beside an interval, a time, or a difference of another unit.
 //! - `a / b` fails for b = 0 whatever the type; arrow does so only for exact numbers.
 
 use std::fmt;
@@ -117,7 +117,8 @@ fn kind(expr: &Expr, schema: &DFSchema) -> Option<Kind> {
 }
 
 /// The sides of a comparison, made to be of one kind; an error if they cannot be (§1.6, §8.2).
-pub(super) fn comparable(left: Expr, right: Expr, schema: &DFSchema) -> Result<(Expr, Expr)> {
+pub(super) fn comparable(mut left: Expr, mut right: Expr, schema: &DFSchema) -> Result<(Expr, Expr)> {
+    in_one_unit(&mut [&mut left, &mut right], schema);
     let (Some(one), Some(other)) = (kind(&left, schema), kind(&right, schema)) else { return Ok((left, right)) };
     if one == other {
         return match one {
@@ -133,8 +134,6 @@ pub(super) fn comparable(left: Expr, right: Expr, schema: &DFSchema) -> Result<(
     match (one, other) {
         (time, Kind::Text) if let (true, Some(read)) = (time.is_time(), as_time(&right, time)?) => return Ok((left, read)),
         (Kind::Text, time) if let (true, Some(read)) = (time.is_time(), as_time(&left, time)?) => return Ok((read, right)),
-        (Kind::Interval, Kind::Number) if let Some(interval) = as_interval(&right) => return Ok((left, interval)),
-        (Kind::Number, Kind::Interval) if let Some(interval) = as_interval(&left) => return Ok((interval, right)),
         _ => {}
     }
     let [one, other] = [field_name(&left, schema)?, field_name(&right, schema)?];
@@ -166,9 +165,12 @@ fn unit_of(expr: &Expr) -> Option<&str> {
     match expr {
         Expr::Alias(alias) => unit_of(&alias.expr),
         Expr::Negative(inner) => unit_of(inner),
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Multiply | Operator::Divide, right }) => {
-            unit_of(left).or_else(|| unit_of(right))
-        }
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => match (op, unit_of(left), unit_of(right)) {
+            (Operator::Plus | Operator::Minus, Some(one), Some(other)) if one == other => Some(one),
+            (Operator::Multiply, Some(unit), None) | (Operator::Multiply, None, Some(unit)) => Some(unit),
+            (Operator::Divide, Some(unit), None) => Some(unit),
+            _ => None,
+        },
         Expr::ScalarFunction(function) => match (function.name(), function.args.as_slice()) {
             ("ts_minus", [_, _, Expr::Literal(qualifier, _)]) => {
                 qualifier.try_as_str().flatten().filter(|qualifier| !qualifier.contains(" TO "))
@@ -195,6 +197,20 @@ fn as_interval(expr: &Expr) -> Option<Expr> {
     Some(interval_scale::multiply_udf().call(vec![Expr::Literal(unit, None), expr.clone()]))
 }
 
+/// Makes intervals of the differences of one field in `exprs` where they stand beside an interval, or beside each other with different
+/// units: 2 of HOUR are more than 5 of MINUTE.
+pub(super) fn in_one_unit(exprs: &mut [&mut Expr], schema: &DFSchema) {
+    let mut units = exprs.iter().filter_map(|expr| unit_of(expr));
+    let Some(first) = units.next() else { return };
+    if units.any(|unit| unit != first) || exprs.iter().any(|expr| kind(expr, schema) == Some(Kind::Interval)) {
+        for expr in exprs {
+            if let Some(interval) = as_interval(expr) {
+                **expr = interval;
+            }
+        }
+    }
+}
+
 /// What an operator of arithmetic becomes.
 enum Computed {
     /// A function.
@@ -203,9 +219,12 @@ enum Computed {
     Operands(Expr, Expr),
 }
 
-fn arithmetic(op: &BinaryOperator, left: Expr, right: Expr, schema: &DFSchema) -> Result<Computed> {
+fn arithmetic(op: &BinaryOperator, mut left: Expr, mut right: Expr, schema: &DFSchema) -> Result<Computed> {
     use BinaryOperator::*;
     use Kind::{Interval, Number};
+    if matches!(op, Plus | Minus) {
+        in_one_unit(&mut [&mut left, &mut right], schema);
+    }
     let (one, other) = (kind(&left, schema), kind(&right, schema));
     let (Some(one), Some(other)) = (one, other) else { return Ok(Computed::Operands(left, right)) };
     let takes_interval = |kind: Kind| kind == Interval || kind.is_time();

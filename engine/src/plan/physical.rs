@@ -185,7 +185,7 @@ impl OperatorSpec {
             }
             OperatorSpec::GroupRank { plan, .. } => {
                 let hint = "Raise --memory-limit, or aggregate before ranking: a group is the rows of one ROWTIME.";
-                Box::new(GroupRank::new(*plan, Budget::new("group rank", hint, pool)))
+                Box::new(GroupRank::new(*plan, Budget::new("group rank", hint, pool), reporter.clock().clone()))
             }
             OperatorSpec::Sort { plan, .. } => {
                 let hint = "Raise --memory-limit, or sort by a shorter time, such as FLOOR(ROWTIME TO SECOND), first.";

@@ -78,6 +78,13 @@ pub enum Carrier {
 ///
 /// With a wildcard before the item its place counts items, not columns; [`Carrier::Added`] is always last.
 pub fn make_explicit(query: &mut Query, streams: &StreamSchemas) -> Carrier {
+    let apart = set_apart(&mut query.body);
+    let carrier = in_query(query, streams);
+    if apart { Carrier::Added } else { carrier }
+}
+
+/// The same, where the branches of a set operation, of which `query` may be one, agree on the place of ROWTIME.
+fn in_query(query: &mut Query, streams: &StreamSchemas) -> Carrier {
     let within = is_within(query);
     let carrier = in_set_expression(&mut query.body, streams, within);
     name_in_order(query, carrier);
@@ -116,7 +123,7 @@ fn is_marker(name: &ObjectName, marker: &str) -> bool {
 fn in_set_expression(body: &mut SetExpr, streams: &StreamSchemas, within: bool) -> Carrier {
     match body {
         SetExpr::Select(select) => in_select(select, streams, within),
-        SetExpr::Query(query) => make_explicit(query, streams),
+        SetExpr::Query(query) => in_query(query, streams),
         SetExpr::SetOperation { left, right, .. } => {
             let carrier = in_set_expression(left, streams, false);
             in_set_expression(right, streams, false);
@@ -125,6 +132,100 @@ fn in_set_expression(body: &mut SetExpr, streams: &StreamSchemas, within: bool) 
         _ => Carrier::Added,
     }
 }
+
+/// The first item of the select list that says what ROWTIME is.
+fn written_carrier(select: &Select) -> Option<Carrier> {
+    let joins = select.from.iter().any(|from| stream_join(from).is_some());
+    select.projection.iter().enumerate().find_map(|(i, item)| match item {
+        SelectItem::UnnamedExpr(expr) if is_carrier(expr, joins) => Some(Carrier::Item(i)),
+        SelectItem::ExprWithAlias { alias, .. } if alias.value == ROWTIME => Some(Carrier::Override(i)),
+        _ => None,
+    })
+}
+
+/// True for `ROWTIME` and `s.ROWTIME`; of one of two joined streams it is a column like any other.
+fn is_carrier(expr: &Expr, joins: bool) -> bool {
+    is_rowtime(expr) && !(joins && matches!(expr, Expr::CompoundIdentifier(_)))
+}
+
+/// Where one branch of a set operation has its ROWTIME in a column in which another has something else, the column becomes one like
+/// any other in all of them, and ROWTIME stands behind the columns. True if that was so.
+fn set_apart(body: &mut SetExpr) -> bool {
+    if !is_set_operation(body) {
+        return false;
+    }
+    let mut places = Vec::new();
+    for_each_branch(body, &mut |select| places.push(place_of_time(select)));
+    if places.iter().all(|place| is_same_place(*place, places[0])) {
+        return false;
+    }
+    for_each_branch(body, &mut name_time);
+    true
+}
+
+/// True for a set operation, in parentheses or not.
+fn is_set_operation(body: &SetExpr) -> bool {
+    match body {
+        SetExpr::Query(query) => is_set_operation(&query.body),
+        body => matches!(body, SetExpr::SetOperation { .. }),
+    }
+}
+
+fn for_each_branch(body: &mut SetExpr, visit: &mut dyn FnMut(&mut Select)) {
+    match body {
+        SetExpr::Select(select) => visit(select),
+        SetExpr::Query(query) => for_each_branch(&mut query.body, visit),
+        SetExpr::SetOperation { left, right, .. } => {
+            for_each_branch(left, visit);
+            for_each_branch(right, visit);
+        }
+        _ => {}
+    }
+}
+
+/// How many columns stand before the item that carries ROWTIME and how many behind it, as far as wildcards let it be known; None
+/// without such an item.
+fn place_of_time(select: &Select) -> Option<[Option<usize>; 2]> {
+    let (Carrier::Item(place) | Carrier::Override(place)) = written_carrier(select)? else { return None };
+    let is_wildcard = |item: &SelectItem| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
+    let count = |items: &[SelectItem]| (!items.iter().any(is_wildcard)).then_some(items.len());
+    Some([count(&select.projection[..place]), count(&select.projection[place + 1..])])
+}
+
+/// False only for places that are known to differ.
+fn is_same_place(one: Option<[Option<usize>; 2]>, other: Option<[Option<usize>; 2]>) -> bool {
+    match (one, other) {
+        (Some([before, behind]), Some([others_before, others_behind])) => match (before, others_before, behind, others_behind) {
+            (Some(before), Some(others), ..) => before == others,
+            (.., Some(behind), Some(others)) => behind == others,
+            _ => true,
+        },
+        (one, other) => one == other,
+    }
+}
+
+/// Makes the item that carries ROWTIME a column of another name; `expression AS ROWTIME` is then said once more, behind all columns.
+fn name_time(select: &mut Select) {
+    let named = |expr: &Expr| SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', TIME_COLUMN) };
+    match written_carrier(select) {
+        Some(Carrier::Item(place)) => {
+            if let SelectItem::UnnamedExpr(expr) = &select.projection[place] {
+                select.projection[place] = named(expr);
+            }
+        }
+        Some(Carrier::Override(place)) => {
+            let item = select.projection[place].clone();
+            if let SelectItem::ExprWithAlias { expr, .. } = &item {
+                select.projection[place] = named(expr);
+            }
+            select.projection.push(item);
+        }
+        _ => {}
+    }
+}
+
+/// Name of a column of ROWTIME that is no ROWTIME, as the second one of a name is called.
+const TIME_COLUMN: &str = "ROWTIME0";
 
 fn in_select(select: &mut Select, streams: &StreamSchemas, within: bool) -> Carrier {
     let (mut of_streams, mut of_tables) = (Vec::new(), Vec::new());
@@ -153,13 +254,8 @@ fn in_select(select: &mut Select, streams: &StreamSchemas, within: bool) -> Carr
             None => Expr::Identifier(ident),
         }
     };
-    // The ROWTIME of one of two joined streams is a column like any other.
-    let is_carrier = |expr: &Expr| match (&joined, expr) {
-        (Some(_), Expr::CompoundIdentifier(_)) => false,
-        _ => is_rowtime(expr),
-    };
-    let mut carrier = None;
-    for (i, item) in select.projection.iter_mut().enumerate() {
+    let carrier = written_carrier(select);
+    for item in &mut select.projection {
         match item {
             SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), _) if is_table(name) => {}
             SelectItem::Wildcard(options) => hide(options, metadata.iter().flat_map(|(_, columns)| columns)),
@@ -167,12 +263,6 @@ fn in_select(select: &mut Select, streams: &StreamSchemas, within: bool) -> Carr
                 let named = name.0.last().and_then(|part| part.as_ident());
                 let of_relation = metadata.iter().filter(|(relation, _)| relation.as_ref() == named);
                 hide(options, of_relation.flat_map(|(_, columns)| columns));
-            }
-            SelectItem::UnnamedExpr(expr) if is_carrier(expr) => {
-                carrier.get_or_insert(Carrier::Item(i));
-            }
-            SelectItem::ExprWithAlias { alias, .. } if alias.value == ROWTIME => {
-                carrier.get_or_insert(Carrier::Override(i));
             }
             _ => {}
         }
@@ -193,7 +283,7 @@ fn in_select(select: &mut Select, streams: &StreamSchemas, within: bool) -> Carr
     }
     if let (Some(Carrier::Override(i)), false, false) = (carrier, within, aggregating)
         && let SelectItem::ExprWithAlias { expr, .. } = &mut select.projection[i]
-        && !is_carrier(expr)
+        && !is_carrier(expr, joined.is_some())
     {
         *expr = marker_call(RETIMED, vec![expr.clone(), rowtime()]);
     }

@@ -108,7 +108,7 @@ fn check_first(first: &SortExpr, input: &LogicalPlan) -> Result<Monotonicity, Di
     }
     let data_type = first.expr.get_type(input.schema().as_ref()).ok();
     if !moving.is_declared() && !data_type.as_ref().is_some_and(WindowKey::supports) {
-        return refuse(format!("ORDER BY on a stream cannot begin with {}: it is no time and no whole number", written()));
+        return refuse(format!("ORDER BY on a stream cannot begin with {}: it is no time and no number", written()));
     }
     Ok(moving)
 }

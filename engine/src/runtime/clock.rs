@@ -28,6 +28,14 @@ pub trait Clock: Send + Sync + fmt::Debug {
     }
 }
 
+/// Returns when `clock` shows `time` or later, never without a time. Safe to cancel.
+pub(super) async fn sleep_until(clock: &Arc<dyn Clock>, time: Option<EventTime>) {
+    match time {
+        Some(time) => clock.sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// The machine's clock. It never goes back: a correction of the system time only makes it stand still.
 #[derive(Debug, Default)]
 pub struct SystemClock {

@@ -94,6 +94,11 @@ impl ErrorReporter {
         Self { place: Place::Sink(sink.into()), clock }
     }
 
+    /// The clock of the job.
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
     /// A row (a batch of one) that failed with `error`.
     pub fn row(&self, row: &RecordBatch, error: &Error) -> ErrorRow {
         ErrorRow { rowtime: rowtime_of(row, 0), ..self.record(error.name(), error.message(), row_as_json(row)) }

@@ -282,7 +282,7 @@ impl Launch {
         }
         for (place, stage) in merges {
             let inputs = std::mem::take(&mut self.inputs[place]);
-            self.tasks.spawn(super::merge_task::run(stage, inputs));
+            self.tasks.spawn(super::merge_task::run(stage, inputs, self.options.clock.clone()));
         }
         for (task, reader) in sources {
             self.tasks.spawn(super::source_task::run(task, reader));

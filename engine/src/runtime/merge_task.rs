@@ -1,9 +1,10 @@
 //! The task of a stream that has inputs: merges their watermarks, aligns their barriers, runs its readers' chains.
 
+use std::sync::Arc;
 use std::task::Poll;
 
 use super::channel::{Barrier, End, Event, EventReceiver};
-use super::clock::EventTime;
+use super::clock::{Clock, EventTime, sleep_until};
 use super::stage::Stage;
 use crate::checkpoint::coordinator::TaskState;
 use crate::error::{Error, Result};
@@ -18,7 +19,7 @@ struct Input {
 }
 
 /// Runs until every input has ended.
-pub async fn run(mut stage: Stage, inputs: Vec<EventReceiver>) -> Result<()> {
+pub async fn run(mut stage: Stage, inputs: Vec<EventReceiver>, clock: Arc<dyn Clock>) -> Result<()> {
     let mut inputs: Vec<Input> = inputs
         .into_iter()
         .map(|events| Input { events, watermark: EventTime::MIN, idle: false, blocked: false, ended: None })
@@ -27,7 +28,16 @@ pub async fn run(mut stage: Stage, inputs: Vec<EventReceiver>) -> Result<()> {
     let mut aligning: Option<Barrier> = None;
     // A stream that nothing writes to ends at once.
     while inputs.iter().any(|input| input.ended.is_none()) {
-        let (i, event) = next(&mut inputs, first).await;
+        let wake = stage.wake_time();
+        let (i, event) = tokio::select! {
+            // What is due by the clock comes before a barrier that was sent after it.
+            biased;
+            () = sleep_until(&clock, wake) => {
+                stage.wake(clock.now()).await?;
+                continue;
+            }
+            next = next(&mut inputs, first) => next,
+        };
         // Round robin: no input can starve the others.
         first = (i + 1) % inputs.len();
         match event.ok_or_else(|| Error::internal(super::stage::NEIGHBOUR_GONE))? {

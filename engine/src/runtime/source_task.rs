@@ -11,7 +11,7 @@ use arrow::record_batch::RecordBatch;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::channel::{Barrier, End, Event};
-use super::clock::{Clock, EventTime};
+use super::clock::{Clock, EventTime, sleep_until};
 use super::error_rows::{ErrorReporter, ErrorRow};
 use super::metrics::SourceMetrics;
 use super::row_metadata::RowMetadata;
@@ -90,11 +90,12 @@ async fn process_reads(task: &mut SourceTask, reads: &mut mpsc::Receiver<Result<
     task.publish_watermark().await?;
     task.last_row = task.clock.now();
     loop {
-        let wake = task.wake_time();
+        let (wake, wake_operators) = (task.wake_time(), task.stage.wake_time());
         tokio::select! {
             // What is due by the clock comes before a barrier that was sent after it.
             biased;
             () = sleep_until(&task.clock, wake) => task.on_time().await?,
+            () = sleep_until(&task.clock, wake_operators) => task.stage.wake(task.clock.now()).await?,
             command = task.commands.recv() => match command {
                 None => return Err(Error::internal(super::stage::NEIGHBOUR_GONE)),
                 Some(SourceCommand::Barrier(barrier)) => task.pass_barrier(barrier).await?,
@@ -407,13 +408,6 @@ async fn read_ahead(reader: &mut dyn SplitReader, reads: mpsc::Sender<Result<Rea
         if reads.send(read).await.is_err() || last {
             return;
         }
-    }
-}
-
-async fn sleep_until(clock: &Arc<dyn Clock>, time: Option<EventTime>) {
-    match time {
-        Some(time) => clock.sleep_until(time).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -73,6 +73,23 @@ impl Stage {
         Ok(())
     }
 
+    /// When the first operator is to be woken.
+    pub fn wake_time(&self) -> Option<EventTime> {
+        self.chains.iter().filter_map(|stage| stage.chain.wake_time()).min()
+    }
+
+    /// Wakes the operators whose time has come by `now` and sends the results on.
+    pub async fn wake(&mut self, now: EventTime) -> Result<()> {
+        let (mut events, mut error_rows) = (Vec::new(), Vec::new());
+        for StageChain { chain, outputs, .. } in &mut self.chains {
+            chain.wake(now, &mut events, &mut error_rows)?;
+            for event in events.drain(..) {
+                send_to_all(outputs, event).await?;
+            }
+        }
+        self.report_errors(&error_rows).await
+    }
+
     /// Sends late rows to their stream.
     pub async fn send_late(&mut self, rows: Vec<RecordBatch>) -> Result<()> {
         let Some(late) = &self.late else { return Ok(()) };

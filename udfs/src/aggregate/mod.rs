@@ -2,6 +2,7 @@
 //! NULL (kda-sql-reference.md §5.2).
 
 pub mod distinct_statistics;
+mod extremes;
 mod variance;
 
 use std::sync::Arc;
@@ -9,9 +10,9 @@ use std::sync::Arc;
 use datafusion::functions_aggregate::bool_and_or;
 use datafusion::logical_expr::AggregateUDF;
 
-/// All aggregates that have a further name, or another way of saving what they have.
+/// All aggregates that have a further name, another type, or another way of saving what they have.
 pub fn all() -> Vec<Arc<AggregateUDF>> {
-    variance::all().into_iter().chain([every(), any()]).collect()
+    variance::all().into_iter().chain(extremes::all()).chain([every(), any()]).collect()
 }
 
 /// `EVERY(b)`: true if `b` is true in every row where it is not NULL. Also `bool_and`.

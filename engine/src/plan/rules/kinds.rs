@@ -1,4 +1,6 @@
-//! Types that must go together outside of binary operators: BETWEEN, IN, CASE and UNION ALL (kda-sql-reference.md §1.6, §1.7, §8.2).
+//! Types that must go together outside of binary operators: BETWEEN, IN, CASE, UNION ALL and arguments that DataFusion would convert
+//! (kda-sql-reference.md §1.6, §1.7, §8.2).
+//!
 //! DataFusion would convert between text and numbers silently, and make DECIMALs of approximate numbers.
 
 use std::sync::Arc;
@@ -10,19 +12,21 @@ use datafusion::logical_expr::expr::{Between, InList, InSubquery, SetComparison}
 use datafusion::logical_expr::{BinaryExpr, Case, Expr, ExprSchemable, LogicalPlan, Operator, Projection, Subquery};
 
 use super::numbers;
-use crate::plan::operators::{Kind, comparable, error_at};
+use crate::plan::operators::{Kind, comparable, error_at, in_one_unit};
 
 /// Checks `expr`, whose operands are checked already.
 pub(super) fn checked(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     Ok(match expr {
-        Expr::Between(Between { expr, negated, low, high }) => {
+        Expr::Between(Between { mut expr, negated, mut low, mut high }) => {
+            in_one_unit(&mut [&mut *expr, &mut *low, &mut *high], schema);
             let (one, low) = comparable(expr.as_ref().clone(), *low, schema)?;
             let (other, high) = comparable(expr.as_ref().clone(), *high, schema)?;
             // Both ends are compared with what one of them makes of it: CHAR without its blanks.
             let tested = if one == *expr { other } else { one };
             Transformed::yes(Expr::Between(Between { expr: Box::new(tested), negated, low: Box::new(low), high: Box::new(high) }))
         }
-        Expr::InList(InList { expr, list, negated }) => {
+        Expr::InList(InList { mut expr, mut list, negated }) => {
+            in_one_unit(&mut list.iter_mut().chain([&mut *expr]).collect::<Vec<_>>(), schema);
             let mut tested = expr.clone();
             let mut items = Vec::with_capacity(list.len());
             for item in list {
@@ -42,6 +46,8 @@ pub(super) fn checked(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>
         }
         Expr::Case(mut case) => {
             if let Some(base) = &mut case.expr {
+                let whens = case.when_then_expr.iter_mut().map(|(when, _)| &mut **when);
+                in_one_unit(&mut whens.chain([&mut **base]).collect::<Vec<_>>(), schema);
                 let written = base.clone();
                 for (when, _) in &mut case.when_then_expr {
                     let (one, other) = comparable(written.as_ref().clone(), std::mem::take(when.as_mut()), schema)?;
@@ -62,6 +68,15 @@ pub(super) fn checked(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>
                 return Err(error_at(format!("- cannot stand before {kind}"), hint, &[&inner]));
             }
             Transformed::no(Expr::Negative(inner))
+        }
+        Expr::ScalarFunction(function) if function.name() == "character_length" => {
+            if let Some(argument) = function.args.first()
+                && let Some(kind) = Kind::of(&argument.get_type(schema)?).filter(|kind| *kind != Kind::Text)
+            {
+                let hint = "Convert it to text: CAST(… AS VARCHAR(n)).";
+                return Err(error_at(format!("CHAR_LENGTH counts the characters of a text, not of {kind}"), hint, &[argument]));
+            }
+            Transformed::no(Expr::ScalarFunction(function))
         }
         Expr::InSubquery(InSubquery { expr, subquery, negated }) => {
             let (expr, subquery) = beside_query(*expr, subquery, schema)?;

@@ -1,15 +1,16 @@
 //! Numbers in the query's text: a whole number is an INTEGER if it fits, else a BIGINT (kda-sql-reference.md §1.4), and
-//! arithmetic of numbers alone is done once, with the overflow that DataFusion's own folding would let wrap around.
+//! arithmetic of constants is done once, with the overflow that DataFusion's own folding would let wrap around.
 
-use arrow::datatypes::{DataType, Schema};
+use arrow::datatypes::Schema;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue, plan_err};
+use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{BinaryExpr, ColumnarValue, Expr, LogicalPlan, Operator};
+use datafusion::logical_expr::{BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, Volatility};
 use std::sync::Arc;
 
+use crate::plan::expr_text::text;
 use crate::plan::physical::physical;
 
 /// Gives whole numbers their type; run it on the plan as it was written. Rows of VALUES have one type per column already.
@@ -33,10 +34,12 @@ pub fn fold(plan: LogicalPlan) -> Result<LogicalPlan> {
         plan,
         |_| true,
         |expr| match expr {
-            Expr::BinaryExpr(BinaryExpr { op, .. }) if is_arithmetic(op) && is_constant(&expr)? => {
-                let written = expr.human_display().to_string();
-                let computed = physical(&expr, &DFSchema::empty(), &ExecutionProps::new());
-                let computed = computed.map_err(|problem| DataFusionError::Plan(problem.message))?;
+            Expr::BinaryExpr(BinaryExpr { op, .. }) if is_arithmetic(op) && is_constant(&expr)? && is_number(&expr) => {
+                let written = as_written(&expr);
+                // What cannot be computed is refused where the whole query becomes operators.
+                let Ok(computed) = physical(&expr, &DFSchema::empty(), &ExecutionProps::new()) else {
+                    return Ok(Transformed::no(expr));
+                };
                 let row = RecordBatchOptions::new().with_row_count(Some(1));
                 let row = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &row)?;
                 match computed.evaluate(&row) {
@@ -58,19 +61,35 @@ fn is_arithmetic(op: Operator) -> bool {
     matches!(op, Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Divide | Operator::Modulo)
 }
 
-/// True if the expression is made of numbers, signs, casts and arithmetic only.
+/// True if the expression reads no row and has one value for all of them.
 fn is_constant(expr: &Expr) -> Result<bool> {
     let mut constant = true;
     expr.apply(|node| {
         constant &= match node {
-            Expr::Literal(value, _) => value.data_type().is_numeric() && !value.is_null(),
-            Expr::Cast(cast) => cast.field.data_type().is_numeric() && !matches!(cast.field.data_type(), DataType::Float16),
-            Expr::Negative(_) | Expr::BinaryExpr(_) => true,
+            Expr::Literal(..) | Expr::Cast(_) | Expr::Negative(_) | Expr::BinaryExpr(_) | Expr::Case(_) => true,
+            Expr::ScalarFunction(function) => function.func.signature().volatility == Volatility::Immutable,
             _ => false,
         };
         Ok(if constant { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
     })?;
     Ok(constant)
+}
+
+/// The text of an expression, without the casts that type coercion has put in; those of the query are functions by now.
+fn as_written(expr: &Expr) -> String {
+    let stripped = expr.clone().transform_up(|node| {
+        Ok(match node {
+            Expr::Cast(cast) => Transformed::yes(*cast.expr),
+            node => Transformed::no(node),
+        })
+    });
+    // The visitor never fails.
+    text(&stripped.map_or_else(|_| expr.clone(), |stripped| stripped.data))
+}
+
+/// True for arithmetic of numbers; that of times and intervals is DataFusion's.
+fn is_number(expr: &Expr) -> bool {
+    expr.get_type(&DFSchema::empty()).is_ok_and(|data_type| data_type.is_numeric())
 }
 
 /// Rewrites all expressions of the nodes in `scope` from the leaves up; the columns keep their names.

@@ -31,9 +31,9 @@ use crate::settings::Settings;
 pub fn kda_rules(plan: LogicalPlan, settings: &Settings) -> Result<LogicalPlan> {
     sort_columns::apply(plan)
         .and_then(literals::apply)
+        .and_then(|plan| typed(plan, settings))
         .and_then(super::function::inline)
         .and_then(|plan| switches::apply(plan, settings))
-        .and_then(|plan| typed(plan, settings))
         .and_then(output_types::apply)
 }
 

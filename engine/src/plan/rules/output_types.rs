@@ -50,7 +50,7 @@ fn converted(plan: LogicalPlan, nearest: fn(&DataType) -> Option<DataType>) -> R
 }
 
 /// The SQL type that holds all or nearly all values; None if there is nothing to convert, or nothing to convert to.
-fn nearest(data_type: &DataType) -> Option<DataType> {
+pub(in crate::plan) fn nearest(data_type: &DataType) -> Option<DataType> {
     Some(match data_type {
         DataType::Timestamp(TimeUnit::Millisecond, None) => return None,
         DataType::Timestamp(..) => SqlType::Timestamp.data_type(),

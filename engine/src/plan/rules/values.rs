@@ -1,9 +1,10 @@
-//! VALUES: numbers of one column have the type that they have together (kda-sql-reference.md §1.7).
+//! VALUES: numbers of one column have the type that they have together, and whole ones are INTEGER if they fit (kda-sql-reference.md
+//! §1.4, §1.7).
 //!
 //! DataFusion's planner has cast them already, and makes DECIMAL(30, 15) of a DECIMAL and a DOUBLE, where 1e30 fails.
 
 use arrow::datatypes::DataType;
-use datafusion::common::{DFSchema, Result};
+use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::{Cast, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Values};
 
 use super::numbers;
@@ -28,9 +29,29 @@ pub(super) fn typed(values: Values) -> Result<LogicalPlan> {
             changed = true;
         }
     }
+    for (column, _) in values.schema.fields().iter().enumerate().filter(|(_, field)| *field.data_type() == DataType::Int64) {
+        if let Some(integers) = rows.iter().map(|row| as_integer(&row[column])).collect::<Option<Vec<_>>>() {
+            for (row, integer) in rows.iter_mut().zip(integers) {
+                row[column] = integer;
+            }
+            changed = true;
+        }
+    }
     match changed {
         true => LogicalPlanBuilder::values(rows)?.build(),
         false => Ok(LogicalPlan::Values(Values { values: rows, ..values })),
+    }
+}
+
+/// A whole number of the text, or NULL, as INTEGER; None for any other expression, and for one that does not fit.
+fn as_integer(value: &Expr) -> Option<Expr> {
+    match value {
+        Expr::Literal(ScalarValue::Int64(number), _) => {
+            let number = number.map(i32::try_from).transpose().ok()?;
+            Some(Expr::Literal(ScalarValue::Int32(number), None))
+        }
+        Expr::Negative(inner) => Some(Expr::Negative(Box::new(as_integer(inner)?))),
+        _ => None,
     }
 }
 

@@ -13,6 +13,7 @@ use datafusion::logical_expr::{
     BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, Projection, Window, WindowFunctionDefinition, cast,
 };
 
+use crate::plan::operators::{Kind, error_at};
 use crate::plan::window_functions::{EXP_AVG, LAG};
 use crate::settings::Settings;
 
@@ -60,11 +61,22 @@ pub(super) fn typed(window: Window, settings: &Settings) -> Result<LogicalPlan> 
             ("sum", Some(data_type)) if data_type.is_integer() => cast(call(with(&sum_udaf(), &data_type)), data_type),
             ("sum" | "avg", Some(data_type @ (DataType::Float32 | DataType::Decimal128(..)))) => cast(call(function), data_type),
             (EXP_AVG, Some(data_type)) if data_type != DataType::Float64 => {
+                if let Some(kind) = Kind::of(&data_type).filter(|kind| *kind != Kind::Number) {
+                    let hint = "Average a number: CAST(… AS DOUBLE), or CASE WHEN condition THEN 1 ELSE 0 END.";
+                    return Err(error_at(format!("EXP_AVG takes numbers, not {kind}"), hint, &[&function.params.args[0]]));
+                }
                 let mut function = function.clone();
                 function.params.args[0] = cast(function.params.args[0].clone(), DataType::Float64);
                 call(function)
             }
             (LAG, Some(data_type)) if function.params.args.len() == 3 => {
+                let default = &function.params.args[2];
+                if let (Some(kind), Some(other)) = (Kind::of(&data_type), Kind::of(&default.get_type(input.schema())?))
+                    && kind != other
+                {
+                    let hint = "The default stands for a value of the first argument: CAST(… AS …) makes it one of its kind.";
+                    return Err(error_at(format!("LAG gives {kind}, and its default is {other}"), hint, &[default]));
+                }
                 let mut function = function.clone();
                 function.params.args[2] = cast(function.params.args[2].clone(), data_type);
                 call(function)

@@ -43,6 +43,7 @@ pub(in crate::plan) struct Rank {
     pub(super) rank_column: Option<(String, Span)>,
     pub(super) descending: bool,
     pub(super) rows_max: Option<usize>,
+    pub(super) idle_ms_max: Option<i64>,
 }
 
 /// What a call becomes.
@@ -99,6 +100,7 @@ pub(super) fn meaning_of(written: &Written, warnings: &mut Vec<Diagnostic>) -> R
                 rank_column: None,
                 descending: false,
                 rows_max: Some(integer(written, 1, "K", 1, 100_000)? as usize),
+                idle_ms_max: None,
             };
             let column = (text(written, 0, "columnName")?, written.places[0]);
             Ok(Meaning::TopItems { column, seconds: seconds(written, 2)?, select })
@@ -184,8 +186,7 @@ fn partition(written: &Written, others: &[&str]) -> Result<Option<Partition>, Di
 fn group_rank(written: &Written) -> Result<Rank, Diagnostic> {
     plain(written, &["rankByColumnName", "rankOutColumnName", "sortOrder", "outputOrder", "maxIdle", "outputMax"])?;
     let descending = direction(written, 2, "sortOrder")?;
-    // A group is released by the watermark, which needs no row to move on: no group waits for longer than that.
-    integer(written, 4, "maxIdle", 0, i64::from(i32::MAX))?;
+    let idle_ms_max = integer(written, 4, "maxIdle", 0, i64::from(i32::MAX))?;
     let rows_max = integer(written, 5, "outputMax", 0, i64::from(i32::MAX))?;
     Ok(Rank {
         by: vec![(text(written, 0, "rankByColumnName")?, SortOptions { descending, nulls_first: descending })],
@@ -193,6 +194,7 @@ fn group_rank(written: &Written) -> Result<Rank, Diagnostic> {
         rank_column: Some((text(written, 1, "rankOutColumnName")?, written.places[1])),
         descending: direction(written, 3, "outputOrder")?,
         rows_max: (rows_max > 0).then_some(rows_max as usize),
+        idle_ms_max: (idle_ms_max > 0).then_some(idle_ms_max),
     })
 }
 

@@ -139,6 +139,7 @@ fn rank_plan(rank: &Rank, cursor: &DFSchema) -> Result<GroupRankPlan> {
         rank_by: rank_by.collect::<Result<_>>()?,
         descending: rank.descending,
         rows_max: rank.rows_max,
+        idle_ms_max: rank.idle_ms_max,
         rank_column: rank.rank_column.as_ref().map(|(name, _)| name.clone()),
         rowtime,
         input: without_metadata(cursor.as_arrow()),

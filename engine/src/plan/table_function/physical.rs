@@ -73,5 +73,8 @@ fn rank_text(plan: &GroupRankPlan) -> String {
     if plan.descending {
         text += "; last rank first";
     }
+    if let Some(ms) = plan.idle_ms_max {
+        text += &format!("; released {ms} ms after its last row");
+    }
     text
 }

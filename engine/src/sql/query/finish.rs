@@ -171,7 +171,13 @@ impl VisitorMut for Finish<'_> {
         match expr {
             Expr::Identifier(name) => self.check_name(name),
             Expr::CompoundIdentifier(parts) => parts.last().into_iter().for_each(|name| self.check_name(name)),
-            Expr::Function(function) => lower_function_name(&mut function.name),
+            Expr::Function(function) => {
+                // As in FROM: there is one schema, and its name says nothing.
+                if matches!(function.name.0.len(), 2 | 3) {
+                    function.name.0.drain(..function.name.0.len() - 1);
+                }
+                lower_function_name(&mut function.name);
+            }
             Expr::Rollup(_) | Expr::Cube(_) | Expr::GroupingSets(_) => {
                 let span = self.span_of(expr);
                 self.not_on_streams(

@@ -185,6 +185,10 @@ fn is_number(expr: &Expr) -> bool {
             Some((DIFFERENCE, _)) => qualifier_of(expr).is_some_and(|qualifier| !qualifier.contains(' ')),
             _ => false,
         },
+        // Differences of two units are added as intervals.
+        Expr::BinaryOp { left, op: BinaryOperator::Plus | BinaryOperator::Minus, right } if matches!((qualifier_of(left), qualifier_of(right)), (Some(one), Some(other)) if one != other) => {
+            false
+        }
         Expr::BinaryOp { left, right, .. } => [left, right].iter().all(|side| qualifier_of(side).is_none() || is_number(side)),
         _ => false,
     }

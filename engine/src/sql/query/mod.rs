@@ -21,6 +21,8 @@
 //! | `CURRENT_ROW_TIMESTAMP` | `current_row_timestamp()` |
 //! | `TABLE(f(CURSOR(q), 1))` | `(SELECT * FROM (q) AS "$cursor" TABLESAMPLE ("$F"(1)))` |
 //! | `TABLE(TUMBLE(TABLE s, DESCRIPTOR(ROWTIME), i))`, HOP, SESSION | `(SELECT * FROM s AS "$windows" TABLESAMPLE ("$TUMBLE"(…))) AS s` |
+//! | `VALUES 1, 2` | `VALUES (1), (2)` |
+//! | `schema.f(x)` | `f(x)` |
 //! | `error_stream` in FROM, any case | `error_stream` |
 //!
 //! What the dialect has and the engine has not is refused by name here, before anything could misread it.
@@ -42,6 +44,7 @@ mod rewriter;
 mod row_in_query;
 mod rows_of_values;
 mod table_function;
+mod values;
 mod window_table;
 mod words;
 

@@ -29,6 +29,7 @@ impl<'a> Rewriter<'a> {
                 }
                 return;
             }
+            "VALUES" => return self.values(token),
             "FROM" if self.nth_value_from(token) => return,
             "FROM" | "WHERE" | "GROUP" | "HAVING" | "ON" | "WHEN" | "THEN" | "ELSE" => self.end_expression(),
             "AND" | "OR" | "NOT" | "IS" | "LIKE" | "BETWEEN" | "IN" | "COLLATE" | "MEMBER" | "AT" => self.operator(),
