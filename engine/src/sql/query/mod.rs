@@ -35,6 +35,7 @@ mod join_window;
 mod level;
 mod named_cast;
 mod nth_value;
+mod numbers;
 mod of_streams;
 mod periods;
 mod refuse;
