@@ -8,7 +8,8 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kinesql_engine::connector::OptionEntry;
+use kinesql_engine::connector::common::LATE;
+use kinesql_engine::connector::{ConnectorRegistry, OptionEntry};
 use kinesql_engine::diagnostic::{Diagnostic, Script, closest};
 use kinesql_engine::runtime::error_rows::ERROR_STREAM;
 use kinesql_engine::sql::{ObjectKind, Statement, TokenClass, highlight_tokens, parse_script};
@@ -49,8 +50,8 @@ impl Application {
         check_repeats("source", &args.sources, &scripts)?;
         check_repeats("rowtime", &args.rowtimes, &scripts)?;
         check_repeats("format", &args.formats, &scripts)?;
-        check_sources(args, &scripts)?;
         let engine = engine(args, job, &scripts)?;
+        check_sources(args, &scripts, engine.connectors())?;
         let formats: Vec<_> = args.formats.iter().map(|format| (resolve(&format.name, &scripts), format)).collect();
         let mut rowtimes: Vec<_> = args.rowtimes.iter().map(|rowtime| (resolve(&rowtime.name, &scripts), rowtime)).collect();
         let options = |argument: &Assignment, direction: Direction| {
@@ -252,7 +253,7 @@ fn check_repeats(option: &str, arguments: &[Assignment], scripts: &[Arc<Script>]
 
 /// Fails if a `--source` feeds a stream that the scripts do not know: its name is mistyped, and what it was meant for stays as it
 /// is. A prompt has no scripts yet.
-fn check_sources(args: &ApplicationArgs, scripts: &[Arc<Script>]) -> Result<()> {
+fn check_sources(args: &ApplicationArgs, scripts: &[Arc<Script>], connectors: &ConnectorRegistry) -> Result<()> {
     if args.sources.is_empty() || scripts.is_empty() {
         return Ok(());
     }
@@ -266,10 +267,13 @@ fn check_sources(args: &ApplicationArgs, scripts: &[Arc<Script>]) -> Result<()> 
     let reads: BTreeSet<String> = reads.collect();
     let makes: Vec<_> = statements().flat_map(Statement::makes).collect();
     let makes_stream = |name: &str| makes.contains(&(ObjectKind::Stream, name));
+    let late: Vec<_> = args.sources.iter().map(|source| late_stream(source, connectors)).collect();
+    let is_late = |name: &str| late.iter().flatten().any(|late| late == name);
     let has_source = |name: &str| makes.iter().any(|(kind, made)| *kind != ObjectKind::Stream && *made == name);
-    for argument in &args.sources {
+    for (argument, late) in args.sources.iter().zip(&late) {
         let name = resolve(&argument.name, scripts);
-        if has_source(&name) {
+        // Its late rows are a stream of their own.
+        if has_source(&name) || late.as_ref().is_some_and(|late| reads.contains(late)) {
             continue;
         }
         if makes_stream(&name) {
@@ -277,7 +281,8 @@ fn check_sources(args: &ApplicationArgs, scripts: &[Arc<Script>]) -> Result<()> 
             return Err(problem.with_hint("Pumps fill that stream. An input is read without a CREATE STREAM."));
         }
         if !reads.contains(&name) {
-            let is_open = |name: &&str| !makes_stream(name) && !has_source(name) && !name.eq_ignore_ascii_case(ERROR_STREAM);
+            let is_made = |name: &str| makes_stream(name) || has_source(name) || is_late(name);
+            let is_open = |name: &&str| !is_made(name) && !name.eq_ignore_ascii_case(ERROR_STREAM);
             let open: Vec<&str> = reads.iter().map(String::as_str).filter(is_open).collect();
             let own: Vec<&str> = makes.iter().filter(|(kind, _)| *kind != ObjectKind::Stream).map(|(_, name)| *name).collect();
             let found = closest(&name, open.iter().copied()).or_else(|| closest(&name, own.iter().copied()));
@@ -291,6 +296,12 @@ fn check_sources(args: &ApplicationArgs, scripts: &[Arc<Script>]) -> Result<()> 
         }
     }
     Ok(())
+}
+
+/// The stream of the late rows of a `--source`. What is wrong with its URI is reported when it is bound.
+fn late_stream(source: &Assignment, connectors: &ConnectorRegistry) -> Option<String> {
+    let options = uri::options(&source.value, Direction::Source, connectors).ok()?;
+    options.into_iter().find(|option| option.key == LATE.name).map(|option| option.value)
 }
 
 /// Says which argument an error is about.
@@ -395,6 +406,9 @@ mod tests {
         let generated = "ticks=generator:ticks?rows=1";
         prepare("SET avg_double = TRUE", args(&[generated], &[], &[], &["ticks=-"])).await.expect("read by a sink");
         prepare(own, args(&[generated], &[], &[], &[])).await.expect("replaced");
+        let late = "ticks=generator:ticks?rows=1&late=LATE";
+        let of_late = "CREATE STREAM o (a VARCHAR(4)); CREATE PUMP p AS INSERT INTO o SELECT STREAM ticker_symbol FROM late;";
+        prepare(of_late, args(&[late], &[], &[], &[])).await.expect("only its late rows are read");
         let prompt = Application::prepare(Vec::new(), &args(&[generated], &[], &[], &[]), &JobArgs::default()).await;
         prompt.expect("nothing is known yet");
     }

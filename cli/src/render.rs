@@ -39,25 +39,39 @@ const HELD_ROWS: usize = 1_000;
 /// A value longer than this does not widen its column.
 const WIDTH_MAX: usize = 48;
 
-/// Prints the rows of `query` to standard output until it ends; returns how many. Errors of rows are summed up on standard
+/// What has been printed of a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Printed {
+    pub rows: u64,
+    /// True if the query did not come to its end.
+    pub stopped: bool,
+}
+
+/// Prints the rows of `query` to standard output until it ends. Errors of rows are summed up on standard
 /// error. `base` interrupts came before: the next one ends the query, the one after that also a write that nobody reads. A query
 /// of tables that is ended so says that rows are missing.
-pub async fn print_rows(mut query: QueryStream, output: Option<Output>, interrupts: &Interrupts, base: u64) -> Result<u64, Stop> {
+pub async fn print_rows(
+    mut query: QueryStream,
+    output: Option<Output>,
+    interrupts: &Interrupts,
+    base: u64,
+) -> Result<Printed, Stop> {
     // Only stream queries run as a job.
     let live = query.metrics().is_some();
     let mut printer = Printer::try_new(&query.schema(), output, live)?;
     let mut stop = std::pin::pin!(interrupts.reached(base + 1));
-    let mut rows = 0;
+    let (mut rows, mut stopped) = (0, false);
     let failed = loop {
         let batch = tokio::select! {
             biased;
             () = &mut stop => {
+                stopped = true;
                 if !live {
                     report::warning(&Diagnostic::warning("the query was stopped: rows are missing"));
                 }
                 // An empty table would say that there are none.
                 if !live && rows == 0 {
-                    return Ok(0);
+                    return Ok(Printed { rows, stopped });
                 }
                 break None;
             }
@@ -80,7 +94,7 @@ pub async fn print_rows(mut query: QueryStream, output: Option<Output>, interrup
     if let Some(metrics) = query.metrics().filter(|metrics| metrics.errors.get() > 0) {
         crate::summary::print_errors(&metrics);
     }
-    Ok(rows)
+    Ok(Printed { rows, stopped })
 }
 
 /// Rows as an aligned table without colours.
@@ -339,6 +353,8 @@ mod tests {
         });
         // The operator may still be at it.
         runtime.shutdown_background();
-        assert!(matches!((stopped, answered), (Ok(0), Ok(1))));
+        let printed = (stopped.ok(), answered.ok());
+        let expected = (Printed { rows: 0, stopped: true }, Printed { rows: 1, stopped: false });
+        assert_eq!(printed, (Some(expected.0), Some(expected.1)));
     }
 }

@@ -48,7 +48,7 @@ fn plan(frame: Frame, functions: &[Function]) -> SlidingPlan {
             _ => (Some(0), DataType::Float64),
         };
         let field = Arc::new(Field::new(format!("f{i}"), data_type, true));
-        FunctionSpec { function: *function, argument, otherwise: None, field }
+        FunctionSpec { function: *function, argument, distinct: false, otherwise: None, field }
     };
     let functions = functions.iter().enumerate().map(spec).collect();
     SlidingPlan { input, rowtime: 2, keys: vec![0], frame, arguments: vec![1], functions }

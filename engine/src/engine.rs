@@ -29,12 +29,14 @@ use crate::connector::memory::ChannelSink;
 use crate::connector::{ConnectorRegistry, OptionEntry, OptionSpec};
 use crate::diagnostic::{Diagnostic, Script, Span};
 use crate::error::{Error, Result};
+use crate::plan::alias_list::{explain as explain_list, is_about_list};
 use crate::plan::batch_models::place_at_model;
 use crate::plan::explain::explain;
 use crate::plan::explain_error::explain_error;
 use crate::plan::item_names::name_by_text;
+use crate::plan::locate::locate;
 use crate::plan::names::{check_tables, input_hint};
-use crate::plan::places::explain_in;
+use crate::plan::places::{explain_in, narrow};
 use crate::plan::row_clock::current_row_timestamp;
 use crate::plan::rules::kda_rules;
 use crate::plan::rules::output_types::shown;
@@ -712,7 +714,21 @@ async fn plan_table_query(query: &Query, functions: &Functions, state: &SessionS
         Err(error) => error,
     };
     // The tables are at hand: planning does not wait.
-    let errors = all_unknown_columns(&ast, error, &mut |query| plan(Box::new(query)).now_or_never()?.err());
+    let planned = |part| plan(Box::new(part)).now_or_never();
+    let errors = all_unknown_columns(&ast, error, &mut |part| planned(part)?.err());
+    if let [error] = errors.as_slice() {
+        let problem = explain_in(error, &StreamSchemas::default(), &ast);
+        if is_about_list(&problem.message) {
+            let mut schema_of = |part| Some(planned(part)?.ok()?.schema().clone());
+            return Err(vec![explain_list(&ast, &mut schema_of).unwrap_or_else(|| problem.at(query.span))]);
+        }
+        let mut problem_of = |part| Some(explain_in(&planned(part)?.err()?, &StreamSchemas::default(), &ast).message);
+        let problem = if problem.span.is_none() { place_at_model(problem, &ast) } else { problem };
+        let place = if problem.span.is_none() { locate(&ast, &problem.message, &mut problem_of) } else { None };
+        if let Some(place) = place {
+            return Err(vec![narrow(problem.at(place), error, &ast)]);
+        }
+    }
     Err(errors.iter().map(|error| table_problem(error, query, &ast)).collect())
 }
 

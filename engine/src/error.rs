@@ -199,6 +199,11 @@ fn in_sql(message: String) -> String {
     {
         return format!("{value} is out of the range of {}", with_sql_types(data_type));
     }
+    // Of a cast to DATE.
+    if let Some(ms) = message.strip_prefix("Cannot convert arrow_array::types::TimestampMillisecondType ") {
+        let ms = ms.trim_end_matches(" to datetime");
+        return format!("a TIMESTAMP of {ms} milliseconds since 1970 is out of the range of DATE");
+    }
     message
 }
 

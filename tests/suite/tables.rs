@@ -217,3 +217,17 @@ async fn only_a_source_with_versions_can_be_refreshed() {
     let zero = "CREATE TABLE T (V INTEGER) WITH (connector = 'file', path = 'x.csv', refresh = '0s');";
     assert!(refuse(zero).await.contains("expected a time span above 0"));
 }
+
+/// Constants in VALUES are cast and divided as columns are (kda-sql-reference.md §1.7, §1.8).
+#[tokio::test]
+async fn values_follow_the_rules_of_columns() {
+    let engine = Engine::builder().build().expect("an engine");
+    let cells = async |sql: &str| {
+        let text = rows(&engine, sql).await;
+        let row = text.lines().nth(3).unwrap_or_default().to_owned();
+        row.split('|').map(str::trim).filter(|cell| !cell.is_empty()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(cells("VALUES (CAST(2.5 AS INTEGER), CAST(-2.5 AS INTEGER), CAST('2.5' AS INTEGER))").await, "3 -3 3");
+    assert_eq!(cells("VALUES (5 / 2, 5.0 / 2, CAST(TRUE AS VARCHAR(5)))").await, "2 2.500000000000 TRUE");
+    assert_eq!(cells("SELECT CAST(x AS INTEGER) FROM (VALUES (2.5), (3.5)) AS t(x)").await, "3");
+}

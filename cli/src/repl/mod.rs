@@ -112,8 +112,9 @@ impl Session<'_> {
                         if query.metrics().is_some() {
                             report::note("rows as they arrive, until Ctrl-C:");
                         }
-                        let rows = print_rows(query, job.output, interrupts, interrupts.count()).await?;
-                        report::note(&format!("({})", count(rows, "row")));
+                        let printed = print_rows(query, job.output, interrupts, interrupts.count()).await?;
+                        let stopped = if printed.stopped { ", stopped" } else { "" };
+                        report::note(&format!("({}{stopped})", count(printed.rows, "row")));
                     }
                 }
             }

@@ -2,12 +2,15 @@
 //!
 //! A batch's columns are looked up once per batch, so that writing a value is a jump to its type and no allocation.
 
+use std::sync::{Arc, LazyLock};
+
 use arrow::array::{Array, AsArray, BinaryArray, BooleanArray, StringArray};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Field, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, SchemaRef,
-    Time32MillisecondType, TimestampMillisecondType,
+    DataType, Date32Type, Decimal128Type, Field, FieldRef, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    SchemaRef, Time32MillisecondType, TimestampMillisecondType,
 };
+use arrow::json::writer::{EncoderOptions, NullableEncoder, make_encoder};
 use arrow::record_batch::RecordBatch;
 
 use super::timestamp::{self, TimestampFormatter};
@@ -44,11 +47,25 @@ enum Values<'a> {
     Date(&'a [i32]),
     Time(&'a [i32]),
     Timestamp(&'a [i64], TimestampFormatter),
+    /// As JSON.
+    Array(NullableEncoder<'a>),
 }
 
-/// Fails with `Config` if a column's type is not one that SQL columns have.
-pub(super) fn check_writable(schema: &SchemaRef) -> Result<()> {
-    let Some(field) = schema.fields().iter().find(|field| SqlType::of_field(field).is_none()) else { return Ok(()) };
+/// Times in arrays look as they do outside.
+static ARRAYS: LazyLock<EncoderOptions> = LazyLock::new(|| {
+    let options = EncoderOptions::default().with_timestamp_format("%Y-%m-%d %H:%M:%S%.3f".to_owned());
+    options.with_time_format("%H:%M:%S%.3f".to_owned()).with_explicit_nulls(true)
+});
+
+/// True for arrays, which answers to queries of tables may have.
+pub(super) fn is_array(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..))
+}
+
+/// Fails with `Config` if a column's type is not one that SQL columns have, nor one that `writes` says the format has too.
+pub(super) fn check_writable(schema: &SchemaRef, writes: impl Fn(&DataType) -> bool) -> Result<()> {
+    let is_unknown = |field: &&Arc<Field>| SqlType::of_field(field).is_none() && !writes(field.data_type());
+    let Some(field) = schema.fields().iter().find(is_unknown) else { return Ok(()) };
     let name = field.name();
     Err(match field.data_type() {
         DataType::Struct(fields) => {
@@ -58,17 +75,15 @@ pub(super) fn check_writable(schema: &SchemaRef) -> Result<()> {
                 format!("Select its fields in a query around: SELECT q.\"{name}\".\"{first}\", … FROM (SELECT … AS \"{name}\" …) AS q."),
             )
         }
-        DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => {
-            Error::config(format!("column \"{name}\" is an array, which cannot be written"))
-                .with_hint("Make a text of it: array_to_string(…, ', ').")
-        }
+        data_type if is_array(data_type) => Error::config(format!("column \"{name}\" is an array, which cannot be written"))
+            .with_hint("Make a text of it: array_to_string(…, ', ')."),
         other => Error::config(format!("column \"{name}\" has the type {other}, which cannot be written"))
             .with_hint("Cast the column to an SQL type."),
     })
 }
 
 /// The columns of `batch`, which must have the types of `schema`.
-pub(super) fn columns<'a>(schema: &SchemaRef, batch: &'a RecordBatch) -> Result<Vec<Cells<'a>>> {
+pub(super) fn columns<'a>(schema: &'a SchemaRef, batch: &'a RecordBatch) -> Result<Vec<Cells<'a>>> {
     if batch.num_columns() != schema.fields().len() {
         return Err(Error::internal(format!(
             "a batch of {} columns reached an encoder of {}",
@@ -80,13 +95,16 @@ pub(super) fn columns<'a>(schema: &SchemaRef, batch: &'a RecordBatch) -> Result<
 }
 
 impl<'a> Cells<'a> {
-    fn try_new(field: &Field, array: &'a dyn Array) -> Result<Self> {
+    fn try_new(field: &'a FieldRef, array: &'a dyn Array) -> Result<Self> {
         let wrong_type = || {
             let (name, expected, found) = (field.name(), field.data_type(), array.data_type());
             Error::internal(format!("column \"{name}\" reached an encoder as {found} instead of {expected}"))
         };
         if array.data_type() != field.data_type() {
             return Err(wrong_type());
+        }
+        if is_array(array.data_type()) {
+            return Ok(Self { values: Values::Array(make_encoder(field, array, &ARRAYS)?), nulls: array.nulls() });
         }
         let values = match SqlType::of_field(field).ok_or_else(wrong_type)? {
             SqlType::TinyInt => Values::Int8(array.as_primitive::<Int8Type>().values()),
@@ -134,6 +152,7 @@ impl<'a> Cells<'a> {
             Values::Bytes(values) => quoted::<S>(out, |out| write_base64(values.value(row), out)),
             Values::Date(values) => quoted::<S>(out, |out| timestamp::format_date(values[row], out)),
             Values::Time(values) => quoted::<S>(out, |out| timestamp::format_time(values[row], out)),
+            Values::Array(values) => values.encode(row, out),
             Values::Timestamp(values, formatter) => quoted::<S>(out, |out| formatter.format(values[row], out)),
         }
     }

@@ -11,6 +11,7 @@
 //! A checkpoint holds the rows in the frames; a restore lets them come again. Memory is given back in the same way: when
 //! most slots or most keys are not in use any more, the rows in the frames come again in a fresh state.
 
+pub mod distinct;
 pub mod extremes;
 pub mod faded;
 pub mod frame;
@@ -30,7 +31,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimestampMi
 use arrow::record_batch::RecordBatch;
 
 use self::frame::{Frame, FrameRows, Steps};
-use self::kernel::{Batch, Function, Kernel, kernel_of};
+use self::kernel::{Batch, Function, Kernel, distinct_kernel_of, kernel_of};
 use self::values::{Values, values_of};
 use super::budget::Budget;
 use super::group_keys::GroupKeys;
@@ -52,6 +53,8 @@ pub struct FunctionSpec {
     pub function: Function,
     /// Its argument, by its place among the window's arguments.
     pub argument: Option<usize>,
+    /// True if of equal values only one counts.
+    pub distinct: bool,
     /// The input column that is the result where the function's place has no row.
     pub otherwise: Option<usize>,
     /// Name and type of the result.
@@ -110,6 +113,7 @@ impl State {
         let data_type = |column: &usize| plan.input.field(*column).data_type();
         let kernel = |spec: &FunctionSpec| {
             let argument = spec.argument.map(|argument| data_type(&plan.arguments[argument]));
+            let kernel_of = if spec.distinct { distinct_kernel_of } else { kernel_of };
             kernel_of(spec.function, plan.frame, argument, spec.field.data_type())
         };
         Ok(Self {
@@ -153,7 +157,7 @@ impl State {
         for (i, (kernel, spec)) in self.kernels.iter_mut().zip(&plan.functions).enumerate() {
             let argument = spec.argument.map(|argument| arguments[argument].as_ref());
             let otherwise = otherwise.get(i).copied().flatten();
-            results.push(kernel.follow(&Batch { steps: &scratch.steps, rows, keys, argument, otherwise })?);
+            results.push(kernel.follow(&Batch { steps: &scratch.steps, rows, keys, argument, otherwise, frame: None })?);
         }
         self.arguments.iter_mut().for_each(|values| values.release(&scratch.steps.left));
         Ok(results)

@@ -1,6 +1,7 @@
 //! `ORDER BY t WITHIN INTERVAL d` on a stream: sorts by a time of the rows and makes it their ROWTIME (kda-sql-reference.md §2.8).
 //!
-//! Input:  batches in which ROWTIME is `t` already, in any order.
+//! Input:  batches in which ROWTIME is `t` already, in any order; the one that a row came with in a column behind the others if it is
+//!         known.
 //! Output: the same rows in the order of `t`; those that are released together and have the same `t` are sorted by the other
 //!         expressions, and rows that these do not tell apart stay as they came.
 //! State:  the rows of the last `d`.
@@ -8,13 +9,14 @@
 //!         the greatest `t` that was released. Watermarks of the input play no part.
 //! Late:   a row behind the greatest `t` that was released goes to `error_stream` as `LATE_ROW`. Decided row by row, so that it
 //!         does not matter how the rows are cut into batches.
-//! Errors: a row whose `t` is NULL, or whose expressions fail, goes to `error_stream` alone.
+//! Errors: a row whose `t` is NULL, or whose expressions fail, goes to `error_stream` alone, with the ROWTIME that it came
+//!         with.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, UInt32Array, UInt64Array};
+use arrow::array::{Array, ArrayRef, AsArray, UInt32Array, UInt64Array};
 use arrow::compute::{SortOptions, interleave_record_batch, take_record_batch};
 use arrow::datatypes::{SchemaRef, TimestampMillisecondType};
 use arrow::record_batch::RecordBatch;
@@ -25,7 +27,7 @@ use super::{Operator, Output};
 use crate::checkpoint::OperatorState;
 use crate::error::{Error, Result};
 use crate::runtime::clock::EventTime;
-use crate::runtime::error_rows::ErrorReporter;
+use crate::runtime::error_rows::{ErrorReporter, ErrorRow};
 
 /// The plan of `ORDER BY … WITHIN`.
 #[derive(Clone)]
@@ -36,7 +38,7 @@ pub struct WithinSortPlan {
     pub within_ms: i64,
     /// Place of ROWTIME, which is the time.
     pub rowtime: usize,
-    /// Columns of input and output.
+    /// Columns of the output: the input may have one more.
     pub schema: SchemaRef,
 }
 
@@ -87,6 +89,10 @@ impl WithinSort {
 
     /// Takes the rows of a batch one by one. Gives the places of those that are released by it, and by which row each is.
     fn add(&mut self, batch: RecordBatch, out: &mut Output) -> Result<Vec<(Place, u32)>> {
+        let came = batch.columns().get(self.plan.schema.fields().len()).cloned();
+        let came = came.as_ref().and_then(|came| came.as_primitive_opt::<TimestampMillisecondType>());
+        let columns = batch.columns()[..self.plan.schema.fields().len()].to_vec();
+        let batch = RecordBatch::try_new(self.plan.schema.clone(), columns)?;
         let times = batch.column(self.plan.rowtime).as_primitive_opt::<TimestampMillisecondType>();
         let times = times.ok_or_else(|| Error::internal("ROWTIME is not a timestamp"))?;
         let number = self.dropped + self.waiting.len() as u64;
@@ -94,7 +100,8 @@ impl WithinSort {
         for (row, time) in times.iter().enumerate() {
             let Some(time) = time else {
                 let error = Error::data("ROWTIME is NULL").named("NULL_VIOLATION");
-                out.error(self.reporter.row(&batch.slice(row, 1), &error));
+                let rowtime = came.filter(|came| came.is_valid(row)).map(|came| came.value(row));
+                out.error(ErrorRow { rowtime, ..self.reporter.row(&batch.slice(row, 1), &error) });
                 continue;
             };
             if time < self.released {

@@ -11,13 +11,13 @@ use sqlparser::tokenizer::Span as PlanSpan;
 use crate::diagnostic::{Diagnostic, Span, count};
 
 /// Begins DataFusion's message, which counts ROWTIME.
-pub(super) fn is_about_list(message: &str) -> bool {
+pub(crate) fn is_about_list(message: &str) -> bool {
     message.contains("names given as column alias")
 }
 
 /// The first list in `query` that is wrong. ROWTIME and the other hidden columns stand at the end of its relation and of the list,
 /// where they have no place in the text; `schema_of` plans a query.
-pub(super) fn explain(query: &ast::Query, schema_of: &mut dyn FnMut(ast::Query) -> Option<DFSchemaRef>) -> Option<Diagnostic> {
+pub(crate) fn explain(query: &ast::Query, schema_of: &mut dyn FnMut(ast::Query) -> Option<DFSchemaRef>) -> Option<Diagnostic> {
     struct Factors(Vec<TableFactor>);
     impl Visitor for Factors {
         type Break = ();

@@ -96,6 +96,11 @@ fn has_columns(schema: &Schema, names: &[&str]) -> bool {
     schema.fields().len() == names.len() && names.iter().all(|name| schema.index_of(name).is_ok())
 }
 
+/// The message of an error's cause without the names of DataFusion's variants, and with SQL's names of types.
+pub(crate) fn plain_message(error: &DataFusionError) -> String {
+    with_sql_types(&lower_first(&message_of(error.find_root())))
+}
+
 /// The message without the name of the error's variant in front.
 fn message_of(error: &DataFusionError) -> String {
     let text = error.message().into_owned();

@@ -89,6 +89,7 @@ pub(super) fn text(expr: &Expr) -> String {
             ("step", [value, step]) => format!("STEP({} BY {})", text(value), text(step)),
             ("floor_to", [value, Expr::Literal(unit, _)]) => format!("FLOOR({} TO {unit})", text(value)),
             ("ceil_to", [value, Expr::Literal(unit, _)]) => format!("CEIL({} TO {unit})", text(value)),
+            ("kda_extract", [Expr::Literal(unit, _), value]) => format!("EXTRACT({unit} FROM {})", text(value)),
             // It only watches the divisor.
             ("nonzero", [value]) => text(value),
             (RETIMED, [time, _]) => text(time),
@@ -117,6 +118,7 @@ pub(super) fn window_call_text(function: &WindowFunction) -> String {
     let ignore_nulls = function.params.null_treatment == Some(NullTreatment::IgnoreNulls);
     let nulls = if ignore_nulls { " IGNORE NULLS" } else { "" };
     let arguments = match function.params.args.as_slice() {
+        arguments if function.params.distinct => format!("DISTINCT {}", texts(arguments)),
         [Expr::Literal(..)] if name == "count" => "*".to_owned(),
         arguments => texts(arguments),
     };
@@ -133,7 +135,13 @@ pub(crate) fn function_name(name: &str) -> String {
         "kda_substring" | "substring_from" => "SUBSTRING".to_owned(),
         "stddev" => "STDDEV_SAMP".to_owned(),
         "strpos" => "POSITION".to_owned(),
-        "btrim" => "TRIM".to_owned(),
+        "btrim" | "ltrim" | "rtrim" => "TRIM".to_owned(),
+        "now" => "CURRENT_TIMESTAMP".to_owned(),
+        "ceil_to" => "CEIL".to_owned(),
+        "floor_to" => "FLOOR".to_owned(),
+        "is_like" => "LIKE".to_owned(),
+        "similar_to" => "SIMILAR TO".to_owned(),
+        "substring_similar" => "SUBSTRING".to_owned(),
         "var" => "VAR_SAMP".to_owned(),
         name => name.trim_start_matches('$').to_uppercase(),
     }

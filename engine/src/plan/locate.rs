@@ -16,7 +16,7 @@ const PROBES_MAX: usize = 200;
 
 /// The place of the problem in `query`. `problem_of` plans a query and gives its problem, if it has one, which for `query` itself
 /// is `message`.
-pub(super) fn locate(query: &Query, message: &str, problem_of: &mut dyn FnMut(Query) -> Option<String>) -> Option<Span> {
+pub(crate) fn locate(query: &Query, message: &str, problem_of: &mut dyn FnMut(Query) -> Option<String>) -> Option<Span> {
     let mut selects = Selects(Vec::new());
     // The visitor never breaks off.
     let _ = query.visit(&mut selects);

@@ -5,7 +5,7 @@
 //!             ─ type coercion, simplify, prune columns ─ QueryPlan: operators on streams, or an error with its place
 //! ```
 
-mod alias_list;
+pub(crate) mod alias_list;
 pub(crate) mod batch_models;
 mod constant_text;
 mod cooperative_joins;
@@ -14,12 +14,14 @@ pub mod explain;
 pub(crate) mod explain_error;
 mod expr_text;
 pub(crate) mod function;
+mod function_forms;
 mod groups;
 mod insert;
 pub(crate) mod item_names;
 mod join;
-mod locate;
+pub(crate) mod locate;
 mod metadata;
+mod misplaced;
 pub mod monotonic;
 mod monotonic_key;
 mod named_cast;

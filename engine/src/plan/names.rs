@@ -9,11 +9,12 @@ use sqlparser::ast::{self, Spanned, Visit, Visitor};
 
 use super::batch_models::{is_model, over_streams, over_tables};
 use super::function::user_name;
+use super::misplaced::{Reads, check_places};
 use super::over::needs_over;
 use super::query::{ReferenceTables, StreamSchemas};
-use super::rowtime::{first_aggregate, relation_name};
+use super::rowtime::relation_name;
 use crate::catalog::Catalog;
-use crate::diagnostic::{Diagnostic, Span, closest};
+use crate::diagnostic::{Diagnostic, Span, closest, count};
 use crate::sql::Query;
 use crate::types::ROWTIME;
 
@@ -78,11 +79,6 @@ pub(super) fn check_names(
             ControlFlow::Continue(())
         }
         fn pre_visit_select(&mut self, select: &ast::Select) -> ControlFlow<()> {
-            if let Some(aggregate) = select.selection.as_ref().and_then(first_aggregate) {
-                let problem = Diagnostic::error(format!("{} is not allowed in WHERE", aggregate.value.to_uppercase()));
-                let hint = "Filter groups with HAVING, or aggregate in a query in FROM, in parentheses, and filter its rows.";
-                self.problems.push(problem.at(aggregate.span).label("an aggregate of many rows").hint(hint));
-            }
             self.problems.extend(repeated_relation(select));
             if let ast::GroupByExpr::Expressions(keys, _) = &select.group_by {
                 self.problems.extend(keys.iter().find_map(subquery).map(|at| no_subquery("GROUP BY", at)));
@@ -110,7 +106,8 @@ pub(super) fn check_names(
                     self.state.scalar_functions().contains_key(name) || self.state.aggregate_functions().contains_key(name)
                 };
                 let name = ident.value.to_uppercase();
-                if !known(&ident.value) && (needs_over(&ident.value) || is_window_function(self.state, &ident.value)) {
+                let has_no_window = !known(&ident.value) && is_window_function(self.state, &ident.value);
+                if has_no_window || needs_over(&ident.value) {
                     let problem = Diagnostic::error(format!("{name} needs OVER")).at(ident.span);
                     let hint = match is_model(&ident.value) {
                         true => over_streams(&ident.value),
@@ -136,6 +133,7 @@ pub(super) fn check_names(
     let mut names = Names { state, streams, tables, with: Vec::new(), problems: Vec::new() };
     let _ = query.visit(&mut names);
     names.problems.extend(wrong_ordinal(query));
+    names.problems.extend(check_places(query, Reads::Streams));
     names.problems
 }
 
@@ -212,7 +210,7 @@ fn wrong_ordinal(query: &ast::Query) -> Option<Diagnostic> {
     sorts.iter().filter(|_| !select.projection.iter().any(is_wildcard)).find_map(|sort| match &sort.expr {
         ast::Expr::Value(value) => match &value.value {
             ast::Value::Number(number, _) if number.parse::<usize>().is_ok_and(|number| !(1..=items).contains(&number)) => {
-                let problem = Diagnostic::error(format!("ORDER BY {number}: the select list has {items} items"));
+                let problem = Diagnostic::error(format!("ORDER BY {number}: the select list has {}", count(items, "item")));
                 Some(problem.at(value.span).hint("A number in ORDER BY is the place of an item, from 1."))
             }
             _ => None,
@@ -260,6 +258,8 @@ pub(crate) fn check_tables(query: &Query, catalog: &Catalog, session: &SessionCo
         }
         ControlFlow::<()>::Continue(())
     });
+    problems.extend(wrong_ordinal(&query.ast));
+    problems.extend(check_places(&query.ast, Reads::Tables));
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 

@@ -55,9 +55,11 @@ const AVAILABLE: &str = "With OVER there are ANY, AVG, COUNT, EVERY, EXP_AVG, FI
 
 const FRAMES: &str = "Write RANGE INTERVAL '1' MINUTE PRECEDING or ROWS 10 PRECEDING.";
 
-/// True for a function of sliding windows that the planner knows under no name of its own.
+/// True for a function of sliding windows that is no aggregate (kda-sql-reference.md §5.2).
 pub(super) fn needs_over(name: &str) -> bool {
-    name == "row_number" || FUNCTIONS.iter().any(|(written, planned)| *written == name && planned.starts_with('$'))
+    let is_aggregate = matches!(name, "first_value" | "last_value");
+    let has_window = FUNCTIONS.iter().any(|(written, planned)| *written == name && planned.starts_with('$'));
+    name == "row_number" || has_window && !is_aggregate
 }
 
 /// A window of a WINDOW clause.
@@ -296,9 +298,11 @@ impl Functions<'_, '_> {
             return Err(Box::new(problem.hint("Remove it: a stream is in the order of ROWTIME.")));
         }
         let nulls = null_treatment(function, &written)?;
+        let is_distinct = matches!(&function.args, FunctionArguments::List(list)
+            if list.duplicate_treatment == Some(ast::DuplicateTreatment::Distinct) && !matches!(*planned, "min" | "max" | "bool_or" | "bool_and"));
         check_arguments(function, planned, &written, self.resolver.value_of)?;
         let frame = match window.window_frame.take() {
-            Some(frame) => self.switched(check_frame(frame, planned, &written, span)?),
+            Some(frame) => self.switched(check_frame(frame, planned, &written, is_distinct, span)?),
             // The last row of any window is the current one.
             None if *planned == named::LAST_VALUE && nulls != Some(NullTreatment::IgnoreNulls) => WindowFrame {
                 units: WindowFrameUnits::Rows,
@@ -423,9 +427,17 @@ fn check_arguments(
         Some(ast::DuplicateTreatment::Distinct) if matches!(planned, "min" | "max" | "bool_or" | "bool_and") => {
             list.duplicate_treatment = None;
         }
+        Some(ast::DuplicateTreatment::Distinct) if planned.starts_with('$') => {
+            let problem = Diagnostic::error(format!("{written} has no DISTINCT")).at(span);
+            return Err(Box::new(problem.hint("AVG, COUNT, SUM, STDDEV_POP, STDDEV_SAMP, VAR_POP and VAR_SAMP have.")));
+        }
         Some(ast::DuplicateTreatment::Distinct) => {
-            let problem = Diagnostic::error(format!("{written}(DISTINCT …) cannot have OVER")).at(span);
-            return Err(Box::new(problem.hint("Remove DISTINCT.")));
+            if let [FunctionArg::Unnamed(FunctionArgExpr::Wildcard | FunctionArgExpr::WildcardWithOptions(_))] =
+                list.args.as_slice()
+            {
+                let problem = Diagnostic::error(format!("DISTINCT in {written} needs an expression")).at(span);
+                return Err(Box::new(problem.label(format!("expected {written}(DISTINCT x)"))));
+            }
         }
         Some(ast::DuplicateTreatment::All) => list.duplicate_treatment = None,
         None => {}
@@ -470,7 +482,7 @@ fn check_arguments(
 }
 
 /// Checks that a frame reaches back from the current row by a bounded amount.
-fn check_frame(frame: WindowFrame, planned: &str, written: &str, span: Span) -> Resolved<WindowFrame> {
+fn check_frame(frame: WindowFrame, planned: &str, written: &str, is_distinct: bool, span: Span) -> Resolved<WindowFrame> {
     let at = |bound: &WindowFrameBound, message: String| {
         let place = match bound {
             WindowFrameBound::Preceding(Some(expr)) | WindowFrameBound::Following(Some(expr)) => Some(expr.span().into()),
@@ -517,6 +529,10 @@ fn check_frame(frame: WindowFrame, planned: &str, written: &str, span: Span) -> 
         (WindowFrameBound::Preceding(None), WindowFrameUnits::Rows | WindowFrameUnits::Range) => {
             if planned.starts_with('$') {
                 let problem = format!("{written} with UNBOUNDED PRECEDING would have to keep all rows for ever");
+                return Err(Box::new(at(&frame.start_bound, problem).hint(FRAMES)));
+            }
+            if is_distinct {
+                let problem = format!("{written}(DISTINCT …) with UNBOUNDED PRECEDING would have to keep all values for ever");
                 return Err(Box::new(at(&frame.start_bound, problem).hint(FRAMES)));
             }
             WindowFrameBound::Preceding(None)

@@ -15,6 +15,7 @@ use datafusion::physical_expr::expressions::{BinaryExpr, NegativeExpr, lit as li
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
 use super::distinct::plan_distinct;
+use super::explain_error::plain_message;
 use super::expr_text::{text, texts_over};
 use super::groups::Groups;
 use super::join::{StreamJoin, plan_lookup_join, plan_window_join};
@@ -404,9 +405,9 @@ pub(super) fn without_metadata(schema: &Schema) -> SchemaRef {
 }
 
 /// The column behind those of a projection that gives its rows another ROWTIME: the one that they come with.
-const CAME: &str = "$came";
+pub(super) const CAME: &str = "$came";
 
-fn with_field(schema: &SchemaRef, field: FieldRef) -> SchemaRef {
+pub(super) fn with_field(schema: &SchemaRef, field: FieldRef) -> SchemaRef {
     Arc::new(Schema::new(schema.fields().iter().cloned().chain([field]).collect::<Vec<_>>()))
 }
 
@@ -450,7 +451,13 @@ pub(super) fn physical(expr: &Expr, schema: &DFSchema, props: &ExecutionProps) -
             })
         })
     });
-    planned.map(|expr| expr.data).map_err(|error| Diagnostic::error(error.strip_backtrace()))
+    planned.map(|expr| expr.data).map_err(|error| {
+        let message = plain_message(&error);
+        match message.contains("does not support logical expression") {
+            true => Diagnostic::error(format!("{} cannot stand here", text(expr))),
+            false => Diagnostic::error(message),
+        }
+    })
 }
 
 fn plan_window(aggregate: &Aggregate, props: &ExecutionProps) -> Result<OperatorSpec, Diagnostic> {
@@ -472,7 +479,10 @@ fn plan_window(aggregate: &Aggregate, props: &ExecutionProps) -> Result<Operator
         _ => None,
     };
     let mut others = aggregate.group_expr.iter().enumerate().filter(|(other, _)| *other != place && shift(*other).is_none());
-    if let Some((_, other)) = others.find(|(_, other)| is_of_rowtime(other, input)) {
+    // One that does not move with ROWTIME, such as EXTRACT, is based on it all the same.
+    let times: Vec<_> = expr.column_refs().into_iter().filter(|column| column.name == ROWTIME).collect();
+    let is_based_on_rowtime = |other: &Expr| other.column_refs().iter().any(|column| times.contains(column));
+    if let Some((_, other)) = others.find(|(_, other)| is_of_rowtime(other, input) || is_based_on_rowtime(other)) {
         let (one, two) = (text(expr), text(other));
         return Err(Diagnostic::error(format!("GROUP BY has two expressions of ROWTIME: {one} and {two}"))
             .hint("Only one expression based on ROWTIME is allowed in a GROUP BY."));
@@ -546,7 +556,7 @@ pub(super) fn window_key(
     schema: &DFSchema,
     props: &ExecutionProps,
 ) -> Result<WindowKey, Diagnostic> {
-    let internal = |error: datafusion::error::DataFusionError| Diagnostic::error(error.strip_backtrace());
+    let internal = |error: datafusion::error::DataFusionError| Diagnostic::error(plain_message(&error));
     let time_schema = DFSchema::try_from(WindowKey::time_schema().as_ref().clone()).map_err(internal)?;
     let of_time = of_instant(of_time, false);
     Ok(WindowKey::new(physical(expr, schema, props)?, physical(&of_time, &time_schema, props)?, descending))
@@ -564,7 +574,7 @@ pub(super) fn plan_aggregate(expr: &Expr, input: &DFSchemaRef, props: &Execution
     }
     let context = PhysicalPlanningContext::default();
     let lowered = LoweredAggregateBuilder::new(expr, input, input.as_arrow(), props, &context).build();
-    let lowered = lowered.map_err(|error| Diagnostic::error(error.strip_backtrace()))?;
+    let lowered = lowered.map_err(|error| Diagnostic::error(plain_message(&error)))?;
     // Accumulators get what they are ordered by behind their arguments.
     let order = lowered.aggregate.order_bys().iter().map(|order| order.expr.clone());
     let arguments = lowered.aggregate.expressions().into_iter().chain(order).collect();
@@ -574,6 +584,6 @@ pub(super) fn plan_aggregate(expr: &Expr, input: &DFSchemaRef, props: &Execution
         true => function.create_groups_accumulator().map(drop),
         false => function.create_accumulator().map(drop),
     };
-    tried.map_err(|error| Diagnostic::error(format!("{} cannot be computed: {}", text(expr), error.strip_backtrace())))?;
+    tried.map_err(|error| Diagnostic::error(format!("{} cannot be computed: {}", text(expr), plain_message(&error))))?;
     Ok(AggregateSpec { arguments, function })
 }

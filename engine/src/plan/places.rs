@@ -8,6 +8,7 @@ use sqlparser::ast::{
 };
 
 use super::explain_error::explain_error;
+use super::expr_text::function_name;
 use super::function::place_at_call;
 use super::query::StreamSchemas;
 use crate::diagnostic::{Diagnostic, Span};
@@ -53,6 +54,32 @@ fn names_item(query: &ast::Query, name: &str) -> bool {
         }
     }
     query.visit(&mut Items(name)).is_break()
+}
+
+/// A problem that begins with a call, as in `SUM("v") cannot be computed`, at the call, if the query has one of its name only.
+pub(super) fn at_call(problem: Diagnostic, query: &ast::Query) -> Diagnostic {
+    struct Calls<'a>(&'a str, Vec<Span>);
+    impl Visitor for Calls<'_> {
+        type Break = ();
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            if let Expr::Function(function) = expr
+                && let Some(name) = function.name.0.last().and_then(|part| part.as_ident())
+                && function_name(&name.value) == self.0
+            {
+                self.1.push(name.span.into());
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let name = problem.message.split('(').next().filter(|name| problem.span.is_none() && name.len() < problem.message.len());
+    let Some(name) = name.map(str::to_owned) else { return problem };
+    let mut calls = Calls(&name, Vec::new());
+    // The visitor never breaks off.
+    let _ = query.visit(&mut calls);
+    match calls.1.as_slice() {
+        [only] => problem.at(*only),
+        _ => problem,
+    }
 }
 
 fn at(problem: Diagnostic, place: Option<Span>) -> Diagnostic {

@@ -1,6 +1,7 @@
 //! Messages of DataFusion's planner in the words of SQL: its names of types and functions are others.
 
 use super::expr_text::function_name;
+use super::function_forms::{arguments_of, form_of};
 use crate::diagnostic::Diagnostic;
 
 /// How the message about a condition that is no BOOLEAN begins.
@@ -13,11 +14,7 @@ pub(super) fn about_types(message: &str) -> Option<Diagnostic> {
     let behind = |start: &str| Some(message.split_once(start)?.1.split('\n').next().unwrap_or_default().trim_end_matches('.'));
     if let Some(call) = between("argument types '", "'") {
         let (name, types) = call.split_once('(')?;
-        let (name, types) = (function_name(name), with_sql_types(types.strip_suffix(')').unwrap_or(types)));
-        return Some(match types.is_empty() {
-            true => Diagnostic::error(format!("{name} needs an argument")),
-            false => Diagnostic::error(format!("{name} cannot take {types}")).hint("Convert the argument with CAST."),
-        });
+        return Some(wrong_call(name, types.strip_suffix(')').unwrap_or(types)));
     }
     let filter = behind("Cannot create filter with non-boolean predicate ").and_then(|rest| rest.rsplit_once(" returning "));
     let not_a_condition = between("comparison operation ", " IS DISTINCT FROM Boolean")
@@ -60,6 +57,32 @@ pub(super) fn about_types(message: &str) -> Option<Diagnostic> {
     )))
 }
 
+/// A call of the planner's function `name` with arguments of `types`, which are as many as it takes or not.
+fn wrong_call(name: &str, types: &str) -> Diagnostic {
+    let (written, form) = (function_name(name), form_of(name));
+    let given = count_types(types);
+    let fits = form.and_then(arguments_of).is_none_or(|(least, most)| (least..=most).contains(&given));
+    let problem = match given {
+        0 => Diagnostic::error(format!("{written} needs an argument")),
+        _ => Diagnostic::error(format!("{written} cannot take {}", with_sql_types(types))),
+    };
+    let problem = match form {
+        Some(form) => problem.label(format!("expected {form}")),
+        None => problem,
+    };
+    if given > 0 && fits { problem.hint("Convert the argument with CAST.") } else { problem }
+}
+
+/// Types in a list; commas inside of parentheses belong to one.
+fn count_types(types: &str) -> usize {
+    let mut depth = 0;
+    let commas = types.chars().filter(|c| {
+        depth += i32::from(*c == '(') - i32::from(*c == ')');
+        depth == 0 && *c == ','
+    });
+    if types.trim().is_empty() { 0 } else { commas.count() + 1 }
+}
+
 /// The column's name if the text is nothing but a column.
 fn column_name(text: &str) -> Option<&str> {
     let is_name = text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '"'));
@@ -71,6 +94,24 @@ fn column_name(text: &str) -> Option<&str> {
 
 /// What is said of names and of queries.
 pub(super) fn about_names(message: &str) -> Option<Diagnostic> {
+    if let Some(name) =
+        message.strip_prefix("Aggregate function calls cannot be nested: '").and_then(|rest| rest.split('(').next())
+    {
+        let problem = Diagnostic::error(format!("{} cannot stand inside another aggregate", function_name(name)));
+        return Some(problem.hint("Compute the inner one in a query in FROM, in parentheses."));
+    }
+    if message.starts_with("Too many columns! The subquery should only return one column") {
+        let problem = Diagnostic::error("a subquery in an expression gives one column, this one gives several");
+        return Some(problem.hint("For several columns join it: FROM … JOIN (SELECT …) AS alias ON …."));
+    }
+    if message.starts_with("Inconsistent data length across values list") {
+        let problem = Diagnostic::error("the rows of VALUES have different numbers of columns");
+        return Some(problem.hint("Write NULL where a value is missing."));
+    }
+    if message.starts_with("Projections require unique expression names") {
+        let problem = Diagnostic::error("two columns of the select list have one name");
+        return Some(problem.hint("Give one of them another: expression AS name."));
+    }
     if let Some(name) = message.strip_prefix("Invalid qualifier ") {
         return Some(Diagnostic::error(format!("FROM has no \"{name}\"")));
     }

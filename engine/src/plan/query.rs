@@ -33,7 +33,7 @@ use super::names::check_names;
 use super::over::resolve_windows;
 use super::override_order::split_overrides;
 use super::physical::{NO_ROWTIME, OperatorSpec, PlanNode, plan_operators};
-use super::places::{explain_in, narrow};
+use super::places::{at_call, explain_in, narrow};
 use super::planner_words::NO_CONDITION;
 use super::rowtime::{Carrier, make_explicit};
 use super::rules::{kda_rules, literals, steps, subqueries};
@@ -141,7 +141,8 @@ pub async fn plan_stream_query(
     };
     let logical = read_tables(logical, state, streams).await.map_err(explain)?;
     let node = plan_operators(&logical, state.execution_props()).map_err(|problem| {
-        // Problems that are about one item, or one clause.
+        // Problems that are about one call, one item, or one clause.
+        let problem = at_call(problem, &query.ast);
         let item = if let Carrier::Override(item) = carrier { item_spans.get(item) } else { None };
         let item = item.filter(|_| problem.message.starts_with(NO_ROWTIME)).copied();
         fail(match item.or_else(|| clause_span(&query.ast, &problem.message)).filter(|_| problem.span.is_none()) {
@@ -342,7 +343,9 @@ fn clause_span(query: &ast::Query, message: &str) -> Option<Span> {
             }
             if self.message.starts_with(NO_CONDITION) {
                 // Each is a clause of its own: with two of them the place is not known.
-                let conditions = select.selection.iter().chain(&select.having).filter(|condition| !is_condition(condition));
+                let joins = select.from.iter().flat_map(|table| &table.joins).filter_map(condition_of);
+                let conditions = select.selection.iter().chain(&select.having).chain(joins);
+                let conditions = conditions.filter(|condition| !is_condition(condition));
                 conditions.for_each(|condition| self.found(std::iter::once(condition.span())));
             }
             if select.distinct.is_some() && self.message.starts_with("SELECT STREAM DISTINCT") {
@@ -356,6 +359,24 @@ fn clause_span(query: &ast::Query, message: &str) -> Option<Span> {
     let _ = query.visit(&mut clauses);
     match clauses.found.as_slice() {
         [only] => Some(*only),
+        _ => None,
+    }
+}
+
+/// The condition behind ON.
+fn condition_of(join: &ast::Join) -> Option<&ast::Expr> {
+    use ast::JoinOperator::{FullOuter, Inner, Join, Left, LeftOuter, Right, RightOuter};
+    match &join.join_operator {
+        Join(constraint)
+        | Inner(constraint)
+        | Left(constraint)
+        | LeftOuter(constraint)
+        | Right(constraint)
+        | RightOuter(constraint)
+        | FullOuter(constraint) => match constraint {
+            ast::JoinConstraint::On(condition) => Some(condition),
+            _ => None,
+        },
         _ => None,
     }
 }

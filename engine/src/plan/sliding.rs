@@ -11,6 +11,7 @@ use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment, WindowFun
 use datafusion::logical_expr::{Expr, Window, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition};
 use datafusion::physical_expr::PhysicalExpr;
 
+use super::explain_error::plain_message;
 use super::expr_text::{self, texts_over};
 use super::physical::{OperatorSpec, PlanNode, physical, plan_aggregate, plan_operators, without_metadata};
 use super::top_n::plan_top_n;
@@ -153,7 +154,7 @@ fn sliding_function(
         Some(otherwise) if call.fun.name() == named::LAG => Some(columns.place(otherwise)?),
         _ => None,
     };
-    Ok(FunctionSpec { function, argument, otherwise, field })
+    Ok(FunctionSpec { function, argument, distinct: call.params.distinct, otherwise, field })
 }
 
 fn running_function(call: &WindowFunction, field: FieldRef, columns: &mut Columns<'_>) -> Result<RunningFunction, Diagnostic> {
@@ -205,7 +206,7 @@ impl<'a> Columns<'a> {
             return Ok(width + place);
         }
         let expression = physical(expr, self.input, self.props)?;
-        let internal = |error: datafusion::error::DataFusionError| Diagnostic::error(error.strip_backtrace());
+        let internal = |error: datafusion::error::DataFusionError| Diagnostic::error(plain_message(&error));
         let data_type = expression.data_type(self.input.as_arrow()).map_err(internal)?;
         self.fields.push(Arc::new(Field::new(format!("$over{}", self.computed.len()), data_type, true)));
         self.expressions.push(expression);
@@ -265,7 +266,7 @@ fn function_of(call: &WindowFunction) -> Result<Function, Diagnostic> {
     match call.fun.name() {
         "count" => Ok(match arguments.first() {
             None => Function::CountRows,
-            Some(Expr::Literal(value, _)) if !value.is_null() => Function::CountRows,
+            Some(Expr::Literal(value, _)) if !value.is_null() && !call.params.distinct => Function::CountRows,
             Some(_) => Function::Count,
         }),
         "sum" => Ok(Function::Sum),

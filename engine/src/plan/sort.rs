@@ -4,6 +4,8 @@
 //! function that is known by its name and never computed. The item `t AS ROWTIME` of such a query is
 //! `"$within"(t, s.ROWTIME) AS ROWTIME`, so that the ROWTIME that the rows come with is not pruned.
 
+use std::sync::Arc;
+
 use arrow::compute::SortOptions;
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
@@ -15,9 +17,13 @@ use datafusion::logical_expr::{
     Volatility,
 };
 
+use datafusion::physical_expr::expressions::Column;
+
 use super::expr_text::{milliseconds_text, text, texts_over};
 use super::monotonic::{Monotonicity, monotonicity, window_of};
-use super::physical::{OperatorSpec, PlanNode, is_window_result, period_key, physical, plan_operators, without_metadata};
+use super::physical::{
+    CAME, OperatorSpec, PlanNode, is_window_result, period_key, physical, plan_operators, with_field, without_metadata,
+};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::operator::stream_sort::{SortKey, StreamSortPlan};
 use crate::operator::window_key::WindowKey;
@@ -153,11 +159,14 @@ fn plan_within(
     }
     // Below the new time rows are in the order of the old one: what is late then does not depend on which input is faster.
     let below = plan_operators(&projection.input, props)?;
-    let order = OperatorSpec::TimeOrder { schema: below.schema(), rowtime: rowtime_of(&below)? };
+    let came = rowtime_of(&below)?;
+    let order = OperatorSpec::TimeOrder { schema: below.schema(), rowtime: came };
     let expressions = exprs.iter().map(|expr| physical(expr, projection.input.schema(), props));
+    let mut expressions = expressions.collect::<Result<Vec<_>, _>>()?;
+    expressions.push(Arc::new(Column::new(ROWTIME, came)));
     let project = OperatorSpec::Project {
-        expressions: expressions.collect::<Result<_, _>>()?,
-        schema: schema.clone(),
+        expressions,
+        schema: with_field(&schema, SqlType::Timestamp.field(CAME, true)),
         text: texts_over(&exprs, &projection.input),
     };
     let by = keys(others, input, props)?;

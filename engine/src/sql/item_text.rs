@@ -17,13 +17,25 @@ pub(super) fn item_texts(tokens: &[Token], text: &str) -> ItemTexts {
     selects.map(|(place, select)| (select.span.start, list_texts(&tokens[place + 1..], text))).collect()
 }
 
+/// True for FROM in `a IS DISTINCT FROM b`, `NTH_VALUE(x, n) FROM FIRST OVER w` and FROM LAST.
+fn is_part_of_item(tokens: &[Token], place: usize) -> bool {
+    let is = |place: Option<usize>, words: &[&str]| {
+        place.and_then(|place| tokens.get(place)).is_some_and(|token| words.iter().any(|word| token.is_word(word)))
+    };
+    if !tokens[place].is_word("FROM") {
+        return false;
+    }
+    let is_comparison = is(place.checked_sub(1), &["DISTINCT"]) && is(place.checked_sub(2), &["IS", "NOT"]);
+    is_comparison || is(Some(place + 1), &["FIRST", "LAST"]) && is(Some(place + 2), &["OVER", "IGNORE", "RESPECT"])
+}
+
 /// The texts of the items at the begin of `rest`, which end with one of [`ENDS`] or the parenthesis around, on one line each.
 fn list_texts(rest: &[Token], text: &str) -> Vec<String> {
     let skipped = rest.iter().take_while(|token| ["STREAM", "DISTINCT", "ALL"].iter().any(|word| token.is_word(word))).count();
     let mut depth = 0;
-    let end = rest.iter().position(|token| {
+    let end = rest.iter().enumerate().position(|(place, token)| {
         depth += i32::from(token.is_symbol("(")) - i32::from(token.is_symbol(")"));
-        depth < 0 || depth == 0 && ENDS.iter().any(|word| token.is_word(word))
+        depth < 0 || depth == 0 && ENDS.iter().any(|word| token.is_word(word)) && !is_part_of_item(rest, place)
     });
     depth = 0;
     let list = &rest[skipped..end.unwrap_or(rest.len()).max(skipped)];
@@ -37,4 +49,28 @@ fn list_texts(rest: &[Token], text: &str) -> Vec<String> {
         [] => "",
     };
     items.map(|item| source(item).split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::token::lex;
+
+    #[test]
+    fn a_from_inside_of_an_item_does_not_end_the_list() {
+        let of = |sql: &str| item_texts(&lex(sql), sql).into_values().next().unwrap_or_default();
+        assert_eq!(
+            of(
+                "SELECT STREAM a IS DISTINCT FROM b, a IS NOT DISTINCT  FROM b, EXTRACT(HOUR FROM t), TRIM(BOTH 'x' FROM s), c FROM s"
+            ),
+            ["a IS DISTINCT FROM b", "a IS NOT DISTINCT FROM b", "EXTRACT(HOUR FROM t)", "TRIM(BOTH 'x' FROM s)", "c"]
+        );
+        assert_eq!(
+            of(
+                "SELECT STREAM NTH_VALUE(x, 2) FROM LAST OVER w, NTH_VALUE(x, 2) FROM FIRST IGNORE NULLS OVER w FROM s WINDOW w AS ()"
+            ),
+            ["NTH_VALUE(x, 2) FROM LAST OVER w", "NTH_VALUE(x, 2) FROM FIRST IGNORE NULLS OVER w"]
+        );
+        assert_eq!(of("SELECT DISTINCT a FROM first"), ["a"]);
+    }
 }

@@ -360,7 +360,7 @@ fn literals() {
     check_expr("'it''s', N'n', X'3F67A2', NULL, TRUE, false", "'it''s', 'n', X'3F67A2', NULL, true, false");
     check_expr("U&'\\0041\\\\', u&'!0042!!' UESCAPE '!', U&'\\+01F600'", "'A\\', 'B!', '\u{1f600}'");
     check_expr("'one'\n  ' two'", "'one two'");
-    check_expr("12, 12.5, .5, 5., -3, 9223372036854775808", "12, 12.5, 0.5, 5.0, -3, 9223372036854775808");
+    check_expr("12, 12.5, .5, 5., -3, -9223372036854775808", "12, 12.5, 0.5, 5.0, -3, -9223372036854775808");
     check_expr("1e2, -1.5E-6", "CAST('1e2' AS DOUBLE), -CAST('1.5E-6' AS DOUBLE)");
     check_expr(
         "UNKNOWN, a IS UNKNOWN, a IS NOT UNKNOWN, NOT UNKNOWN IS TRUE",

@@ -69,7 +69,7 @@ impl Token {
     pub fn ends_operand(&self) -> bool {
         match &self.kind {
             TokenKind::Symbol(symbol) => *symbol == ")",
-            TokenKind::Word(word) => !matches!(word.as_str(), "AND" | "OR" | "NOT" | "WHEN" | "THEN" | "ELSE" | "BETWEEN" | "IN"),
+            TokenKind::Word(word) => !BEFORE_OPERAND.contains(&word.as_str()),
             _ => true,
         }
     }
@@ -82,6 +82,12 @@ impl Token {
         }
     }
 }
+
+/// Reserved words that an expression or an operand may follow.
+const BEFORE_OPERAND: &[&str] = &[
+    "ALL", "AND", "BETWEEN", "BY", "CASE", "DISTINCT", "ELSE", "FOR", "FROM", "HAVING", "IN", "LIKE", "NOT", "ON", "OR",
+    "SELECT", "STREAM", "THEN", "WHEN", "WHERE",
+];
 
 /// Symbols, longest first.
 const SYMBOLS: &[&str] =

@@ -17,6 +17,7 @@
 //!         for the row (`ArrowError::CastError`).
 
 use std::fmt::{Display, Write};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -30,7 +31,7 @@ use arrow::datatypes::{
 };
 use arrow::error::ArrowError;
 use arrow::util::display::{FormatOptions, array_value_to_string};
-use chrono::{DateTime, NaiveDate, NaiveTime, Timelike};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, Timelike};
 use datafusion::common::{Result, internal_err, plan_err};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
@@ -149,6 +150,11 @@ pub fn cast(column: &ArrayRef, target: SqlType) -> Result<ArrayRef, ArrowError> 
             let ms = ms.as_primitive::<Time32MillisecondType>();
             Ok(Arc::new(ms.unary::<_, TimestampMillisecondType>(i64::from)))
         }
+        SqlType::Time if matches!(column.data_type(), DataType::Timestamp(..)) => {
+            let times = strict(column, &SqlType::Timestamp.data_type())?;
+            let of_day = |ms: i64| ms.rem_euclid(DAY_MS) as i32;
+            Ok(Arc::new(times.as_primitive::<TimestampMillisecondType>().unary::<_, Time32MillisecondType>(of_day)))
+        }
         SqlType::Char(length) => pad_text(fit_length(to_text(column)?, target, length)?, length as usize),
         SqlType::Varchar(length) => fit_length(to_text(column)?, target, length),
         SqlType::Binary(length) => pad_bytes(fit_length(strict(column, &DataType::Binary)?, target, length)?, length as usize),
@@ -263,7 +269,7 @@ fn parse_day(text: &str) -> Option<i32> {
     }
     let number = |range: std::ops::Range<usize>| text[range].parse::<u32>().ok();
     let date = NaiveDate::from_ymd_opt(number(0..4)? as i32, number(5..7)?, number(8..10)?)?;
-    Some(date.to_epoch_days())
+    Some(date.to_epoch_days()).filter(|day| DAYS_OF_TEXT.contains(day))
 }
 
 /// Milliseconds since midnight.
@@ -291,8 +297,14 @@ fn to_text(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
         }
         DataType::Float64 => written::<Float64Type>(column, |value, out| write!(out, "{value}")),
         DataType::Float32 => written::<Float32Type>(column, |value, out| write!(out, "{value}")),
+        DataType::Date32 => {
+            let days = column.as_primitive::<Date32Type>().iter().flatten();
+            check_years(days.map(i64::from).map(|day| day * DAY_MS), SqlType::Date)?;
+            strict(column, &DataType::Utf8)?
+        }
         DataType::Timestamp(..) => {
             let column = strict(column, &SqlType::Timestamp.data_type())?;
+            check_years(column.as_primitive::<TimestampMillisecondType>().iter().flatten(), SqlType::Timestamp)?;
             written::<TimestampMillisecondType>(&column, |ms, out| match DateTime::from_timestamp_millis(ms) {
                 Some(time) => {
                     write!(out, "{}", time.format("%Y-%m-%d %H:%M:%S"))?;
@@ -311,6 +323,21 @@ fn to_text(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
         }
         _ => strict(column, &DataType::Utf8)?,
     })
+}
+
+/// Days from 0001-01-01 to 9999-12-31: a year has four digits in a text.
+const DAYS_OF_TEXT: RangeInclusive<i32> = -719_162..=2_932_896;
+
+/// Fails for a time, in milliseconds, whose year a text cannot have.
+fn check_years(mut times: impl Iterator<Item = i64>, from: SqlType) -> Result<(), ArrowError> {
+    match times.find(|ms| !i32::try_from(ms.div_euclid(DAY_MS)).is_ok_and(|day| DAYS_OF_TEXT.contains(&day))) {
+        None => Ok(()),
+        Some(ms) => {
+            let year = DateTime::from_timestamp_millis(ms).map(|time| format!("the year {}", time.year()));
+            let when = year.unwrap_or_else(|| format!("{ms} milliseconds since 1970"));
+            Err(ArrowError::CastError(format!("a {from} of {when} has no text: its years are 0001 to 9999")))
+        }
+    }
 }
 
 /// `.25` of 1,250 ms; nothing of whole seconds.

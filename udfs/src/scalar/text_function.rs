@@ -303,6 +303,7 @@ fn sql_name(name: &str) -> String {
         "is_like" => "LIKE".to_owned(),
         "similar_to" => "SIMILAR TO".to_owned(),
         "substring_from" | "substring_similar" => "SUBSTRING".to_owned(),
+        "btrim" | "ltrim" | "rtrim" => "TRIM".to_owned(),
         name => name.trim_start_matches("kda_").to_ascii_uppercase(),
     }
 }

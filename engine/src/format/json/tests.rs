@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::array::{Array, ArrayRef, Float64Array, ListArray};
+use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
 use proptest::prelude::*;
 
@@ -487,6 +487,14 @@ fn encodes_names_exactly_and_no_infinities() {
     let name = r#"{"a \"quoted\"\nName ä":"#;
     assert_eq!(encoded(&batch), format!("{name}null}}\n{name}null}}\n{name}-0.0}}\n"));
     assert_eq!(encoded(&decoder(&[]).decode(b"{}", &mut Vec::new()).unwrap()), "{}\n");
+}
+
+#[test]
+fn encodes_arrays_of_answers() {
+    let numbers = ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![Some(1), None]), None, Some(vec![])]);
+    let schema = Arc::new(Schema::new(vec![Field::new("A", numbers.data_type().clone(), true)]));
+    let batch = RecordBatch::try_new(schema, vec![Arc::new(numbers)]).unwrap();
+    assert_eq!(encoded(&batch), "{\"A\":[1,null]}\n{\"A\":null}\n{\"A\":[]}\n");
 }
 
 #[test]

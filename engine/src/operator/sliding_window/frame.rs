@@ -66,7 +66,15 @@ impl Steps {
         }
     }
 
-    fn clear(&mut self) {
+    /// A row comes with its value in `slot`; what has left so far leaves before.
+    pub fn come(&mut self, key: u32, slot: u32) {
+        self.keys.push(key);
+        self.slots.push(slot);
+        self.left_before.push(self.left.len() as u32);
+    }
+
+    /// Nothing happens yet.
+    pub fn clear(&mut self) {
         self.keys.clear();
         self.slots.clear();
         self.oldest.clear();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, Int64Array};
 use arrow::datatypes::{ArrowPrimitiveType, DataType, Decimal128Type, Int64Type};
 
+use super::distinct::Distinct;
 use super::extremes::Extremes;
 use super::faded::FadedAverage;
 use super::frame::{Frame, FrameRows, Steps};
@@ -61,12 +62,22 @@ pub struct Batch<'a> {
     pub argument: Option<&'a dyn Values>,
     /// Per row the result if its place has no row; NULL without it.
     pub otherwise: Option<&'a ArrayRef>,
+    /// The slots with the values of a row's frame, by its place in the batch, if they are not those of the rows in it.
+    pub frame: Option<&'a dyn Fn(usize) -> Vec<u32>>,
 }
 
 impl<'a> Batch<'a> {
     /// The argument that the planner has given to a function that needs one.
     pub fn argument(&self) -> Result<&'a dyn Values> {
         self.argument.ok_or_else(|| Error::internal("a function of a sliding window lacks its argument"))
+    }
+
+    /// The slots with the values of the frame of the row at this place.
+    pub fn frame(&self, row: usize) -> Box<dyn Iterator<Item = u32> + 'a> {
+        match self.frame {
+            Some(frame) => Box::new(frame(row).into_iter()),
+            None => Box::new(self.rows.chain(self.steps.oldest[row], self.steps.slots[row])),
+        }
     }
 }
 
@@ -98,6 +109,20 @@ pub fn kernel_of(function: Function, frame: Frame, argument: Option<&DataType>, 
         Function::Any | Function::Every => Box::new(Truths { every: function == Function::Every, of_key: Vec::new() }),
         Function::Place { place, ignore_nulls } => Box::new(Places::new(place, ignore_nulls)),
         Function::Faded(half_life_ms) => Box::new(FadedAverage::new(half_life_ms, frame)),
+    })
+}
+
+/// The kernel of `function` of the different values of an argument of type `argument`, as above.
+pub fn distinct_kernel_of(
+    function: Function,
+    frame: Frame,
+    argument: Option<&DataType>,
+    result: &DataType,
+) -> Result<Box<dyn Kernel>> {
+    let kernel = kernel_of(function, frame, argument, result)?;
+    Ok(match argument {
+        Some(argument) => Box::new(Distinct::try_new(kernel, argument, function == Function::Count)?),
+        None => kernel,
     })
 }
 

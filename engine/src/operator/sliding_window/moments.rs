@@ -113,7 +113,7 @@ impl Moments {
 
 impl Kernel for Moments {
     fn follow(&mut self, batch: &Batch<'_>) -> Result<ArrayRef> {
-        let Batch { steps, rows, keys, .. } = *batch;
+        let Batch { steps, keys, .. } = *batch;
         self.of_key.resize(keys, Sums::default());
         let argument = PrimitiveValues::<Float64Type>::of(batch.argument()?)?;
         let (values, valid, statistic) = (argument.values.as_slice(), argument.valid(), self.statistic);
@@ -131,7 +131,7 @@ impl Kernel for Moments {
                     sums.come(values[slot as usize]);
                 }
                 results.push(sums.value(statistic, || {
-                    let slots = rows.chain(steps.oldest[row], slot).filter(|slot| is_valid(valid, *slot));
+                    let slots = batch.frame(row).filter(|slot| is_valid(valid, *slot));
                     slots.map(|slot| values[slot as usize])
                 }));
             },

@@ -77,7 +77,7 @@ impl FloatSums {
 
 impl Kernel for FloatSums {
     fn follow(&mut self, batch: &Batch<'_>) -> Result<ArrayRef> {
-        let Batch { steps, rows, keys, .. } = *batch;
+        let Batch { steps, keys, .. } = *batch;
         self.of_key.resize(keys, FloatSum::default());
         let argument = PrimitiveValues::<Float64Type>::of(batch.argument()?)?;
         let (values, valid, average) = (argument.values.as_slice(), argument.valid(), self.average);
@@ -96,7 +96,7 @@ impl Kernel for FloatSums {
                     sum.come(values[slot as usize]);
                 }
                 let frame = || {
-                    let slots = rows.chain(steps.oldest[row], slot).filter(|slot| is_valid(valid, *slot));
+                    let slots = batch.frame(row).filter(|slot| is_valid(valid, *slot));
                     slots.map(|slot| values[slot as usize])
                 };
                 let value = sum.value(

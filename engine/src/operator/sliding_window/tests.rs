@@ -53,7 +53,10 @@ fn text(row: &Row) -> Option<String> {
 
 const FADED_MS: i64 = 30;
 
-/// Every function, by the place of its argument among those of the plan.
+/// Functions of the different values in a frame, behind the others.
+const DISTINCT: usize = 7;
+
+/// Every function, by the place of its argument among those of the plan; the last ones are of different values.
 fn functions() -> Vec<(Function, Option<usize>, SqlType)> {
     let moment = |sample, deviation| Function::Moment(Statistic { sample, deviation });
     let place = |place, ignore_nulls| Function::Place { place, ignore_nulls };
@@ -77,6 +80,13 @@ fn functions() -> Vec<(Function, Option<usize>, SqlType)> {
         (place(Place::Before(2), false), Some(0), SqlType::Double),
         (place(Place::Before(1), true), Some(0), SqlType::Double),
         (Function::Faded(FADED_MS), Some(0), SqlType::Double),
+        (Function::Count, Some(0), SqlType::BigInt),
+        (Function::Sum, Some(0), SqlType::Double),
+        (Function::Average, Some(0), SqlType::Double),
+        (moment(false, false), Some(0), SqlType::Double),
+        (Function::Sum, Some(2), SqlType::BigInt),
+        (Function::Count, Some(3), SqlType::BigInt),
+        (Function::Count, Some(1), SqlType::BigInt),
     ]
 }
 
@@ -85,6 +95,7 @@ fn plan(frame: Frame, keys: Vec<usize>) -> SlidingPlan {
     let spec = |(i, (function, argument, sql_type)): (usize, (Function, Option<usize>, SqlType))| FunctionSpec {
         function,
         argument,
+        distinct: i + DISTINCT >= functions().len(),
         otherwise: (function == Function::Place { place: Place::Before(2), ignore_nulls: false }).then_some(NUMBER),
         field: Arc::new(Field::new(format!("f{i}"), sql_type.data_type(), true)),
     };
@@ -120,6 +131,13 @@ fn expected(rows: &[Row], place: usize, frame: Frame, has_keys: bool) -> Vec<Val
     let sum: f64 = numbers.iter().sum();
     let spread: f64 = numbers.iter().map(|x| (x - sum / count) * (x - sum / count)).sum();
     let truths: Vec<bool> = frame.iter().filter_map(|row| row.3).collect();
+    let mut different = numbers.clone();
+    different.sort_by(f64::total_cmp);
+    different.dedup();
+    let (different_count, different_sum) = (different.len() as f64, different.iter().sum::<f64>());
+    let different_mean = different_sum / different_count;
+    let different_spread: f64 = different.iter().map(|x| (x - different_mean) * (x - different_mean)).sum();
+    let wholes: std::collections::BTreeSet<i64> = frame.iter().filter_map(|row| whole(row)).collect();
     let before: Vec<&&Row> = frame[..frame.len() - 1].iter().rev().collect();
     let weight = |row: &Row| 0.5_f64.powi(((current.0 - row.0) / FADED_MS).min(62) as i32);
     let weighted = |value: fn(&Row) -> Option<f64>| frame.iter().filter_map(|row| Some(value(row)? * weight(row))).sum::<f64>();
@@ -143,6 +161,13 @@ fn expected(rows: &[Row], place: usize, frame: Frame, has_keys: bool) -> Vec<Val
         Value::Number(before.get(1).map_or(current.2, |row| row.2)),
         Value::Number(before.iter().find_map(|row| row.2)),
         some(weighted(|row| row.2) / weighted(|row| row.2.map(|_| 1.0))),
+        Value::Whole(Some(different.len() as i64)),
+        some(different_sum),
+        some(different_sum / different_count),
+        some(different_spread / different_count),
+        Value::Whole((!numbers.is_empty()).then(|| wholes.iter().sum())),
+        Value::Whole(Some(different.len() as i64)),
+        Value::Whole(Some(i64::from(truths.contains(&true)) + i64::from(truths.contains(&false)))),
     ]
 }
 
@@ -285,4 +310,24 @@ fn memory_is_given_back_as_time_passes() {
     assert!(empty < full / 100, "{empty} of {full} bytes are left");
     window.on_batch(0, batch(&[(1_000_001, Some(1), Some(1.0), None)]), &mut out).expect("computed");
     assert_eq!(shown(rows_of(out).last().expect("a row"), 0)[0], Value::Whole(Some(1)));
+}
+
+#[test]
+fn values_that_are_gone_are_forgotten() {
+    let mut plan = plan(Frame::Rows(9), vec![]);
+    plan.functions.drain(..functions().len() - DISTINCT);
+    let mut window = window(&plan);
+    let size_after = |window: &mut SlidingWindow, numbers: std::ops::Range<i32>| {
+        let rows: Vec<Row> = numbers.map(|i| (i64::from(i), None, Some(f64::from(i)), None)).collect();
+        let mut out = Output::default();
+        for rows in rows.chunks(1_000) {
+            window.on_batch(0, batch(rows), &mut out).expect("computed");
+        }
+        let last = rows_of(out).pop().expect("rows");
+        assert_eq!(shown(&last, 999)[0], Value::Whole(Some(10)));
+        window.state.size()
+    };
+    let before = size_after(&mut window, 0..20_000);
+    let after = size_after(&mut window, 20_000..200_000);
+    assert!(after < 2 * before, "{after} bytes instead of {before}");
 }

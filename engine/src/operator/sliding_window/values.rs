@@ -10,8 +10,9 @@ use arrow::array::{
 };
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{
-    ArrowNativeTypeOp, DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
-    Time32MillisecondType, TimeUnit, TimestampMillisecondType,
+    ArrowNativeTypeOp, DataType, Date32Type, Decimal128Type, DurationMillisecondType, Float32Type, Float64Type, Int8Type,
+    Int16Type, Int32Type, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, Time32MillisecondType,
+    TimeUnit, TimestampMillisecondType,
 };
 
 use super::frame::{Left, NOWHERE};
@@ -58,6 +59,8 @@ pub fn values_of(data_type: &DataType) -> Result<Box<dyn Values>> {
         DataType::Date32 => primitive::<Date32Type>(data_type),
         DataType::Time32(TimeUnit::Millisecond) => primitive::<Time32MillisecondType>(data_type),
         DataType::Timestamp(TimeUnit::Millisecond, None) => primitive::<TimestampMillisecondType>(data_type),
+        DataType::Duration(TimeUnit::Millisecond) => primitive::<DurationMillisecondType>(data_type),
+        DataType::Interval(IntervalUnit::MonthDayNano) => primitive::<IntervalMonthDayNanoType>(data_type),
         DataType::Boolean => Ok(Box::new(BooleanValues::default())),
         DataType::Utf8 | DataType::Binary => Ok(Box::new(ByteValues::new(data_type.clone()))),
         other => Err(Error::internal(format!("a sliding window cannot keep values of type {other}"))),
@@ -127,6 +130,16 @@ impl Rank for f64 {
 impl Rank for f32 {
     fn rank(self) -> i64 {
         f64::from(self).rank()
+    }
+}
+
+impl Rank for IntervalMonthDayNano {
+    /// Months, or milliseconds: an interval has only one of them (kda-sql-reference.md §1.5).
+    fn rank(self) -> i64 {
+        match self.months {
+            0 => i64::from(self.days) * 86_400_000 + self.nanoseconds / 1_000_000,
+            months => i64::from(months),
+        }
     }
 }
 
@@ -372,7 +385,9 @@ mod tests {
 
     #[test]
     fn types_survive() {
-        for data_type in [DataType::Decimal128(5, 2), DataType::Date32, DataType::Boolean, DataType::Binary, DataType::Float32] {
+        let intervals = [DataType::Duration(TimeUnit::Millisecond), DataType::Interval(IntervalUnit::MonthDayNano)];
+        let others = [DataType::Decimal128(5, 2), DataType::Date32, DataType::Boolean, DataType::Binary, DataType::Float32];
+        for data_type in intervals.into_iter().chain(others) {
             let column = arrow::array::new_null_array(&data_type, 2);
             let mut values = values_of(&data_type).expect("supported");
             values.store(&[1, 0], &column, 2);

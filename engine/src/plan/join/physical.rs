@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{DataType, Schema};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, JoinType};
 use datafusion::execution::context::ExecutionProps;
@@ -19,8 +19,10 @@ use crate::operator::join_side::JoinInput;
 use crate::operator::lookup_join::{LookupKind, LookupPlan, LookupTable};
 use crate::operator::pair_filter::{PairFilter, Side};
 use crate::operator::window_join::WindowJoinPlan;
+use crate::plan::explain_error::plain_message;
 use crate::plan::expr_text::text;
 use crate::plan::physical::{OperatorSpec, PlanNode, physical, plan_operators, without_metadata};
+use crate::plan::planner_words::{NO_CONDITION, with_sql_types};
 
 /// Plans the join of a stream with a table.
 pub(in crate::plan) fn plan_lookup_join(join: &Join, props: &ExecutionProps) -> Result<PlanNode, Diagnostic> {
@@ -57,7 +59,7 @@ pub(in crate::plan) fn plan_lookup_join(join: &Join, props: &ExecutionProps) -> 
 
 /// Plans the join of two streams.
 pub(in crate::plan) fn plan_window_join(join: &StreamJoin, props: &ExecutionProps) -> Result<PlanNode, Diagnostic> {
-    let internal = |error: datafusion::error::DataFusionError| Diagnostic::error(error.strip_backtrace());
+    let internal = |error: datafusion::error::DataFusionError| Diagnostic::error(plain_message(&error));
     let (left, right) = (join.left.schema(), join.right.schema());
     let (on, rest) = split_keys(join.condition.clone(), left, right).map_err(internal)?;
     // Without a condition it is TRUE.
@@ -99,9 +101,14 @@ pub(super) fn pair_filter(
     right: &DFSchema,
     props: &ExecutionProps,
 ) -> Result<PairFilter, Diagnostic> {
-    let internal = |error: datafusion::error::DataFusionError| Diagnostic::error(error.strip_backtrace());
+    let internal = |error: datafusion::error::DataFusionError| Diagnostic::error(plain_message(&error));
     let both = left.join(right).map_err(internal)?;
     let predicate = physical(condition, &both, props)?;
+    let data_type = predicate.data_type(both.as_arrow()).map_err(internal)?;
+    if !matches!(data_type, DataType::Boolean | DataType::Null) {
+        let problem = Diagnostic::error(format!("{NO_CONDITION}this is {}", with_sql_types(&data_type.to_string())));
+        return Err(problem.hint("Compare it with a value."));
+    }
     // Only the columns that the condition reads are gathered for it.
     let mut places = BTreeMap::new();
     for column in datafusion::physical_expr::utils::collect_columns(&predicate) {

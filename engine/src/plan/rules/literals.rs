@@ -15,17 +15,18 @@ use crate::plan::physical::physical;
 
 /// Gives whole numbers their type; run it on the plan as it was written. Rows of VALUES have one type per column already.
 pub fn apply(plan: LogicalPlan) -> Result<LogicalPlan> {
-    map_expressions(
-        plan,
-        |node| !matches!(node, LogicalPlan::Values(_)),
-        |expr| match expr {
-            Expr::Literal(ScalarValue::Int64(Some(value)), metadata) => Ok(match i32::try_from(value) {
-                Ok(value) => Transformed::yes(Expr::Literal(ScalarValue::Int32(Some(value)), metadata)),
-                Err(_) => Transformed::no(Expr::Literal(ScalarValue::Int64(Some(value)), metadata)),
-            }),
-            expr => Ok(Transformed::no(expr)),
+    map_expressions(plan, |node| !matches!(node, LogicalPlan::Values(_)), |expr| Ok(narrow(expr)))
+}
+
+/// A whole number with its type; anything else as it is.
+pub(super) fn narrow(expr: Expr) -> Transformed<Expr> {
+    match expr {
+        Expr::Literal(ScalarValue::Int64(Some(value)), metadata) => match i32::try_from(value) {
+            Ok(value) => Transformed::yes(Expr::Literal(ScalarValue::Int32(Some(value)), metadata)),
+            Err(_) => Transformed::no(Expr::Literal(ScalarValue::Int64(Some(value)), metadata)),
         },
-    )
+        expr => Transformed::no(expr),
+    }
 }
 
 /// Computes arithmetic of constants; run it after type coercion. Fails for an overflow: no row could have a value.

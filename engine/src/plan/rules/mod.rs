@@ -51,7 +51,10 @@ pub fn typed(plan: LogicalPlan, settings: &Settings) -> Result<LogicalPlan> {
             LogicalPlan::Aggregate(aggregate) => aggregate_types::typed(aggregate, settings)?,
             LogicalPlan::Window(window) => window_types::typed(window, settings)?,
             LogicalPlan::Union(union) => branches::typed(union)?,
-            LogicalPlan::Values(values) => values::typed(values)?,
+            LogicalPlan::Values(values) => {
+                let values = values::typed(values)?;
+                values::with_types_of_cells(with_expressions(values, &DFSchema::empty(), settings)?)?
+            }
             LogicalPlan::Join(join) => LogicalPlan::Join(with_keys(join, &schema)?),
             node => node,
         }))

@@ -7,6 +7,7 @@ use super::node::{Function, TableFunction};
 use crate::diagnostic::Diagnostic;
 use crate::operator::group_rank::GroupRankPlan;
 use crate::operator::model::{ModelFunction, ModelPlan};
+use crate::plan::explain_error::plain_message;
 use crate::plan::physical::{OperatorSpec, PlanNode, plan_operators};
 
 /// Plans a table function over its cursor.
@@ -17,7 +18,7 @@ pub(in crate::plan) fn plan_table_function(node: &TableFunction, props: &Executi
     Ok(input.then(match &node.function {
         Function::Model(plan) => {
             let plan = ModelPlan { input: schema, ..plan.clone() };
-            let output = plan.output().map_err(|error| Diagnostic::error(error.strip_backtrace()))?;
+            let output = plan.output().map_err(|error| Diagnostic::error(plain_message(&error)))?;
             OperatorSpec::Model { text: model_text(&plan), plan: Box::new(plan), schema: output }
         }
         Function::Rank(plan) => {

@@ -16,6 +16,7 @@ use crate::operator::hop_window::HopPlan;
 use crate::operator::session_window::SessionPlan;
 use crate::operator::tumbling_window::{OutputColumn, WindowPlan};
 use crate::operator::window_rows::Spans;
+use crate::plan::explain_error::plain_message;
 use crate::plan::groups::Groups;
 use crate::plan::monotonic::monotonicity;
 use crate::plan::physical::{OperatorSpec, PlanNode, plan_operators, window_key};
@@ -56,7 +57,7 @@ fn plan(
         Some(table) => Ok(Transformed::yes(table.as_marks())),
         None => Ok(Transformed::no(plan)),
     });
-    let input = plan_operators(&marked.map_err(|error| Diagnostic::error(error.strip_backtrace()))?.data, props)?;
+    let input = plan_operators(&marked.map_err(|error| Diagnostic::error(plain_message(&error)))?.data, props)?;
     Ok(input.then(match windows {
         Windows::Regular(spans) => {
             let column =

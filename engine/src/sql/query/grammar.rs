@@ -5,9 +5,10 @@ use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token as SqlToken, TokenWithSpan};
 
-use crate::diagnostic::{Diagnostic, Position, Span};
+use crate::diagnostic::{Diagnostic, Position, Span, closest};
 use crate::sql::cursor::{behind, quote};
 use crate::sql::dialect::KdaDialect;
+use crate::sql::keywords::is_reserved;
 use crate::sql::token::Token;
 
 /// How often sqlparser may call itself; one parenthesis costs up to three calls.
@@ -76,18 +77,89 @@ pub(super) fn describe(error: ParserError, tokens: &[Token], text: &str, end: Sp
     // Without a position it is at the end: of the text, or at the parenthesis that closes a query inside.
     let Some(token) = token.or_else(|| tokens.iter().find(|token| token.span.start == end.start)) else {
         let problem = Diagnostic::error("the query ends too early").at(end);
-        return match expected {
+        let problem = match expected {
             Some(expected) => problem.label(format!("expected {}", plain_expectation(expected))),
             None => problem,
         };
+        return match unclosed(tokens) {
+            Some(open) => problem.hint(not_closed(open)),
+            None => problem,
+        };
     };
+    let place = tokens.iter().position(|other| other.span == token.span).unwrap_or_default();
+    if lacks_by(tokens, place) {
+        let next = tokens.get(place + 1);
+        let found = next.map_or_else(|| behind(token.span), |next| next.span);
+        let problem = match next {
+            Some(next) => Diagnostic::error(format!("unexpected {}", quote(text, next))),
+            None => Diagnostic::error("the query ends too early"),
+        };
+        return problem.at(found).label(format!("expected BY behind {}", quote(text, token).trim_matches('"')));
+    }
     let problem = Diagnostic::error(format!("unexpected {}", quote(text, token))).at(token.span);
-    match expected {
+    let problem = match expected {
         // sqlparser says "end of …" where an operator would do as well.
         Some("the end of the query") => problem.label("expected an operator, the next clause or the end of the query"),
         Some(expected) => problem.label(format!("expected {}", plain_expectation(expected))),
         None => problem.label("the query cannot go on like this"),
+    };
+    match (meant(&tokens[..=place]), unclosed(tokens)) {
+        (Some(keyword), _) => problem.hint(format!("Did you mean {keyword}?")),
+        (None, Some(open)) => problem.hint(not_closed(open)),
+        (None, None) => problem,
     }
+}
+
+/// The last parenthesis that is not closed.
+fn unclosed(tokens: &[Token]) -> Option<&Token> {
+    let mut open: Vec<&Token> = Vec::new();
+    for token in tokens {
+        if token.is_symbol("(") {
+            open.push(token);
+        } else if token.is_symbol(")") {
+            open.pop();
+        }
+    }
+    open.pop()
+}
+
+fn not_closed(open: &Token) -> String {
+    format!("The ( in line {}, column {} is not closed.", open.span.start.line, open.span.start.column)
+}
+
+/// True for GROUP, ORDER and PARTITION without BY.
+fn lacks_by(tokens: &[Token], place: usize) -> bool {
+    let starts_clause = ["GROUP", "ORDER", "PARTITION"].iter().any(|word| tokens[place].is_word(word));
+    starts_clause && !tokens.get(place + 1).is_some_and(|next| next.is_word("BY"))
+}
+
+/// The keyword that the last of `tokens` may be a slip of, or the one before, which was then read as a name.
+fn meant(tokens: &[Token]) -> Option<&'static str> {
+    const KEYWORDS: [&str; 19] = [
+        "BETWEEN",
+        "DISTINCT",
+        "ESCAPE",
+        "FROM",
+        "GROUP",
+        "HAVING",
+        "INTERSECT",
+        "INTERVAL",
+        "JOIN",
+        "LIKE",
+        "ORDER",
+        "OVER",
+        "PARTITION",
+        "PRECEDING",
+        "SELECT",
+        "UNION",
+        "WHERE",
+        "WINDOW",
+        "WINDOWED",
+    ];
+    tokens.iter().rev().take(2).filter_map(Token::word).filter(|word| word.len() > 2 && !is_reserved(word)).find_map(|word| {
+        let known = word == "GROUPS" || KEYWORDS.contains(&word);
+        closest(word, KEYWORDS).filter(|_| !known)
+    })
 }
 
 /// Cuts ` at Line: 1, Column: 2` off.
@@ -106,6 +178,7 @@ pub(super) fn plain_expectation(expected: &str) -> &str {
         "identifier" => "a name",
         "SELECT, VALUES, or a subquery in the query body" => "SELECT",
         "joined table" | "JOIN or APPLY after CROSS" => "JOIN",
+        "ROWS, RANGE, GROUPS" => "PARTITION BY, ROWS, RANGE or )",
         "date/time field" => "a unit of time",
         "end of statement" => "the end of the query",
         other => other,

@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | `CAST(i AS VARCHAR(9))` | `CAST(interval_text(i, 'DAY TO HOUR', 9) AS VARCHAR(9))` |
 //! | `CAST(i AS BIGINT)` and DECIMAL | `CAST(interval_number(i, 'MINUTE') AS BIGINT)` |
+//! | `CAST(MAX(i) OVER w AS VARCHAR(9))` | the same: MAX, LAG and the like keep the fields of their argument |
 //! | `CAST(x AS INTERVAL DAY TO HOUR)` | `to_interval(x, 'DAY TO HOUR')` |
 //! | `EXTRACT(MINUTE FROM (a - b) MINUTE)` | `interval_number(…, 'MINUTE')`: the first field has no limit |
 //! | `FLOOR((a - b) SECOND / 10 TO SECOND)` | `floor(…)`: a difference of one field is a number |
@@ -160,7 +161,21 @@ fn qualifier_of(expr: &Expr) -> Option<String> {
 
 /// Functions whose result is an interval of the fields of their first argument.
 fn keeps_fields(name: &str) -> bool {
-    ["abs", "floor_to", "ceil_to"].iter().any(|keeping| name.eq_ignore_ascii_case(keeping))
+    const KEEPING: [&str; 12] = [
+        "abs",
+        "ceil_to",
+        "coalesce",
+        "first_value",
+        "floor_to",
+        "lag",
+        "last_value",
+        "max",
+        "min",
+        "nth_value",
+        "nth_value_from_last",
+        "nullif",
+    ];
+    KEEPING.iter().any(|keeping| name.eq_ignore_ascii_case(keeping))
 }
 
 /// From the coarsest field of both to the finest.

@@ -37,6 +37,7 @@ mod join_window;
 mod level;
 mod named_cast;
 mod nth_value;
+mod numbers;
 mod of_streams;
 mod periods;
 mod refuse;

@@ -4,6 +4,7 @@ use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Location, Token as SqlToken, TokenWithSpan, Word};
 
 use super::level::{Level, Opening};
+use super::numbers::check_number;
 use crate::diagnostic::{Diagnostic, Position, Span};
 use crate::sql::cursor::quote;
 use crate::sql::keywords::{self, UNITS};
@@ -331,6 +332,11 @@ impl<'a> Rewriter<'a> {
     }
 
     pub(super) fn number(&mut self, number: &str, token: &Token) {
+        let is_minus = self.previous().is_some_and(|previous| previous.is_symbol("-"));
+        let before = self.at.checked_sub(3).and_then(|before| self.tokens.get(before));
+        if let Err(problem) = check_number(number, is_minus && !before.is_some_and(Token::ends_operand)) {
+            self.report(problem.at(token.span));
+        }
         if number.contains(['e', 'E']) {
             self.push_all(cast(SqlToken::SingleQuotedString(number.to_owned()), "DOUBLE"), token);
             return;

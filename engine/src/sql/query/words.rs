@@ -7,6 +7,7 @@ use super::interval_casts::MARKED;
 use super::level::{Level, Opening};
 use super::rewriter::{KEPT, Rewriter, cast, keyword, plain, quoted};
 use crate::diagnostic::Diagnostic;
+use crate::sql::Interval;
 use crate::sql::cursor::{Cursor, behind};
 use crate::sql::keywords::{self, UNITS};
 use crate::sql::literal::{IntervalLiteral, canonical_type, check_datetime, interval, qualifier_text, sql_type, unknown_unit};
@@ -31,6 +32,10 @@ impl<'a> Rewriter<'a> {
             }
             "VALUES" => return self.values(token),
             "FROM" if self.nth_value_from(token) => return,
+            // `TRIM(FROM s)` is `TRIM(s)`.
+            "FROM" if self.at >= 3 && self.tokens[self.at - 2].is_symbol("(") && self.tokens[self.at - 3].is_word("TRIM") => {
+                return;
+            }
             "FROM" | "WHERE" | "GROUP" | "HAVING" | "ON" | "WHEN" | "THEN" | "ELSE" => self.end_expression(),
             "AND" | "OR" | "NOT" | "IS" | "LIKE" | "BETWEEN" | "IN" | "COLLATE" | "MEMBER" | "AT" => self.operator(),
             "CASE" => self.open(Opening::Case),
@@ -55,6 +60,15 @@ impl<'a> Rewriter<'a> {
                     return;
                 }
             }
+            "CURRENT_DATE" | "CURRENT_TIME" | "CURRENT_TIMESTAMP" | "CURRENT_ROW_TIMESTAMP" | "LOCALTIME" | "LOCALTIMESTAMP"
+                if called && (word.starts_with("LOCAL") || !self.peek_is_symbol(1, ")")) =>
+            {
+                let argument = self.peek(1).map_or(token.span, |argument| argument.span);
+                let what = if self.peek_is_symbol(1, ")") { "parentheses" } else { "precision" };
+                let problem = Diagnostic::error(format!("{word} has no {what}")).at(argument).label("unexpected");
+                self.report(problem.hint(format!("Write {word} alone.")));
+                self.skip_group();
+            }
             "CURRENT_ROW_TIMESTAMP" if !called => {
                 self.push_all([plain(word), SqlToken::LParen, SqlToken::RParen], token);
                 return;
@@ -74,6 +88,7 @@ impl<'a> Rewriter<'a> {
                 if let Some(Level { opening: opening @ Opening::Stagger(false), .. }) = self.level() {
                     *opening = Opening::Stagger(true);
                     self.end_expression();
+                    self.check_stagger_range(token);
                     self.push_all([SqlToken::Comma, quoted(STAGGER), SqlToken::LParen], token);
                     return;
                 }
@@ -177,6 +192,31 @@ impl<'a> Rewriter<'a> {
         self.at += WORDS.len();
         self.push_all([keyword("GROUP"), keyword("BY")], token);
         self.open(Opening::Stagger(false));
+    }
+
+    /// Behind RANGE of a stagger window comes an interval of one length.
+    fn check_stagger_range(&mut self, token: &Token) {
+        const FORM: &str = "Write WINDOWED BY STAGGER (PARTITION BY key, … RANGE INTERVAL '1' MINUTE).";
+        let mut cursor = Cursor::new(self.tokens, self.text);
+        cursor.next = self.at;
+        if !cursor.peek_word().is_some_and(|word| word == "INTERVAL") {
+            let found = cursor.peek().map_or_else(|| behind(token.span), |found| found.span);
+            let problem = Diagnostic::error("the RANGE of a stagger window is not an interval").at(found);
+            return self.report(problem.label("expected INTERVAL").hint(FORM));
+        }
+        // What is wrong with the literal is found when it is read.
+        let Ok(IntervalLiteral { value, span, .. }) = interval(&mut cursor) else { return };
+        match value {
+            Interval::Milliseconds(1..) => {}
+            Interval::Milliseconds(_) => {
+                let problem = Diagnostic::error("the RANGE of a stagger window must be longer than nothing").at(span);
+                self.report(problem.hint(FORM));
+            }
+            Interval::Months(_) => {
+                let problem = Diagnostic::error("the RANGE of a stagger window cannot be counted in months").at(span);
+                self.report(problem.hint("Use days, hours, minutes or seconds, which all have one length."));
+            }
+        }
     }
 
     /// A function's name and its parenthesis.
@@ -301,7 +341,11 @@ impl<'a> Rewriter<'a> {
         let mut cursor = Cursor::new(self.tokens, self.text);
         cursor.next = self.at + 1;
         if !cursor.peek_word().is_some_and(|word| UNITS.contains(&word)) {
-            self.report(*unknown_unit(&cursor));
+            return self.report(*unknown_unit(&cursor));
+        }
+        cursor.next += 1;
+        if !cursor.peek_word().is_some_and(|word| word == "FROM") {
+            self.report(cursor.unexpected("FROM").hint("Write EXTRACT(HOUR FROM t)."));
         }
     }
 }

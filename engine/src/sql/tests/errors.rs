@@ -1209,6 +1209,7 @@ error: unexpected "FROM"
   |
 1 | SELECT (a + b FROM t
   |               ^^^^ expected )
+hint: The ( in line 1, column 8 is not closed.
 "#,
     );
     check(
