@@ -439,6 +439,28 @@ fn kill_9_and_resume_gives_the_same_bytes() {
 }
 
 #[test]
+fn a_second_run_on_the_same_checkpoints_is_refused_and_the_first_goes_on() {
+    let folder = Folder::new();
+    let script = "CREATE SOURCE \"IN\" WITH (connector = 'generator', kind = 'ticks', rate = 100, rows = 300);
+         CREATE SINK \"OUT\" FROM \"IN\" WITH (connector = 'file', path = 'out.json', format = 'json');";
+    folder.write("app.sql", script);
+    let arguments = ["run", "app.sql", "--checkpoint-dir", "checkpoints", "--checkpoint-interval", "50ms"];
+    let mut first = folder.command(&arguments).stderr(Stdio::piped()).spawn().expect("started");
+    while manifests(&folder.path("checkpoints")) == 0 {
+        assert!(first.try_wait().expect("asked").is_none(), "it is over before its first checkpoint");
+        std::thread::yield_now();
+    }
+    let second = folder.run(&arguments);
+    let told = text(&second.stderr);
+    assert_eq!(second.status.code(), Some(1), "{told}");
+    assert!(told.contains("checkpoint folder checkpoints is that of another running job"), "{told}");
+    let output = first.wait_with_output().expect("ended");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(folder.read("out.json").lines().filter(|line| line.ends_with('}')).count(), 300);
+    assert!(folder.run(&arguments).status.success(), "the folder is free again");
+}
+
+#[test]
 fn a_checkpoint_of_another_script_is_refused() {
     let folder = Folder::new();
     folder.write("app.sql", KDA);

@@ -3,9 +3,11 @@
 //! ```text
 //! manifest-00000000000000000007.json     written last, with create-if-absent: the epoch is complete when it exists
 //! state-00000000000000000007/0.arrow     one Arrow IPC stream per operator with state
+//! lock                                   of a local folder: locked by the process whose job runs
 //! ```
 
-use std::path::Path as FilePath;
+use std::fs::{File, TryLockError};
+use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
@@ -17,7 +19,7 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use object_store::{ListResult, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 
 use super::manifest::{FORMAT_VERSION, Manifest};
 use super::{Epoch, OperatorState};
@@ -30,30 +32,59 @@ const SUMMARY: &str = "kinesql.summary";
 #[derive(Debug, Clone)]
 pub struct CheckpointStore {
     store: Arc<dyn ObjectStore>,
+    /// A local folder can be locked.
+    folder: Option<PathBuf>,
     shown: String,
+}
+
+/// Keeps other jobs away from a folder of checkpoints, until it is released or the process ends, however it ends.
+#[derive(Debug)]
+pub struct FolderLock(Option<File>);
+
+impl FolderLock {
+    /// Lets others have the folder.
+    pub fn release(&self) {
+        if let Some(file) = &self.0 {
+            let _ = file.unlock();
+        }
+    }
 }
 
 impl CheckpointStore {
     /// Checkpoints in `store`, which messages call `shown`.
     pub fn new(store: Arc<dyn ObjectStore>, shown: String) -> Self {
-        Self { store, shown }
+        Self { store, folder: None, shown }
     }
 
     /// Checkpoints in the local folder `directory`, which is created if it is missing.
     pub fn local(directory: &FilePath) -> Result<Self> {
         let shown = directory.display().to_string();
-        let unusable = |error: Box<dyn std::error::Error + Send + Sync>| {
-            Error::state(format!("cannot use checkpoint folder {shown}: {error}"))
-                .with_hint("Check that it is a folder you may write to.")
-        };
-        std::fs::create_dir_all(directory).map_err(|error| unusable(error.into()))?;
-        let store = LocalFileSystem::new_with_prefix(directory).map_err(|error| unusable(error.into()))?;
-        Ok(Self { store: Arc::new(store), shown })
+        std::fs::create_dir_all(directory).map_err(|error| unusable(&shown, &error))?;
+        let store = LocalFileSystem::new_with_prefix(directory).map_err(|error| unusable(&shown, &error))?;
+        // Else the folder of each state stays, empty.
+        let store = store.with_automatic_cleanup(true);
+        Ok(Self { store: Arc::new(store), folder: Some(directory.to_owned()), shown })
+    }
+
+    /// Takes a local folder for one job. In other stores it shows late, by [`CheckpointStore::commit`], that two jobs have one.
+    pub fn lock(&self) -> Result<FolderLock> {
+        let Some(folder) = &self.folder else { return Ok(FolderLock(None)) };
+        let file = File::options().create(true).truncate(false).write(true).open(folder.join("lock"));
+        let file = file.map_err(|error| unusable(&self.shown, &error))?;
+        match file.try_lock() {
+            Ok(()) => Ok(FolderLock(Some(file))),
+            Err(TryLockError::WouldBlock) => {
+                Err(Error::state(format!("checkpoint folder {} is that of another running job", self.shown))
+                    .with_hint("Stop that job first, or give this one a --checkpoint-dir of its own."))
+            }
+            // A file system without locks.
+            Err(TryLockError::Error(_)) => Ok(FolderLock(None)),
+        }
     }
 
     /// The newest complete checkpoint, if there is one.
     pub async fn newest(&self) -> Result<Option<Manifest>> {
-        let Some(epoch) = self.epochs().await?.into_iter().max() else { return Ok(None) };
+        let Some(epoch) = epochs(&self.listed().await?).into_iter().max() else { return Ok(None) };
         let bytes = self.read(&manifest_path(epoch)).await?;
         let value: serde_json::Value =
             serde_json::from_slice(&bytes).map_err(|error| self.unreadable(epoch).with_cause(error))?;
@@ -104,7 +135,8 @@ impl CheckpointStore {
 
     /// Deletes all but the newest `retain` checkpoints, and states that belong to none. Failures are left for the next call.
     pub async fn clean(&self, retain: usize) {
-        let Ok(mut epochs) = self.epochs().await else { return };
+        let Ok(listed) = self.listed().await else { return };
+        let mut epochs = epochs(&listed);
         epochs.sort_unstable();
         let Some(oldest_kept) = epochs.len().checked_sub(retain.max(1)).and_then(|first| epochs.get(first)).copied() else {
             return;
@@ -115,26 +147,21 @@ impl CheckpointStore {
                 return;
             }
         }
-        let Ok(files) = self.store.list(None).try_collect::<Vec<_>>().await else { return };
-        for file in files {
-            let epoch = file
-                .location
-                .as_ref()
-                .strip_prefix("state-")
-                .and_then(|rest| rest.get(..20))
-                .and_then(|digits| digits.parse::<Epoch>().ok());
+        for states in listed.common_prefixes {
+            let epoch = states.filename().and_then(|name| name.strip_prefix("state-")?.parse::<Epoch>().ok());
             if epoch.is_some_and(|epoch| epoch < oldest_kept) {
-                let _ = self.store.delete(&file.location).await;
+                let Ok(files) = self.store.list(Some(&states)).try_collect::<Vec<_>>().await else { return };
+                for file in files {
+                    let _ = self.store.delete(&file.location).await;
+                }
             }
         }
     }
 
-    async fn epochs(&self) -> Result<Vec<Epoch>> {
+    /// The manifests, and the folders of states.
+    async fn listed(&self) -> Result<ListResult> {
         let listed = self.store.list_with_delimiter(None).await;
-        let listed =
-            listed.map_err(|error| Error::state(format!("cannot list checkpoint folder {}", self.shown)).with_cause(error))?;
-        let names = listed.objects.iter().filter_map(|object| object.location.filename());
-        Ok(names.filter_map(|name| name.strip_prefix("manifest-")?.strip_suffix(".json")?.parse().ok()).collect())
+        listed.map_err(|error| Error::state(format!("cannot list checkpoint folder {}", self.shown)).with_cause(error))
     }
 
     async fn read(&self, path: &Path) -> Result<Bytes> {
@@ -151,6 +178,17 @@ impl CheckpointStore {
         Error::state(format!("cannot write checkpoint {epoch} to {}: {}", self.shown, root_cause(error)))
             .with_hint("Make room or fix the folder, then start again: the job resumes from the checkpoint before.")
     }
+}
+
+/// The epochs that have a manifest.
+fn epochs(listed: &ListResult) -> Vec<Epoch> {
+    let names = listed.objects.iter().filter_map(|object| object.location.filename());
+    names.filter_map(|name| name.strip_prefix("manifest-")?.strip_suffix(".json")?.parse().ok()).collect()
+}
+
+fn unusable(shown: &str, error: &dyn std::error::Error) -> Error {
+    Error::state(format!("cannot use checkpoint folder {shown}: {}", root_cause(error)))
+        .with_hint("Check that it is a folder you may write to.")
 }
 
 /// The innermost message: what the operating system said.
@@ -231,8 +269,25 @@ mod tests {
         }
         store.clean(1).await;
         assert!(store.read_state(&names[0]).await.is_err());
+        let mut left: Vec<_> =
+            std::fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("one").file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["manifest-00000000000000000003.json", "state-00000000000000000003"]);
         let read = store.read_state(&names[2]).await.expect("kept");
         assert_eq!((read.summary_value::<i64>("watermark").expect("saved"), read.batches), (7, state.batches));
+    }
+
+    #[test]
+    fn a_folder_is_that_of_one_job_at_a_time() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = || CheckpointStore::local(folder.path()).expect("a folder");
+        let lock = store().lock().expect("free");
+        let error = store().lock().expect_err("taken");
+        assert_eq!(error.kind(), crate::ErrorKind::State);
+        assert!(error.message().ends_with("is that of another running job"), "{}", error.message());
+        lock.release();
+        drop(store().lock().expect("free again"));
+        store().lock().expect("free once more");
     }
 
     #[tokio::test]

@@ -22,7 +22,7 @@ use super::stage::{NEIGHBOUR_GONE, Stage, StageChain};
 use crate::catalog::{Catalog, PumpEntry, Rowtime, SinkEntry, SourceEntry};
 use crate::checkpoint::coordinator::{CheckpointPlan, Coordinator, Report, Request, TaskId};
 use crate::checkpoint::manifest::Manifest;
-use crate::checkpoint::store::CheckpointStore;
+use crate::checkpoint::store::{CheckpointStore, FolderLock};
 use crate::checkpoint::{Epoch, OperatorState};
 use crate::connector::{Payload, RefusedRows, SinkContext, SourceContext};
 use crate::error::{Error, ErrorKind, Result};
@@ -50,6 +50,8 @@ pub struct Job {
     result: watch::Receiver<Option<Result<()>>>,
     supervisor: tokio::task::JoinHandle<()>,
     metrics: Arc<Metrics>,
+    /// While the job runs.
+    lock: Option<Arc<FolderLock>>,
 }
 
 impl Job {
@@ -81,6 +83,9 @@ impl Job {
     /// Ends the job at once; the newest complete checkpoint stays.
     pub fn abort(&self) {
         self.supervisor.abort();
+        if let Some(lock) = &self.lock {
+            lock.release();
+        }
     }
 
     /// The counters.
@@ -112,9 +117,9 @@ impl Job {
 
     /// Starts `pumps` and `sinks` of `catalog`, from the newest checkpoint if there is one.
     pub(crate) async fn start(catalog: &Catalog, pumps: &[&PumpEntry], sinks: &[SinkEntry], options: JobOptions) -> Result<Job> {
-        let manifest = match &options.checkpoints {
-            Some((store, ..)) => store.newest().await?,
-            None => None,
+        let (lock, manifest) = match &options.checkpoints {
+            Some((store, ..)) => (Some(Arc::new(store.lock()?)), store.newest().await?),
+            None => (None, None),
         };
         let splits = splits(catalog, pumps, sinks, manifest.as_ref(), options.parallelism).await?;
         let graph = build(catalog, pumps, sinks, &splits)?;
@@ -126,13 +131,13 @@ impl Job {
             }
         }
         let (launch, requests) = Launch::new(graph, manifest, states, options);
-        launch.run(requests).await
+        launch.run(requests, lock).await
     }
 }
 
 impl Drop for Job {
     fn drop(&mut self) {
-        self.supervisor.abort();
+        self.abort();
     }
 }
 
@@ -257,7 +262,7 @@ impl Launch {
 }
 
 impl Launch {
-    async fn run(mut self, requests: mpsc::UnboundedSender<Request>) -> Result<Job> {
+    async fn run(mut self, requests: mpsc::UnboundedSender<Request>, lock: Option<Arc<FolderLock>>) -> Result<Job> {
         let error_stage = self.graph.error_stage();
         let behind_errors = error_stage.map(|stage| self.graph.behind(stage)).unwrap_or_default();
         let error_edge = |place: usize| error_stage.filter(|_| !behind_errors[place]);
@@ -295,13 +300,17 @@ impl Launch {
         drop(reports);
         tasks.spawn(coordinator.run());
         let (result_sender, result) = watch::channel(None);
+        let locked = lock.clone();
         let supervisor = tokio::spawn(async move {
             let outcome = supervise(tasks).await;
             // They never end by themselves.
             drop(refreshers);
+            if let Some(lock) = locked {
+                lock.release();
+            }
             let _ = result_sender.send(Some(outcome));
         });
-        Ok(Job { requests, result, supervisor, metrics })
+        Ok(Job { requests, result, supervisor, metrics, lock })
     }
 
     async fn open_split(
@@ -439,7 +448,7 @@ mod tests {
         let (result_sender, result) = watch::channel(None);
         let metrics = Arc::new(Metrics::default());
         metrics.epoch.store(7, Ordering::Relaxed);
-        let job = Job { requests, result, supervisor: tokio::spawn(std::future::pending()), metrics };
+        let job = Job { requests, result, supervisor: tokio::spawn(std::future::pending()), metrics, lock: None };
         let mut checkpoint = Box::pin(job.checkpoint());
         assert!(futures::poll!(&mut checkpoint).is_pending());
         result_sender.send_replace(Some(Ok(())));
