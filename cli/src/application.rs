@@ -408,7 +408,7 @@ mod tests {
         prepare(own, args(&[generated], &[], &[], &[])).await.expect("replaced");
         let late = "ticks=generator:ticks?rows=1&late=LATE";
         let of_late = "CREATE STREAM o (a VARCHAR(4)); CREATE PUMP p AS INSERT INTO o SELECT STREAM ticker_symbol FROM late;";
-        prepare(of_late, args(&[late], &[], &[], &[])).await.expect("only its late rows are read");
+        prepare(of_late, args(&[late], &["ticks=EVENT_TIME"], &[], &[])).await.expect("only its late rows are read");
         let prompt = Application::prepare(Vec::new(), &args(&[generated], &[], &[], &[]), &JobArgs::default()).await;
         prompt.expect("nothing is known yet");
     }
