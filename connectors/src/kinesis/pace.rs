@@ -8,6 +8,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use super::limits::{ANSWER_BYTES_MAX, ANSWER_RECORDS_MAX, BACKOFF_MAX, BACKOFF_MIN, READ_BYTES_PER_SECOND, READS_PER_SECOND};
+use super::millis;
 
 /// Shortest time between two reads of a shard.
 const READ_INTERVAL_MS: i64 = 1_000 / READS_PER_SECOND as i64;
@@ -85,7 +86,7 @@ impl Pace {
         }
         self.target_bytes = (self.target_bytes * 1.1).min(Self::TARGET_MAX);
         self.expected_bytes = if behind { f64::from(self.limit()) * self.record_bytes } else { 2.0 * bytes as f64 };
-        let poll_ms = (self.options.poll_interval.as_millis() as i64).max(READ_INTERVAL_MS);
+        let poll_ms = millis(self.options.poll_interval).max(READ_INTERVAL_MS);
         let interval_ms = if behind {
             self.idle_interval_ms = 0;
             READ_INTERVAL_MS
@@ -93,7 +94,7 @@ impl Pace {
             self.idle_interval_ms = 0;
             poll_ms
         } else {
-            let idle_ms = (self.options.idle_poll_interval.as_millis() as i64).max(poll_ms);
+            let idle_ms = millis(self.options.idle_poll_interval).max(poll_ms);
             self.idle_interval_ms = (2 * self.idle_interval_ms).clamp(poll_ms, idle_ms);
             // Shards that fell silent together are not read together for ever.
             self.idle_interval_ms
