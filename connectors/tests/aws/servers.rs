@@ -130,7 +130,7 @@ pub fn azurite() -> Option<&'static Server> {
         let mut command = until_stdin_closes("node");
         command.arg(folder.join("node_modules/azurite/dist/src/blob/main.js"));
         command.args(["--blobHost", "127.0.0.1", "--blobPort", &port.to_string()]);
-        // It refuses what is newer than itself, and what it has not to answer for.
+        // Unless it is told otherwise it refuses clients whose version of the API is newer than its own.
         command.args(["--inMemoryPersistence", "--silent", "--skipApiVersionCheck", "--disableTelemetry"]);
         Some(Server::start("azurite", command, port, ""))
     });
