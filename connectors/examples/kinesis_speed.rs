@@ -9,18 +9,23 @@
 //! `decode` reads rows of 100 bytes as JSON lines from a file, and as aggregated records of an answer, both into columns.
 //! `idle` creates a stream with so many shards on a local server and runs a job on it for so many seconds; every second one row
 //! comes.
-//! `latency` puts so many rows, 100 a second, through a job from one stream to another, and prints the time from the answer
-//! that held a row to its arrival in the other stream, as the server saw it, in whole milliseconds.
+//! `latency` puts so many rows, 100 a second, through a job from one stream to another. It prints the time from the answer that held
+//! a row to the arrival of the request that brings it on, at a stand-in for the other stream, which only takes what comes: the job's
+//! own. Then the same with the other stream on the local server, as that noted the arrival in whole milliseconds, and how long the
+//! server took for the calls that put the rows into the first stream.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use aws_sdk_kinesis::primitives::{Blob, DateTime};
 use aws_sdk_kinesis::types::{Record, ShardIteratorType, StreamStatus};
+use axum::http::HeaderMap;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use bytes::Bytes;
 use kinesql_connectors::file::FileSourceFactory;
 use kinesql_connectors::kinesis::KinesisSourceFactory;
 use kinesql_connectors::kinesis::testing::{aggregate, unpack};
@@ -33,6 +38,10 @@ use kinesql_engine::runtime::clock::{Clock, SystemClock};
 use kinesql_engine::types::SqlType;
 use kinesql_engine::{Engine, Result};
 
+/// The allocator of the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const ROWS: usize = 400_000;
 
 /// Bytes of an aggregated record: what the KPL fills by default ("AggregationMaxSize": 51,200).
@@ -43,7 +52,7 @@ const ANSWER_BYTES: usize = 400 << 10;
 
 const ROUNDS: usize = 10;
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(worker_threads = 2)]
 async fn main() -> Result<()> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
@@ -231,11 +240,47 @@ async fn create_stream(client: &aws_sdk_kinesis::Client, clock: &Arc<dyn Clock>,
 }
 
 async fn latency(endpoint: &str, rows: usize) -> Result<()> {
-    let (from, to) = (format!("from-{}", std::process::id()), format!("to-{}", std::process::id()));
-    let clock = SystemClock::shared();
     let client = client(endpoint).await;
-    create_stream(&client, &clock, &from, 1).await;
-    create_stream(&client, &clock, &to, 1).await;
+    let stand_in = StandIn::start().await;
+    let (received, calls) = pass_on(&client, endpoint, &stand_in.endpoint, "taken", rows).await?;
+    let arrived = stand_in.arrived.lock().expect("no panic").clone();
+    show("the job alone", arrived.iter().map(|(id, arrived)| arrived - received[id]).collect());
+    let (received, more_calls) = pass_on(&client, endpoint, endpoint, "passed", rows).await?;
+    let arrived = arrivals(&client, "passed", rows).await;
+    // In the middle of the millisecond that the server noted.
+    show("with the local server", arrived.iter().map(|(id, arrived)| 1_000 * arrived + 500 - received[id]).collect());
+    show("a call of the local server", [calls, more_calls].concat());
+    Ok(())
+}
+
+/// Prints what is usual and what is rare of some times in microseconds.
+fn show(what: &str, mut times: Vec<i64>) {
+    times.sort_unstable();
+    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize] as f64 / 1_000.0;
+    println!("{what:28} median {:5.1} ms, p99 {:5.1} ms, longest {:5.1} ms, {} times", at(0.5), at(0.99), at(1.0), times.len());
+}
+
+/// Microseconds since 1970.
+#[allow(clippy::disallowed_methods, reason = "milliseconds are too coarse here")]
+fn now_us() -> i64 {
+    SystemTime::UNIX_EPOCH.elapsed().expect("later than 1970").as_micros() as i64
+}
+
+/// Runs a job from a new stream at `endpoint` to one at `to`. Returns when each row was received, and how long each call was that put
+/// one.
+async fn pass_on(
+    client: &aws_sdk_kinesis::Client,
+    endpoint: &str,
+    to: &str,
+    name: &str,
+    rows: usize,
+) -> Result<(BTreeMap<u64, i64>, Vec<i64>)> {
+    let clock = SystemClock::shared();
+    let (from, into) = (stream_name(&format!("{name}-from")), stream_name(name));
+    create_stream(client, &clock, &from, 1).await;
+    if to == endpoint {
+        create_stream(client, &clock, &into, 1).await;
+    }
     let received = Received::default();
     let engine = Engine::builder()
         .connectors(|registry| {
@@ -243,41 +288,88 @@ async fn latency(endpoint: &str, rows: usize) -> Result<()> {
             registry.register_source(Arc::new(NotedFactory(received.clone())));
         })
         .build()?;
-    let service = format!("region = 'us-east-1', endpoint = '{endpoint}'");
     let script = format!(
-        "CREATE SOURCE \"IN\" (\"ID\" INTEGER) WITH (connector = 'noted', stream = '{from}', scan.start = 'trim_horizon', {service});
+        "CREATE SOURCE \"IN\" (\"ID\" INTEGER) WITH (connector = 'noted', stream = '{from}', scan.start = 'trim_horizon', region = 'us-east-1', endpoint = '{endpoint}');
          CREATE STREAM \"OUT\" (\"ID\" INTEGER);
          CREATE PUMP \"P\" AS INSERT INTO \"OUT\" SELECT STREAM \"ID\" FROM \"IN\";
-         CREATE SINK \"S\" FROM \"OUT\" WITH (connector = 'kinesis', stream = '{to}', linger = '0ms', {service});"
+         CREATE SINK \"S\" FROM \"OUT\" WITH (connector = 'kinesis', stream = '{into}', linger = '0ms', region = 'us-east-1', endpoint = '{to}');"
     );
     let job = engine.run_script(&script).await?;
+    let mut calls = Vec::new();
     for row in 0..rows {
-        let put = client.put_record().stream_name(&from).partition_key("a");
-        put.data(Blob::new(format!("{{\"ID\":{row}}}"))).send().await.expect("a record is put");
+        let put = client.put_record().stream_name(&from).partition_key("a").data(Blob::new(format!("{{\"ID\":{row}}}")));
+        let called = now_us();
+        put.send().await.expect("a record is put");
+        calls.push(now_us() - called);
         clock.sleep(Duration::from_millis(10)).await;
     }
-    let shards = client.list_shards().stream_name(&to).send().await.expect("listed");
-    let iterator = client.get_shard_iterator().stream_name(&to).shard_id(shards.shards()[0].shard_id());
-    let mut iterator = iterator.shard_iterator_type(ShardIteratorType::TrimHorizon).send().await.expect("there").shard_iterator;
-    let mut latencies = Vec::new();
-    while latencies.len() < rows {
-        let answer = client.get_records().set_shard_iterator(iterator).send().await.expect("read");
-        for record in answer.records() {
-            let arrived = record.approximate_arrival_timestamp().expect("set").to_millis().expect("in range");
-            let received = received.0.lock().expect("no panic");
-            latencies.extend(ids(record.data().as_ref()).map(|id| arrived - received[&id]));
-        }
-        iterator = answer.next_shard_iterator;
-        clock.sleep(Duration::from_millis(200)).await;
+    while received.0.lock().expect("no panic").len() < rows {
+        clock.sleep(Duration::from_millis(100)).await;
     }
-    latencies.sort_unstable();
-    let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];
-    println!("{rows} rows: median {} ms, p99 {} ms, longest {} ms", at(0.5), at(0.99), at(1.0));
     job.stop();
-    job.wait().await
+    job.wait().await?;
+    let received = received.0.lock().expect("no panic").clone();
+    Ok((received, calls))
 }
 
-/// When each row was received, in milliseconds since 1970, by its ID.
+fn stream_name(name: &str) -> String {
+    format!("{name}-{}", std::process::id())
+}
+
+/// When the rows arrived in a stream, in milliseconds since 1970 as its server counts them.
+async fn arrivals(client: &aws_sdk_kinesis::Client, name: &str, rows: usize) -> Vec<(u64, i64)> {
+    let stream = stream_name(name);
+    let shards = client.list_shards().stream_name(&stream).send().await.expect("listed");
+    let iterator = client.get_shard_iterator().stream_name(&stream).shard_id(shards.shards()[0].shard_id());
+    let mut iterator = iterator.shard_iterator_type(ShardIteratorType::TrimHorizon).send().await.expect("there").shard_iterator;
+    let mut arrived = Vec::new();
+    while arrived.len() < rows {
+        let answer = client.get_records().set_shard_iterator(iterator).send().await.expect("read");
+        for record in answer.records() {
+            let time = record.approximate_arrival_timestamp().expect("set").to_millis().expect("in range");
+            arrived.extend(ids(record.data().as_ref()).map(|id| (id, time)));
+        }
+        iterator = answer.next_shard_iterator;
+    }
+    arrived
+}
+
+/// A stream that takes every row and notes when its request came.
+struct StandIn {
+    endpoint: String,
+    arrived: Arc<Mutex<BTreeMap<u64, i64>>>,
+}
+
+impl StandIn {
+    async fn start() -> Self {
+        let arrived = Arc::default();
+        let noted = Arc::clone(&arrived);
+        let answer = move |headers: HeaderMap, body: Bytes| async move { Self::answer(&headers, &body, &noted) };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+        tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(answer)).await });
+        Self { endpoint, arrived }
+    }
+
+    fn answer(headers: &HeaderMap, body: &[u8], noted: &Mutex<BTreeMap<u64, i64>>) -> String {
+        let now = now_us();
+        if headers.get("x-amz-target").is_none_or(|target| !target.as_bytes().ends_with(b".PutRecords")) {
+            return "{\"StreamDescriptionSummary\":{\"StreamName\":\"x\",\"StreamARN\":\"x\",\"StreamStatus\":\"ACTIVE\",\
+                    \"RetentionPeriodHours\":24,\"StreamCreationTimestamp\":0,\"EnhancedMonitoring\":[],\"OpenShardCount\":1}}"
+                .to_owned();
+        }
+        let request: serde_json::Value = serde_json::from_slice(body).expect("JSON");
+        let records = request["Records"].as_array().expect("records");
+        for record in records {
+            let data = BASE64_STANDARD.decode(record["Data"].as_str().expect("text")).expect("base64");
+            noted.lock().expect("no panic").extend(ids(&data).map(|id| (id, now)));
+        }
+        let answers = vec![serde_json::json!({"SequenceNumber": "1", "ShardId": "shardId-000000000000"}); records.len()];
+        serde_json::json!({"FailedRecordCount": 0, "Records": answers}).to_string()
+    }
+}
+
+/// When each row was received, in microseconds since 1970, by its ID.
 #[derive(Debug, Clone, Default)]
 struct Received(Arc<Mutex<BTreeMap<u64, i64>>>);
 
@@ -328,7 +420,7 @@ impl Source for Noted {
 
     async fn open(&self, split: &str, offset: Option<&Offset>, context: &SourceContext) -> Result<Box<dyn SplitReader>> {
         let reader = self.source.open(split, offset, context).await?;
-        Ok(Box::new(NotedReader { reader, received: self.received.clone(), clock: context.clock.clone() }))
+        Ok(Box::new(NotedReader { reader, received: self.received.clone() }))
     }
 
     async fn sample(&self, max_bytes: usize, context: &SourceContext) -> Result<Vec<u8>> {
@@ -339,7 +431,6 @@ impl Source for Noted {
 struct NotedReader {
     reader: Box<dyn SplitReader>,
     received: Received,
-    clock: Arc<dyn Clock>,
 }
 
 #[async_trait]
@@ -347,7 +438,7 @@ impl SplitReader for NotedReader {
     async fn next(&mut self) -> Result<Read> {
         let read = self.reader.next().await?;
         if let Read::Records(records) = &read {
-            let now = self.clock.now();
+            let now = now_us();
             self.received.0.lock().expect("no panic").extend(ids(&records.bytes).map(|id| (id, now)));
         }
         Ok(read)

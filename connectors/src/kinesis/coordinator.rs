@@ -17,6 +17,7 @@ use super::assignment::ShardAssignment;
 use super::client::{CallError, CallResult, KinesisApi};
 use super::fan_out::{consumer, find_consumer};
 use super::limits::START_ATTEMPTS;
+use super::millis;
 use super::pace::{Backoff, random_for};
 use super::position::{Position, ShardId};
 use super::reader::{ReadContext, insist};
@@ -185,7 +186,7 @@ impl Coordinator {
             schedule.backoff.reset();
             interval
         };
-        schedule.listing = self.context.clock.now() + wait.as_millis() as i64;
+        schedule.listing = self.context.clock.now() + millis(wait);
     }
 
     /// Lists the stream's shards, or plans to do it again.
@@ -207,7 +208,7 @@ impl Coordinator {
                 context.stats.shard(&stream).failed(now, error.message());
             }
         }
-        schedule.listing = now + schedule.backoff.next(random).as_millis() as i64;
+        schedule.listing = now + millis(schedule.backoff.next(random));
         Ok(())
     }
 
@@ -220,7 +221,7 @@ impl Coordinator {
     async fn assign(&mut self, first: Vec<LaneCommand>, schedule: &mut Schedule) -> Result<()> {
         let assigned = self.assignment.poll(&self.shards.all()).await?;
         let now = self.context.clock.now();
-        schedule.poll = self.assignment.poll_interval().map(|interval| now + interval.as_millis() as i64);
+        schedule.poll = self.assignment.poll_interval().map(|interval| now + millis(interval));
         let is_first = !self.shards.is_planned();
         let mut plans = vec![Vec::new(); self.lanes.len()];
         for (lane, command) in first.into_iter().chain(self.shards.plan(&assigned)) {

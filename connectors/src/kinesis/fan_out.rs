@@ -14,6 +14,7 @@ use kinesql_engine::{Error, Result};
 
 use super::client::{CallError, CallResult, ConsumerState, KinesisApi, Subscription};
 use super::limits::{CONSUMER_TIMEOUT, SUBSCRIBE_INTERVAL, SUBSCRIPTION_LIFE, SUBSCRIPTION_SILENCE};
+use super::millis;
 use super::position::Position;
 use super::reader::{Event, ShardReader, Stopped, insist};
 use super::stats::Stats;
@@ -29,7 +30,7 @@ impl ShardReader {
             self.tell_expired().await?;
             context.stats.align(&self.stats, context.options.max_skew, &context.clock).await;
             if let Some(subscribed_at) = subscribed_at {
-                context.clock.sleep_until(subscribed_at + SUBSCRIBE_INTERVAL.as_millis() as i64).await;
+                context.clock.sleep_until(subscribed_at + millis(SUBSCRIBE_INTERVAL)).await;
             }
             match context.api.subscribe(&consumer, &self.shard, &self.position).await {
                 Ok(mut subscription) => {
@@ -55,11 +56,11 @@ impl ShardReader {
     /// Hands over the events of a subscription until it ends, or should have.
     async fn receive(&mut self, subscription: &mut dyn Subscription) -> Result<(), Stopped> {
         let context = Arc::clone(&self.context);
-        let ends_at = context.clock.now() + SUBSCRIPTION_LIFE.as_millis() as i64;
+        let ends_at = context.clock.now() + millis(SUBSCRIPTION_LIFE);
         loop {
             // While nothing is taken the service waits, or ends the subscription, which then starts again from here.
             context.stats.align(&self.stats, context.options.max_skew, &context.clock).await;
-            let silent_at = context.clock.now() + SUBSCRIPTION_SILENCE.as_millis() as i64;
+            let silent_at = context.clock.now() + millis(SUBSCRIPTION_SILENCE);
             let event = tokio::select! {
                 biased;
                 event = subscription.next() => event,
@@ -92,7 +93,7 @@ impl ShardReader {
 
 /// The consumer called `name`, or with this ARN: the one that is there, else a new one; returns its ARN once it can subscribe.
 pub(crate) async fn consumer(api: &dyn KinesisApi, clock: &Arc<dyn Clock>, stats: &Stats, name: &str) -> Result<Arc<str>> {
-    let deadline = clock.now() + CONSUMER_TIMEOUT.as_millis() as i64;
+    let deadline = clock.now() + millis(CONSUMER_TIMEOUT);
     loop {
         if let Some(arn) = insist(clock, stats, || find_consumer(api, name)).await? {
             return Ok(arn);

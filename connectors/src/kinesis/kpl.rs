@@ -10,7 +10,7 @@
 //! Read in place: nothing is copied or allocated per user record. Fields that are not named above are passed over.
 //! See: the file aggregation-format.md of awslabs/amazon-kinesis-producer.
 
-use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
+use prost::encoding::{DecodeContext, WireType, decode_varint, skip_field};
 
 use super::aggregate::{DIGEST_BYTES, MAGIC};
 use super::digests::digests;
@@ -68,7 +68,7 @@ impl<'a> Aggregated<'a> {
     fn parse(mut body: &'a [u8]) -> Option<Self> {
         let mut new = Self::default();
         while !body.is_empty() {
-            let (tag, wire_type) = decode_key(&mut body).ok()?;
+            let (tag, wire_type) = field(&mut body)?;
             match (tag, wire_type) {
                 (1, WireType::LengthDelimited) => new.partition_keys.push(text(&mut body)?),
                 (2, WireType::LengthDelimited) => new.explicit_hash_keys.push(text(&mut body)?),
@@ -109,12 +109,10 @@ impl<'a> SubRecord<'a> {
     fn parse(mut body: &'a [u8]) -> Option<Self> {
         let mut new = Self { partition_key: usize::MAX, explicit_hash_key: None, data: &[] };
         while !body.is_empty() {
-            let (tag, wire_type) = decode_key(&mut body).ok()?;
+            let (tag, wire_type) = field(&mut body)?;
             match (tag, wire_type) {
-                (1, WireType::Varint) => new.partition_key = usize::try_from(decode_varint(&mut body).ok()?).ok()?,
-                (2, WireType::Varint) => {
-                    new.explicit_hash_key = Some(usize::try_from(decode_varint(&mut body).ok()?).ok()?);
-                }
+                (1, WireType::Varint) => new.partition_key = number(&mut body)?,
+                (2, WireType::Varint) => new.explicit_hash_key = Some(number(&mut body)?),
                 (3, WireType::LengthDelimited) => new.data = delimited(&mut body)?,
                 _ => skip_field(wire_type, tag, &mut body, DecodeContext::default()).ok()?,
             }
@@ -123,8 +121,33 @@ impl<'a> SubRecord<'a> {
     }
 }
 
+/// A number of a field. Most are below 2^14, and those are read here.
+#[inline(always)]
+fn number(body: &mut &[u8]) -> Option<usize> {
+    match **body {
+        [first @ 0..0x80, ref rest @ ..] => {
+            *body = rest;
+            Some(first.into())
+        }
+        [first, second @ 0..0x80, ref rest @ ..] => {
+            *body = rest;
+            Some(usize::from(first & 0x7F) | usize::from(second) << 7)
+        }
+        _ => usize::try_from(decode_varint(body).ok()?).ok(),
+    }
+}
+
+/// What a field begins with: its tag and how its value is written.
+#[inline(always)]
+fn field(body: &mut &[u8]) -> Option<(u32, WireType)> {
+    let key = number(body)?;
+    let tag = u32::try_from(key >> 3).ok().filter(|tag| *tag > 0)?;
+    Some((tag, WireType::try_from((key & 7) as u64).ok()?))
+}
+
+#[inline(always)]
 fn delimited<'a>(body: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let length = usize::try_from(decode_varint(body).ok()?).ok()?;
+    let length = number(body)?;
     let (field, rest) = body.split_at_checked(length)?;
     *body = rest;
     Some(field)
@@ -237,9 +260,24 @@ mod tests {
         flipped[6] ^= 1;
         assert_eq!(why(&flipped), Some(Err("its checksum is wrong")));
         assert_eq!(why(&intact[..intact.len() - 1]), Some(Err("its checksum is wrong")));
+        assert_eq!(why(&seal(b"\x02\x01a")), Some(Err("its content is damaged")), "field 0");
         assert_eq!(why(&seal(b"\x1a\x05\x08")), Some(Err("its content is damaged")), "a length past the end");
         assert_eq!(why(&seal(b"\x1a\x02\x08\x01")), Some(Err("its content is damaged")), "a key that is not in the table");
         assert_eq!(why(&seal(b"")), Some(Ok(())), "no records at all");
+    }
+
+    #[test]
+    fn numbers_are_those_of_prost() {
+        for number in [0, 1, 127, 128, 300, 16_383, 16_384, 1 << 21, 1 << 28, 1 << 35, u64::MAX >> 1, u64::MAX] {
+            let mut bytes = Vec::new();
+            prost::encoding::encode_varint(number, &mut bytes);
+            for cut in 0..bytes.len() {
+                assert_eq!(super::number(&mut &bytes[..cut]), None, "the first {cut} bytes of {number}");
+            }
+            bytes.push(7);
+            let mut rest = bytes.as_slice();
+            assert_eq!((super::number(&mut rest), rest), (Some(number as usize), &[7][..]));
+        }
     }
 
     proptest! {

@@ -253,6 +253,8 @@ impl SplitReader for Lane {
             let _ = self.notes.send(note);
         }
         if let Some((shard, place)) = self.lost.pop() {
+            // A checkpoint with what is told is one at its end.
+            self.offset.finished.insert(shard.clone());
             return Ok(Read::Records(self.tell_lost(&shard, &place)));
         }
         loop {

@@ -56,17 +56,23 @@ pub mod testing {
     use kinesql_engine::Result;
 
     pub use super::kpl::testing::aggregate;
-    use super::payload::{PayloadFormat, Unpacker};
+    use super::payload::{PayloadFormat, Unpacker, with_sequence_number};
     use super::position::Position;
     use super::shards::HashRange;
 
     /// What the decoder gets of the records of an answer: bytes, and where each record ends. The range of the shard leaves hardly any key out.
     pub fn unpack(records: &[Record], check_hash_range: bool, metadata: SchemaRef) -> Result<Vec<(Bytes, Vec<u32>)>> {
         let range = check_hash_range.then_some(HashRange { start: 1, end: u128::MAX });
+        let metadata = with_sequence_number(&metadata);
         let mut unpacker = Unpacker::new(PayloadFormat::Text, "shardId-000000000000".into(), range, 64 << 20, metadata);
         let pieces = unpacker.unpack(records, &Position::TrimHorizon)?;
         Ok(pieces.into_iter().map(|piece| (piece.bytes, piece.envelopes.ends)).collect())
     }
+}
+
+/// A span of time as event times count it.
+fn millis(duration: std::time::Duration) -> i64 {
+    duration.as_millis() as i64
 }
 
 #[cfg(test)]

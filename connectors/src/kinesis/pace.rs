@@ -8,6 +8,11 @@ use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use super::limits::{ANSWER_BYTES_MAX, ANSWER_RECORDS_MAX, BACKOFF_MAX, BACKOFF_MIN, READ_BYTES_PER_SECOND, READS_PER_SECOND};
+use super::millis;
+
+/// Shards that are silent are read in so many groups, one after the other. What a group does together costs less than what its shards
+/// cost one by one: the processor has the code at hand, and is woken once.
+const GROUPS: i64 = 8;
 
 /// Shortest time between two reads of a shard.
 const READ_INTERVAL_MS: i64 = 1_000 / READS_PER_SECOND as i64;
@@ -32,6 +37,8 @@ pub(crate) struct Pace {
     options: PaceOptions,
     next_read: EventTime,
     idle_interval_ms: i64,
+    /// The group that the shard is read with while it is silent; None: it has none yet.
+    group: Option<i64>,
     /// How large an answer should be.
     target_bytes: f64,
     /// Size of a record, smoothed.
@@ -53,6 +60,7 @@ impl Pace {
             options,
             next_read: now,
             idle_interval_ms: 0,
+            group: None,
             target_bytes: Self::TARGET_MAX,
             record_bytes: RECORD_BYTES,
             expected_bytes: Self::TARGET_MAX,
@@ -85,7 +93,7 @@ impl Pace {
         }
         self.target_bytes = (self.target_bytes * 1.1).min(Self::TARGET_MAX);
         self.expected_bytes = if behind { f64::from(self.limit()) * self.record_bytes } else { 2.0 * bytes as f64 };
-        let poll_ms = (self.options.poll_interval.as_millis() as i64).max(READ_INTERVAL_MS);
+        let poll_ms = millis(self.options.poll_interval).max(READ_INTERVAL_MS);
         let interval_ms = if behind {
             self.idle_interval_ms = 0;
             READ_INTERVAL_MS
@@ -93,14 +101,26 @@ impl Pace {
             self.idle_interval_ms = 0;
             poll_ms
         } else {
-            let idle_ms = (self.options.idle_poll_interval.as_millis() as i64).max(poll_ms);
+            let idle_ms = millis(self.options.idle_poll_interval).max(poll_ms);
             self.idle_interval_ms = (2 * self.idle_interval_ms).clamp(poll_ms, idle_ms);
-            // Shards that fell silent together are not read together for ever.
-            self.idle_interval_ms
-                - random.random_range(0..=(self.idle_interval_ms - READ_INTERVAL_MS).min(self.idle_interval_ms / 8))
+            if self.idle_interval_ms == idle_ms && idle_ms > poll_ms {
+                self.until_turn(now, random)
+            } else {
+                self.idle_interval_ms
+            }
         };
         let bytes_ms = (bytes as u64 * 1_000).div_ceil(READ_BYTES_PER_SECOND) as i64;
         self.next_read = now + interval_ms.max(bytes_ms);
+    }
+
+    /// How long it is to the turn of the shard's group, which comes once in an idle interval.
+    fn until_turn(&mut self, now: EventTime, random: &mut SmallRng) -> i64 {
+        let interval_ms = self.idle_interval_ms;
+        // Shards that fell silent together are not read together for ever.
+        let group = *self.group.get_or_insert_with(|| random.random_range(0..GROUPS));
+        let latest = now + interval_ms;
+        let turn = latest - (latest - group * interval_ms / GROUPS).rem_euclid(interval_ms);
+        (turn - now).max(READ_INTERVAL_MS)
     }
 
     /// The service refused a read at `now`: other consumers read the shard too.
@@ -207,17 +227,32 @@ mod tests {
         let mut pace = Pace::new(OPTIONS, 0);
         let mut random = random_for("shardId-000000000000");
         let mut intervals = Vec::new();
-        for _ in 0..5 {
+        for _ in 0..6 {
             let now = pace.next_read();
             pace.answered(now, 0, 0, false, &mut random);
             intervals.push(pace.next_read() - now);
         }
-        assert_eq!(intervals[0], 200);
-        assert!((350..=400).contains(&intervals[1]), "{intervals:?}");
-        assert!((875..=1_000).contains(&intervals[4]), "{intervals:?}");
+        assert_eq!(intervals[..3], [200, 400, 800]);
+        assert!((200..=1_000).contains(&intervals[3]), "until the turn of its group: {intervals:?}");
+        assert_eq!(intervals[4..], [1_000, 1_000]);
         let now = pace.next_read();
         pace.answered(now, 1, 100, false, &mut random);
         assert_eq!(pace.next_read() - now, 200, "and as often as before when records come again");
+    }
+
+    #[test]
+    fn silent_shards_are_read_in_eight_groups() {
+        let mut turns = std::collections::BTreeMap::<i64, usize>::new();
+        for shard in 0..200 {
+            let (mut pace, mut random) = (Pace::new(OPTIONS, 1_700_000_000_123), random_for(&format!("shardId-{shard:012}")));
+            for read in 0..10 {
+                // Each is made a little later than it is due.
+                pace.answered(pace.next_read() + read % 3, 0, 0, false, &mut random);
+            }
+            *turns.entry(pace.next_read() % 1_000).or_default() += 1;
+        }
+        assert_eq!(turns.keys().copied().collect::<Vec<_>>(), [0, 125, 250, 375, 500, 625, 750, 875]);
+        assert!(turns.values().all(|shards| (10..=40).contains(shards)), "{turns:?}");
     }
 
     #[test]

@@ -10,8 +10,8 @@
 use std::io::Read as _;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, StringBuilder, TimestampMillisecondBuilder};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::{ArrayRef, Int32Array, RunArray, StringBuilder, TimestampMillisecondBuilder};
+use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use aws_sdk_kinesis::types::Record;
 use bytes::Bytes;
@@ -52,13 +52,19 @@ impl PayloadFormat {
     }
 }
 
-/// The columns that somebody reads, with the one that error rows name records by.
+/// The columns that somebody reads, with the one that error rows name records by. Nobody else reads that, so it says each number
+/// once, with where its records end.
 pub(crate) fn with_sequence_number(read: &SchemaRef) -> SchemaRef {
     if read.column_with_name(SEQUENCE_NUMBER).is_some() {
         return Arc::clone(read);
     }
-    let number = Arc::new(Field::new(SEQUENCE_NUMBER, DataType::Utf8, true));
+    let number = Arc::new(Field::new(SEQUENCE_NUMBER, runs_of_text(), true));
     Arc::new(Schema::new(read.fields().iter().cloned().chain([number]).collect::<Vec<_>>()))
+}
+
+fn runs_of_text() -> DataType {
+    let ends = Field::new("run_ends", DataType::Int32, false);
+    DataType::RunEndEncoded(Arc::new(ends), Arc::new(Field::new("values", DataType::Utf8, true)))
 }
 
 /// Whole records, and the place behind them.
@@ -140,6 +146,7 @@ impl Unpacker {
                         self.payload(&mut build, sub.data, Some(aggregated.partition_key(sub)), record);
                         if build.bytes.len() >= PIECE_BYTES && index + 1 < subs.len() {
                             let position = Position::After { after: sequence.into(), sub: Some(index as u64) };
+                            build.close(record);
                             pieces.push(build.finish(position)?);
                             build.is_begun = true;
                         }
@@ -157,6 +164,7 @@ impl Unpacker {
                 }
             }
             left -= data.len();
+            build.close(record);
             if build.bytes.len() >= PIECE_BYTES {
                 pieces.push(build.finish(Position::after(sequence))?);
             }
@@ -207,7 +215,6 @@ fn decompress(data: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<bool, Stri
 }
 
 /// A piece being put together.
-#[derive(Debug)]
 struct Build {
     bytes: Vec<u8>,
     rejected: Vec<Rejected>,
@@ -220,17 +227,21 @@ struct Build {
 }
 
 /// A column of [`kinesql_engine::connector::kinesis_metadata`].
-#[derive(Debug)]
 enum Metadata {
     ArrivalTime(TimestampMillisecondBuilder),
     PartitionKey(StringBuilder),
     SequenceNumber(StringBuilder),
+    /// The same: where the user records of each record end, and its number.
+    SequenceNumberRuns(Vec<i32>, StringBuilder),
     Shard(StringBuilder),
 }
 
 impl Metadata {
-    fn of(name: &str) -> Self {
-        match name {
+    fn of(field: &Field) -> Self {
+        match field.name().as_str() {
+            SEQUENCE_NUMBER if *field.data_type() != DataType::Utf8 => {
+                Metadata::SequenceNumberRuns(Vec::new(), StringBuilder::new())
+            }
             ARRIVAL_TIME => Metadata::ArrivalTime(TimestampMillisecondBuilder::new()),
             "PARTITION_KEY" => Metadata::PartitionKey(StringBuilder::new()),
             SEQUENCE_NUMBER => Metadata::SequenceNumber(StringBuilder::new()),
@@ -238,11 +249,14 @@ impl Metadata {
         }
     }
 
-    fn finish(&mut self) -> ArrayRef {
-        match self {
+    fn finish(&mut self) -> Result<ArrayRef> {
+        Ok(match self {
             Metadata::ArrivalTime(times) => Arc::new(times.finish()),
             Metadata::PartitionKey(texts) | Metadata::SequenceNumber(texts) | Metadata::Shard(texts) => Arc::new(texts.finish()),
-        }
+            Metadata::SequenceNumberRuns(ends, numbers) => {
+                Arc::new(RunArray::<Int32Type>::try_new(&Int32Array::from(std::mem::take(ends)), &numbers.finish())?)
+            }
+        })
     }
 }
 
@@ -255,7 +269,7 @@ impl Build {
             is_begun: false,
             ends: Vec::new(),
             metadata: Arc::clone(metadata),
-            columns: metadata.fields().iter().map(|field| Metadata::of(field.name())).collect(),
+            columns: metadata.fields().iter().map(|field| Metadata::of(field.as_ref())).collect(),
         }
     }
 
@@ -278,7 +292,22 @@ impl Build {
                 Metadata::ArrivalTime(times) => times.append_option(arrival_time(record)),
                 Metadata::PartitionKey(texts) => texts.append_option(partition_key),
                 Metadata::SequenceNumber(texts) => texts.append_value(&record.sequence_number),
+                // Once for all of an aggregated record: in `close`.
+                Metadata::SequenceNumberRuns(..) => {}
                 Metadata::Shard(texts) => texts.append_value(shard),
+            }
+        }
+    }
+
+    /// What the piece gets of a record is in it.
+    fn close(&mut self, record: &Record) {
+        let end = i32::try_from(self.ends.len()).unwrap_or(i32::MAX);
+        for column in &mut self.columns {
+            if let Metadata::SequenceNumberRuns(ends, numbers) = column
+                && end > ends.last().copied().unwrap_or(0)
+            {
+                ends.push(end);
+                numbers.append_value(&record.sequence_number);
             }
         }
     }
@@ -288,7 +317,7 @@ impl Build {
         let next = Self { arrival_time: self.arrival_time, ..Self::new(&self.metadata) };
         let Self { bytes, rejected, arrival_time, ends, metadata, mut columns, .. } = std::mem::replace(self, next);
         let options = RecordBatchOptions::new().with_row_count(Some(ends.len()));
-        let columns = columns.iter_mut().map(Metadata::finish).collect();
+        let columns = columns.iter_mut().map(Metadata::finish).collect::<Result<_>>()?;
         let envelopes = Envelopes { ends, columns: RecordBatch::try_new_with_options(metadata, columns, &options)? };
         Ok(Piece { bytes: bytes.into(), rejected, arrival_time, envelopes, position })
     }
@@ -297,4 +326,40 @@ impl Build {
 /// When the service received a record.
 pub(crate) fn arrival_time(record: &Record) -> Option<EventTime> {
     record.approximate_arrival_timestamp.as_ref()?.to_millis().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_kinesis::primitives::Blob;
+
+    use super::super::kpl::testing::aggregate;
+    use super::*;
+
+    fn record(sequence: &str, data: &[u8]) -> Record {
+        Record::builder().sequence_number(sequence).partition_key("a").data(Blob::new(data)).build().expect("complete")
+    }
+
+    #[test]
+    fn every_user_record_is_named_by_its_records_number_whether_that_column_is_read_or_not() {
+        let large = vec![b'x'; PIECE_BYTES];
+        let aggregated = aggregate(&[("a", None, b"22"), ("b", None, &large), ("a", None, b"3")]);
+        let records =
+            [record("1", b"1"), record("2", b""), record("3", &aggregated), record("4", b"\xF3\x89\x9A\xC2"), record("5", b"5")];
+        let read = Arc::new(Schema::new(vec![Field::new(SEQUENCE_NUMBER, DataType::Utf8, true)]));
+        for metadata in [with_sequence_number(&Arc::new(Schema::empty())), with_sequence_number(&read)] {
+            let mut unpacker = Unpacker::new(PayloadFormat::Text, "s".into(), None, 64 << 20, metadata);
+            let pieces = unpacker.unpack(&records, &Position::TrimHorizon).expect("pieces");
+            let mut numbers = Vec::new();
+            for piece in &pieces {
+                let starts = std::iter::once(0).chain(piece.envelopes.ends.iter().copied());
+                let spans = starts.zip(&piece.envelopes.ends).filter(|(start, end)| start < end);
+                numbers.push(
+                    spans.map(|(start, _)| piece.envelopes.sequence_number(start.into()).expect("named")).collect::<Vec<_>>(),
+                );
+            }
+            assert_eq!(numbers, [vec!["1", "3", "3"], vec!["3", "5"]]);
+        }
+        let mut unpacker = Unpacker::new(PayloadFormat::Text, "s".into(), None, 64 << 20, with_sequence_number(&read));
+        assert_eq!(unpacker.unpack(&[], &Position::TrimHorizon).expect("nothing").len(), 0);
+    }
 }

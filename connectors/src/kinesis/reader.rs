@@ -23,6 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::client::{Answer, CallError, CallResult, KinesisApi};
 use super::limits::{READ_UNTIL_INTERVAL, RETENTION_MIN};
+use super::millis;
 use super::pace::{Backoff, Pace, PaceOptions, random_for};
 use super::payload::{PayloadFormat, Piece, Unpacker, arrival_time};
 use super::position::{Position, ShardId};
@@ -327,10 +328,6 @@ impl ShardReader {
         let from = FromShard { shard: self.shard.clone(), reader: tokio::task::id(), what };
         self.lane.send(from).await.map_err(|_| Stopped)
     }
-}
-
-fn millis(duration: Duration) -> i64 {
-    duration.as_millis() as i64
 }
 
 /// A time as error rows say it.

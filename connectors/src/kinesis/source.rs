@@ -37,6 +37,7 @@ use super::coordinator::{Closing, Control, Coordinator, CoordinatorOptions, Note
 use super::lane::Lane;
 use super::lease::{self, Leases};
 use super::limits::READ_AHEAD_BYTES;
+use super::millis;
 use super::pace::PaceOptions;
 use super::payload::{PayloadFormat, Piece, Unpacker, with_sequence_number};
 use super::position::{LaneOffset, Position};
@@ -461,7 +462,7 @@ impl Source for KinesisSource {
         let api = self.connect().await?;
         let now = context.clock.now();
         let first = match self.start {
-            Start::Latest => Position::Timestamp(now - SAMPLE_PERIOD.as_millis() as i64),
+            Start::Latest => Position::Timestamp(now - millis(SAMPLE_PERIOD)),
             start => start.position(now),
         };
         let sample = self.sample_from(&api, first, max_bytes, context).await?;

@@ -13,6 +13,7 @@ use kinesql_engine::connector::{BEHIND_LATEST_MS, ConnectorMetric, Trouble};
 use kinesql_engine::runtime::clock::{Clock, EventTime};
 use tokio::sync::Notify;
 
+use super::millis;
 use super::position::ShardId;
 
 /// Not known yet.
@@ -236,6 +237,6 @@ impl Stats {
         let Some(reached) = shard.reached() else { return false };
         let shards = self.shards();
         let slowest = shards.values().filter(|other| other.is_behind()).filter_map(|other| other.reached()).min();
-        slowest.is_some_and(|slowest| reached.saturating_sub(slowest) > max_skew.as_millis() as i64)
+        slowest.is_some_and(|slowest| reached.saturating_sub(slowest) > millis(max_skew))
     }
 }

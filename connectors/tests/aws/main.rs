@@ -1,8 +1,9 @@
-//! The connectors of AWS services against real server processes.
+//! The connectors of services, most of them of AWS, against real server processes.
 //!
 //! The first test installs the servers (`scripts/test-servers`, needs Node and Python). Where these tools are missing the
 //! tests say so and do nothing, except in CI, where that is a failure.
 
+mod clouds;
 mod conformance;
 mod firehose;
 mod firehose_source;
@@ -21,7 +22,7 @@ mod switch;
 /// The servers start and answer: what every other test relies on.
 #[tokio::test]
 async fn servers_answer() {
-    for server in [servers::kinesis(), servers::ministack(), servers::dynalite(), servers::moto()] {
+    for server in [servers::kinesis(), servers::ministack(), servers::dynalite(), servers::moto(), servers::gcs()] {
         let Some(server) = server else { return };
         let answer = reqwest::get(&server.health).await.expect("the server answers");
         assert!(answer.status().is_success(), "{}: {}", server.health, answer.status());

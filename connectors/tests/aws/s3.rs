@@ -7,6 +7,7 @@ use arrow::array::{ArrayRef, AsArray, Int32Array, Int64Array, StringArray};
 use arrow::datatypes::{Int32Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use futures::TryStreamExt as _;
+use kinesql_connectors::storage::Service;
 use kinesql_engine::connector::memory::MemoryConnector;
 use kinesql_engine::diagnostic::Script;
 use kinesql_engine::runtime::clock::ManualClock;
@@ -16,7 +17,7 @@ use kinesql_engine::types::SqlType;
 use kinesql_engine::{Engine, Job};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path;
-use object_store::{ObjectStore as _, ObjectStoreExt as _};
+use object_store::{ObjectStore, ObjectStoreExt as _};
 use parquet::arrow::ArrowWriter;
 
 use super::servers::{self, Server};
@@ -71,7 +72,7 @@ pub fn all() -> Vec<(&'static str, &'static Server)> {
         .collect()
 }
 
-fn engine(memory: &MemoryConnector) -> Engine {
+pub fn engine(memory: &MemoryConnector) -> Engine {
     let builder = Engine::builder().clock(ManualClock::starting_at(0)).connectors(|registry| {
         kinesql_connectors::register_all(registry);
         memory.register(registry);
@@ -79,12 +80,12 @@ fn engine(memory: &MemoryConnector) -> Engine {
     builder.build().expect("an engine")
 }
 
-async fn execute(engine: &Engine, sql: String) -> Result<(), String> {
+pub async fn execute(engine: &Engine, sql: String) -> Result<(), String> {
     engine.execute(&Script::new("app.sql", sql)).await.map(drop).map_err(|error| error.to_string())
 }
 
 /// The price that the running job gives an order.
-async fn price(memory: &MemoryConnector, job: &Job, id: i32) -> Option<i32> {
+pub async fn price(memory: &MemoryConnector, job: &Job, id: i32) -> Option<i32> {
     let sink = memory.sink("PRICED").expect("bound");
     let before = sink.batches().len();
     let schema = Arc::new(Schema::new(vec![SqlType::Integer.field("ID", true)]));
@@ -255,18 +256,18 @@ impl kinesql_connectors::conformance::SinkHarness for Folder<'_> {
     }
 
     fn output(&self) -> std::collections::BTreeMap<String, Vec<u8>> {
-        output(self.bucket, &self.prefix)
+        output(&self.bucket.store, &self.prefix)
     }
 }
 
 /// The objects of a sink `out`; their names without the run.
-fn output(bucket: &Bucket, prefix: &str) -> std::collections::BTreeMap<String, Vec<u8>> {
+pub fn output(store: &dyn ObjectStore, prefix: &str) -> std::collections::BTreeMap<String, Vec<u8>> {
     let objects = tokio::task::block_in_place(|| {
         tokio::runtime::Handle::current().block_on(async {
-            let listed: Vec<_> = bucket.store.list(Some(&Path::from(prefix))).try_collect().await.expect("listed");
+            let listed: Vec<_> = store.list(Some(&Path::from(prefix))).try_collect().await.expect("listed");
             let mut objects = Vec::new();
             for meta in listed.into_iter().filter(|meta| !meta.location.as_ref().contains("_kinesql")) {
-                let bytes = bucket.store.get(&meta.location).await.expect("there").bytes().await.expect("read");
+                let bytes = store.get(&meta.location).await.expect("there").bytes().await.expect("read");
                 objects.push((meta.location.to_string(), bytes.to_vec()));
             }
             objects
@@ -281,15 +282,21 @@ fn output(bucket: &Bucket, prefix: &str) -> std::collections::BTreeMap<String, V
 }
 
 fn s3_sink(options: &[(&str, &str)], schema: SchemaRef) -> Arc<dyn kinesql_engine::connector::Sink> {
+    sink(Service::S3, options, schema)
+}
+
+/// A sink `out` of a service.
+pub fn sink(service: Service, options: &[(&str, &str)], schema: SchemaRef) -> Arc<dyn kinesql_engine::connector::Sink> {
     use kinesql_engine::connector::{OptionEntry, Options, SinkDefinition, SinkFactory as _};
-    let factory = kinesql_connectors::storage::StorageSinkFactory(kinesql_connectors::storage::Service::S3);
+    let factory = kinesql_connectors::storage::StorageSinkFactory(service);
     let entries: Vec<_> = options.iter().map(|(key, value)| OptionEntry::new(*key, *value)).collect();
-    let options = Options::check("s3", &factory.options().iter().collect::<Vec<_>>(), &entries, None).expect("valid");
+    let options = Options::check(service.name(), &factory.options().iter().collect::<Vec<_>>(), &entries, None).expect("valid");
     let definition = SinkDefinition { name: "out".to_owned(), stream: "S".to_owned(), schema, format: None };
     factory.create(&definition, &options).expect("a sink")
 }
 
-fn numbers(range: std::ops::Range<i64>) -> RecordBatch {
+/// Rows of a number and what is left of it divided by two.
+pub fn numbers(range: std::ops::Range<i64>) -> RecordBatch {
     let fields = vec![SqlType::BigInt.field("n", true), SqlType::BigInt.field("even", true)];
     let column = |values: Vec<i64>| Arc::new(Int64Array::from(values)) as ArrayRef;
     let columns = vec![column(range.clone().collect()), column(range.map(|n| n % 2).collect())];
@@ -341,7 +348,7 @@ impl kinesql_connectors::conformance::SinkHarness for Cut<'_> {
     }
 
     fn output(&self) -> std::collections::BTreeMap<String, Vec<u8>> {
-        output(self.bucket, &self.prefix)
+        output(&self.bucket.store, &self.prefix)
     }
 }
 

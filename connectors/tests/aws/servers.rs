@@ -1,4 +1,4 @@
-//! Starts AWS-compatible servers, each once per test run, on free ports of the loopback interface.
+//! Starts servers that stand in for services, each once per test run, on free ports of the loopback interface.
 //!
 //! | Server | For |
 //! | --- | --- |
@@ -6,6 +6,8 @@
 //! | [`ministack`] | Firehose, Lambda, DynamoDB, S3, refusal of a second subscription |
 //! | [`dynalite`] | DynamoDB: conditional writes |
 //! | [`moto`] | S3 with strict checks, Firehose to HTTP endpoints, canned answers of Lambda |
+//! | [`azurite`] | Azure Blob Storage |
+//! | [`gcs`] (fake-gcs-server) | Google Cloud Storage, read only: it knows no multipart uploads |
 //!
 //! Tests share the servers: each uses streams, buckets and tables of its own names.
 
@@ -30,13 +32,15 @@ pub struct Server {
 
 impl Server {
     #[allow(clippy::disallowed_methods, reason = "another process starts in its own time")]
+    /// `health` is a path that answers 200; empty: the server answers nobody whom it does not know.
     fn start(name: &str, mut command: Command, port: u16, health: &str) -> Self {
         let endpoint = format!("http://127.0.0.1:{port}");
         let process = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let process = process.unwrap_or_else(|error| panic!("{name} cannot be started: {error}"));
         let started = Instant::now();
         let address = format!("127.0.0.1:{port}");
-        while std::net::TcpStream::connect(&address).is_err() || !answers(port, health) {
+        let is_ready = || std::net::TcpStream::connect(&address).is_ok() && (health.is_empty() || answers(port, health));
+        while !is_ready() {
             assert!(started.elapsed() < START_TIMEOUT, "{name} is not ready after {START_TIMEOUT:?}");
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -117,6 +121,43 @@ pub fn moto() -> Option<&'static Server> {
     server.as_ref()
 }
 
+/// azurite. The connector finds it through the environment.
+pub fn azurite() -> Option<&'static Server> {
+    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
+    let server = SERVER.get_or_init(|| {
+        let folder = installed()?;
+        let port = cloud_ports().0;
+        let mut command = until_stdin_closes("node");
+        command.arg(folder.join("node_modules/azurite/dist/src/blob/main.js"));
+        command.args(["--blobHost", "127.0.0.1", "--blobPort", &port.to_string()]);
+        // Unless it is told otherwise it refuses clients whose version of the API is newer than its own.
+        command.args(["--inMemoryPersistence", "--silent", "--skipApiVersionCheck", "--disableTelemetry"]);
+        Some(Server::start("azurite", command, port, ""))
+    });
+    server.as_ref()
+}
+
+/// fake-gcs-server. The connector finds it through the environment.
+pub fn gcs() -> Option<&'static Server> {
+    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
+    let server = SERVER.get_or_init(|| {
+        let folder = installed()?;
+        let port = cloud_ports().1;
+        let mut command = until_stdin_closes(folder.join("fake-gcs-server"));
+        let host = format!("127.0.0.1:{port}");
+        command.args(["-backend", "memory", "-scheme", "http", "-host", "127.0.0.1", "-port", &port.to_string()]);
+        command.args(["-public-host", &host, "-external-url", &format!("http://{host}"), "-log-level", "error"]);
+        Some(Server::start("fake-gcs-server", command, port, "/storage/v1/b?project=test"))
+    });
+    server.as_ref()
+}
+
+/// Where azurite and fake-gcs-server are: known before they start, as the environment is read by whoever comes first.
+fn cloud_ports() -> (u16, u16) {
+    static PORTS: OnceLock<(u16, u16)> = OnceLock::new();
+    *PORTS.get_or_init(|| (free_port(), free_port()))
+}
+
 /// The folder of the servers; None, with a message, on a machine without Node or Python that is not CI.
 fn installed() -> Option<PathBuf> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
@@ -138,8 +179,16 @@ fn installed() -> Option<PathBuf> {
 /// The connectors find credentials as they do for a user: here in the environment of this process.
 #[allow(unsafe_code, reason = "before the first client is made; nothing else reads the environment meanwhile")]
 fn use_test_credentials() {
-    for (name, value) in [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_EC2_METADATA_DISABLED", "true")]
-    {
+    let (azurite, gcs) = cloud_ports();
+    for (name, value) in [
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+        ("AZURE_STORAGE_USE_EMULATOR", "true"),
+        ("AZURITE_BLOB_STORAGE_URL", &format!("http://127.0.0.1:{azurite}")),
+        ("GOOGLE_BASE_URL", &format!("http://127.0.0.1:{gcs}")),
+        ("GOOGLE_SKIP_SIGNATURE", "true"),
+    ] {
         // SAFETY: the servers are installed once, before any test goes on.
         unsafe { std::env::set_var(name, value) };
     }

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -125,16 +125,24 @@ pub struct Envelopes {
     /// Where each record ends within the bytes, rising to their length.
     pub ends: Vec<u32>,
     /// The columns of [`SourceContext::metadata`], perhaps with others of [`Source::metadata`]; a row for each record. A column
-    /// [`ARRIVAL_TIME`] may be missing where [`Records::arrival_time`] is that of all records.
+    /// [`ARRIVAL_TIME`] may be missing where [`Records::arrival_time`] is that of all records; [`SEQUENCE_NUMBER`] may be there for error
+    /// rows alone, and run-end encoded then.
     pub columns: RecordBatch,
 }
 
 impl Envelopes {
     /// The [`SEQUENCE_NUMBER`] of the record that holds the byte at `position`, if the columns say it.
     pub fn sequence_number(&self, position: u64) -> Option<&str> {
-        let numbers = self.columns.column_by_name(SEQUENCE_NUMBER)?.as_string_opt::<i32>()?;
+        let numbers = self.columns.column_by_name(SEQUENCE_NUMBER)?;
         let record = self.ends.partition_point(|end| u64::from(*end) <= position);
-        (record < numbers.len()).then(|| numbers.value(record))
+        if record >= numbers.len() {
+            return None;
+        }
+        let (numbers, place) = match numbers.as_run_opt::<Int32Type>() {
+            Some(runs) => (runs.values(), runs.get_physical_index(record)),
+            None => (numbers, record),
+        };
+        numbers.as_string_opt::<i32>().map(|numbers| numbers.value(place))
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::millis;
 use super::super::position::ShardId;
 use super::balance::wanted;
 use super::table::{Checkpoint, Lease, LeaseTable, TableResult};
-use super::{HANDOVER_TIMEOUT, Held, Job, Leases, State, millis};
+use super::{HANDOVER_TIMEOUT, Held, Job, Leases, State};
 
 impl Leases {
     /// Renews what is due, together with the newest checkpoint; returns what another worker has now.
@@ -14,8 +15,7 @@ impl Leases {
         let due = job.clock.now().saturating_sub(millis(self.options.renew_interval));
         for shard in state.held.keys().cloned().collect::<Vec<_>>() {
             let Some(held) = state.held.get_mut(&shard) else { continue };
-            // What this worker has not begun to read it knows nothing of.
-            let next = if held.position.is_some() { self.with_saved(&held.lease) } else { held.lease.clone() };
+            let next = self.with_saved(held);
             if held.renewed > due && next == held.lease {
                 continue;
             }
@@ -121,12 +121,7 @@ impl Leases {
             if let Some(taken) = table.update(&lease, &next).await? {
                 let position = taken.checkpoint_owner.is_none().then(|| taken.position());
                 state.leaving.remove(&taken.shard);
-                {
-                    let mut saved = self.saved();
-                    saved.places.remove(&taken.shard);
-                    saved.read_until.remove(&taken.shard);
-                    saved.parked.remove(&taken.shard);
-                }
+                self.forget_saved(&taken.shard);
                 state
                     .held
                     .insert(taken.shard.clone(), Held { lease: taken, renewed: called_at, position, taken: now, given: false });
@@ -144,8 +139,7 @@ impl Leases {
         }
         for shard in state.held.keys().cloned().collect::<Vec<_>>() {
             let Some(held) = state.held.get(&shard) else { continue };
-            let next = if held.position.is_some() { self.with_saved(&held.lease) } else { held.lease.clone() };
-            let next = Lease { owner: None, ..next };
+            let next = Lease { owner: None, ..self.with_saved(held) };
             table.update(&held.lease, &next).await?;
             state.held.remove(&shard);
         }

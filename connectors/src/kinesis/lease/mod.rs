@@ -15,7 +15,8 @@
 //! answer, it goes on with what it has for as long as nobody else may take it: `lease.duration` from the call that last renewed it, by
 //! its own clock. If it gets the shard again it goes on where it was itself, unless another one has come further.
 //!
-//! A shard that the stream has trimmed before it was read to its end is lost: the worker that removes its lease says so, no other one.
+//! A shard that the stream has trimmed before it was read to its end is lost: the worker that takes its lease for that says so. Its next
+//! checkpoint ends the lease, which is removed then: if the worker dies before, another one says it.
 //!
 //! Reading goes on behind the last checkpoint of the shard in the table: what a worker that died had read since its last checkpoint
 //! is read again, by the one that takes over.
@@ -45,6 +46,7 @@ use self::dynamo::DynamoTable;
 use self::options::LeaseOptions;
 use self::table::{Checkpoint, Lease, LeaseTable, TableError, TableResult, WorkerId};
 use super::assignment::{Assigned, Owned, ShardAssignment};
+use super::millis;
 use super::position::{LaneOffset, Position, ShardId};
 use super::shards::Shard;
 use crate::aws::AwsOptions;
@@ -178,8 +180,11 @@ impl Leases {
         *trouble = Some(Trouble { since, reason: error.message().to_owned() });
     }
 
-    /// A lease with what the newest checkpoint says of its shard.
-    fn with_saved(&self, lease: &Lease) -> Lease {
+    /// A held lease with what the newest checkpoint says of its shard. What this worker has not begun to read it knows nothing of.
+    fn with_saved(&self, Held { lease, position, .. }: &Held) -> Lease {
+        if position.is_none() {
+            return lease.clone();
+        }
         let (saved, mut next) = (self.saved(), lease.clone());
         let place = saved.places.get(&lease.shard);
         if let Some(place) = place.filter(|place| place.is_beyond(&next.checkpoint)) {
@@ -190,6 +195,14 @@ impl Leases {
             next.read_until = next.read_until.max(saved.read_until.get(&lease.shard).copied());
         }
         next
+    }
+
+    /// What earlier checkpoints say of a shard that is this worker's from now on counts no more.
+    fn forget_saved(&self, shard: &ShardId) {
+        let mut saved = self.saved();
+        saved.places.remove(shard);
+        saved.read_until.remove(shard);
+        saved.parked.remove(shard);
     }
 
     fn saved_place(&self, shard: &ShardId) -> Option<Checkpoint> {
@@ -362,10 +375,6 @@ fn is_of_aws(endpoint: &str) -> bool {
     [".amazonaws.com", ".amazonaws.com.cn", ".api.aws", ".api.amazonwebservices.com.cn"]
         .iter()
         .any(|domain| host.ends_with(domain))
-}
-
-fn millis(duration: Duration) -> i64 {
-    duration.as_millis() as i64
 }
 
 /// A name that no other process has.

@@ -340,6 +340,30 @@ async fn a_trimmed_shard_that_no_worker_has_finished_is_told_by_one_of_them_and_
 }
 
 #[tokio::test]
+async fn what_a_worker_tells_of_a_lost_shard_and_saves_in_no_checkpoint_is_told_by_another_one() {
+    let mut fleet = Fleet::new(1);
+    fleet.join("a").await;
+    fleet.put(0, 10);
+    fleet.run(WHILE, ALL).await;
+    fleet.kill("a");
+    fleet.put(10, 20);
+    fleet.service.split("shardId-000000000000");
+    fleet.service.trim("shardId-000000000000");
+    fleet.join("b").await;
+    fleet.run(LISTINGS, &[]).await;
+    let said = fleet.workers["b"].job.records.iter().filter(|record| record.contains("no longer has this shard"));
+    assert_eq!(said.count(), 1);
+    fleet.kill("b");
+    fleet.join("c").await;
+    fleet.run(2 * LISTINGS, ALL).await;
+    assert_eq!(fleet.told().len(), 1, "{:?}", fleet.told());
+    assert!(!fleet.table.leases().contains_key("shardId-000000000000"), "its row is in a checkpoint, so the lease is gone");
+    fleet.join("d").await;
+    fleet.run(LISTINGS, ALL).await;
+    assert_eq!(fleet.told().len(), 1, "{:?}", fleet.told());
+}
+
+#[tokio::test]
 async fn a_fleet_that_was_down_for_days_tells_which_records_may_be_lost() {
     let mut fleet = Fleet::new(2);
     fleet.join("a").await;

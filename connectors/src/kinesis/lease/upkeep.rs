@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kinesql_engine::runtime::clock::EventTime;
 
+use super::super::millis;
 use super::super::position::{Position, ShardId};
 use super::super::shards::Shard;
 use super::table::{Checkpoint, Lease, LeaseTable, TableResult};
-use super::{GONE_AFTER, Job, Leases, State, millis};
+use super::{GONE_AFTER, Held, Job, Leases, State};
 
 impl Leases {
     /// Adds leases for shards that have none and whose turn has come.
@@ -110,8 +111,9 @@ impl Leases {
         Ok(())
     }
 
-    /// Removes the leases of shards that are `gone` from the stream before they were read to their ends, once those that follow
-    /// have theirs. A worker that has one says itself that it cannot be read any more.
+    /// Takes the leases of shards that are `gone` from the stream before they were read to their ends, once those that follow have
+    /// theirs, and tells of them. A checkpoint that covers that says that they are read to their ends, and so do the leases then. A
+    /// worker that has one already says itself that it cannot be read any more.
     pub(super) async fn give_up(
         &self,
         job: &Job,
@@ -131,9 +133,15 @@ impl Leases {
             if is_mine || is_anothers || is_young || has_children_without_lease(&shard, shards, leases, state) {
                 continue;
             }
-            // If it was there, nobody else has removed it and told.
-            if table.delete(&lease).await? {
-                state.lost.insert(shard, lease.position().unwrap_or(Position::TrimHorizon));
+            let next = Lease { owner: Some(job.worker.clone()), checkpoint_owner: None, ..lease.clone() };
+            // None: another worker was faster.
+            if let Some(taken) = table.update(&lease, &next).await? {
+                let place = taken.position().unwrap_or(Position::TrimHorizon);
+                self.forget_saved(&shard);
+                state.lost.insert(shard.clone(), place.clone());
+                state
+                    .held
+                    .insert(shard, Held { lease: taken, renewed: now, position: Some(Some(place)), taken: now, given: true });
             }
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::harness::{Job, START, bind, job, restart, service};
+use super::harness::{START, bind, job, restart, restart_after, service};
 use crate::kinesis::fake::Fault;
 
 const HOUR: i64 = 3_600_000;
@@ -18,14 +18,14 @@ async fn records_that_expired_while_the_job_was_down_are_told() {
         let mut job = job(&service, &clock, &options).await;
         job.run(1_000).await.expect("reading");
         assert_eq!(job.take(), ["1"], "{mode}");
-        let offsets = job.offsets.clone();
-        drop(job);
-        clock.set(START + HOUR);
-        service.put("a", b"lost");
-        clock.set(START + 30 * HOUR);
-        service.put("a", b"2");
-        service.expire();
-        let mut job = Job::start(bind(&service, &options), &clock, 1, &offsets).await;
+        let mut job = restart_after(job, bind(&service, &options), || {
+            clock.set(START + HOUR);
+            service.put("a", b"lost");
+            clock.set(START + 30 * HOUR);
+            service.put("a", b"2");
+            service.expire();
+        })
+        .await;
         job.run(10_000).await.expect("reading");
         let told = format!(
             "rejected: records that came behind record {first} from 2023-11-14 22:13:20 UTC to 2023-11-15 04:13:20 UTC were not read, \
@@ -45,13 +45,13 @@ async fn a_job_that_was_down_before_its_first_record_tells_what_expired() {
     let (clock, service) = service(1);
     let mut job = job(&service, &clock, &[]).await;
     job.run(1_000).await.expect("reading");
-    let offsets = job.offsets.clone();
-    drop(job);
-    service.put("a", b"lost");
-    clock.set(START + 30 * HOUR);
-    service.put("a", b"1");
-    service.expire();
-    let mut job = Job::start(bind(&service, &[]), &clock, 1, &offsets).await;
+    let mut job = restart_after(job, bind(&service, &[]), || {
+        service.put("a", b"lost");
+        clock.set(START + 30 * HOUR);
+        service.put("a", b"1");
+        service.expire();
+    })
+    .await;
     job.run(10_000).await.expect("reading");
     let read = job.take();
     assert!(read[0].starts_with("rejected: records that came from 2023-11-14 22:13:20 UTC to "), "{read:?}");

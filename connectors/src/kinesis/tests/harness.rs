@@ -177,8 +177,14 @@ pub(in crate::kinesis) fn records_of(piece: &Records) -> Vec<String> {
 
 /// The job dies without notice, and another one goes on from its newest offsets.
 pub(in crate::kinesis) async fn restart(job: Job, source: KinesisSource) -> Job {
+    restart_after(job, source, || ()).await
+}
+
+/// The same, with what happens `meanwhile`.
+pub(in crate::kinesis) async fn restart_after(job: Job, source: KinesisSource, meanwhile: impl FnOnce()) -> Job {
     let (clock, lanes, offsets) = (Arc::clone(&job.clock), job.lanes.len(), job.offsets.clone());
     drop(job);
+    meanwhile();
     Job::start(source, &clock, lanes, &offsets).await
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use kinesql_engine::connector::Source as _;
 
-use super::harness::{Job, bind, job, restart, service};
+use super::harness::{Job, bind, job, restart, restart_after, service};
 use crate::kinesis::fake::FakeKinesis;
 
 const TRIM_HORIZON: &[(&str, &str)] = &[("scan.start", "trim_horizon")];
@@ -139,14 +139,14 @@ async fn a_restart_before_the_children_are_known_finds_them() {
     let mut producer = Producer { service: &service, keys: 3, next: 0 };
     let mut job = job(&service, &clock, &[]).await;
     job.run(1_000).await.expect("reading");
-    let offsets = job.offsets.clone();
-    drop(job);
-    producer.put(10);
-    let [low, _] = service.split("shardId-000000000000");
-    producer.put(10);
-    service.split(&low);
-    producer.put(10);
-    let mut job = Job::start(bind(&service, &[]), &clock, 1, &offsets).await;
+    let mut job = restart_after(job, bind(&service, &[]), || {
+        producer.put(10);
+        let [low, _] = service.split("shardId-000000000000");
+        producer.put(10);
+        service.split(&low);
+        producer.put(10);
+    })
+    .await;
     job.run(10_000).await.expect("reading");
     producer.check(&job.take());
 }
@@ -297,13 +297,13 @@ async fn a_shard_that_was_trimmed_before_it_was_read_gives_way_to_its_children()
     let (clock, service) = service(1);
     let mut job = job(&service, &clock, &[]).await;
     job.run(1_000).await.expect("reading");
-    let offsets = job.offsets.clone();
-    drop(job);
-    service.put("a", b"lost with its shard");
-    service.split("shardId-000000000000");
-    service.put("a", b"1");
-    service.trim("shardId-000000000000");
-    let mut job = Job::start(bind(&service, &[]), &clock, 1, &offsets).await;
+    let mut job = restart_after(job, bind(&service, &[]), || {
+        service.put("a", b"lost with its shard");
+        service.split("shardId-000000000000");
+        service.put("a", b"1");
+        service.trim("shardId-000000000000");
+    })
+    .await;
     job.run(300_000).await.expect("reading");
     let lost = "rejected: the stream no longer has this shard: nothing of it was read";
     assert_eq!(job.take(), ["1", lost]);
