@@ -70,4 +70,4 @@ pub mod testing {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
