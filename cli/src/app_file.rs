@@ -10,6 +10,7 @@ use kinesql_connectors::application::definition::Definition;
 use kinesql_connectors::application::{self, Overrides, Replacement};
 use kinesql_engine::connector::{ConnectorRegistry, OptionEntry};
 use kinesql_engine::diagnostic::{Diagnostic, Script};
+use kinesql_engine::sql::{TokenClass, highlight_tokens};
 use kinesql_engine::{Error, Result};
 
 use crate::application::read_scripts;
@@ -28,13 +29,24 @@ pub fn scripts(files: &FileArgs, args: ApplicationArgs) -> Result<(Vec<Arc<Scrip
     Ok((scripts, left))
 }
 
-/// An application file as one SQL script.
+/// An application file as one SQL script, which runs as the file does: what looks like a parameter is none, and every part ends
+/// before the next one begins.
 pub fn import(app: &Path, files: &[PathBuf], params: &[Assignment]) -> Result<String> {
     let definition = read(app, params)?;
     // The comments of the script have what there is to note.
     let (scripts, _) = parts(app, &definition, files, &Overrides::default())?;
-    let texts: Vec<_> = scripts.iter().map(|script| script.text.trim_end()).filter(|text| !text.is_empty()).collect();
-    Ok(texts.join("\n\n"))
+    let texts: Vec<_> = scripts.iter().map(|script| ended(&script.text)).filter(|text| !text.is_empty()).collect();
+    Ok(texts.join("\n\n").replace("${", "$${"))
+}
+
+/// A script whose last statement has a semicolon behind it.
+fn ended(text: &str) -> String {
+    let text = text.trim_end();
+    let mut tokens = highlight_tokens(text).into_iter().rev();
+    match tokens.find(|(_, class)| *class != TokenClass::Comment) {
+        Some((range, _)) if &text[range.clone()] != ";" => format!("{};{}", &text[..range.end], &text[range.end..]),
+        _ => text.to_owned(),
+    }
 }
 
 fn read(app: &Path, params: &[Assignment]) -> Result<Definition> {

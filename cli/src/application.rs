@@ -390,12 +390,15 @@ mod tests {
     #[tokio::test]
     async fn a_source_that_the_script_does_not_know_is_refused() {
         let open = "CREATE STREAM o (a INTEGER); CREATE PUMP p AS INSERT INTO o SELECT STREAM a FROM ticks;";
+        let several = "CREATE SOURCE in_001 WITH (connector = 'generator'); CREATE SOURCE in_002 WITH (connector = 'generator');
+                       CREATE SINK k FROM in_001 WITH (connector = 'stdout'); CREATE SINK l FROM in_002 WITH (connector = 'stdout');";
         let own = "CREATE SOURCE ticks WITH (connector = 'generator'); CREATE SINK k FROM ticks WITH (connector = 'stdout');";
         for (sql, source, expected) in [
             (open, "tiks=x", "--source tiks=x: nothing reads a stream \"TIKS\"\nhint: Did you mean \"TICKS\"?"),
             (open, "x=y", "--source x=y: nothing reads a stream \"X\"\nhint: Inputs without a CREATE SOURCE are TICKS."),
             (open, "o=y", "--source o=y: the script creates stream \"O\" itself\nhint: Pumps fill that stream."),
             (own, "tiks=x", "--source tiks=x: nothing reads a stream \"TIKS\"\nhint: Did you mean \"TICKS\"?"),
+            (several, "in_00=x", "--source in_00=x: nothing reads a stream \"IN_00\"\nhint: Did you mean \"IN_001\"?"),
             (own, "x=y", "--source x=y: nothing reads a stream \"X\"\nhint: Sources of the script are TICKS."),
             ("SELECT 1", "x=y", "--source x=y: nothing reads a stream \"X\"\nhint: The script has no inputs."),
         ] {

@@ -210,3 +210,42 @@ fn a_role_is_assumed_once_and_not_at_the_endpoint_of_the_service() {
     assert_eq!(assumed[0].signed_with, "ENVIRONMENT");
     assert_eq!((s3.requests().len(), s3.keys()), (21, vec!["ASSUMED".to_owned()]));
 }
+
+#[test]
+fn a_role_that_is_denied_is_said_by_sources_and_sinks() {
+    let sts = Service::start(|_| {
+        let body = "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>User: arn:aws:iam::1:user/me is not \
+                    authorized to perform: sts:AssumeRole</Message></Error><RequestId>1</RequestId></ErrorResponse>";
+        ("403 Forbidden", "content-type: text/xml\r\n", body.to_owned())
+    });
+    let service = kinesis();
+    let role = format!("endpoint = '{}', role_arn = 'arn:aws:iam::000000000000:role/reader'", service.endpoint);
+    let source = format!(
+        "CREATE SOURCE \"IN\" (\"A\" INTEGER) WITH (connector = 'kinesis', stream = 'x', {role});
+         CREATE SINK \"OUT\" FROM \"IN\" WITH (connector = 'stdout');"
+    );
+    let to_s3 = to_kinesis(&role).replace("connector = 'kinesis', stream = 'x'", "connector = 's3', path = 's3://b/out/'");
+    assert!(to_s3.contains("s3://b/out/"), "{to_s3}");
+    for script in [source, to_kinesis(&role), from_s3(&format!(", {role}")), to_s3] {
+        let output = run(&script, &[&KEYS[..], &[("AWS_ENDPOINT_URL_STS", sts.endpoint.as_str())]].concat());
+        let expected = "sts:AssumeRole of role \"arn:aws:iam::000000000000:role/reader\": AccessDenied: User: arn:aws:iam::1:user/me is \
+                        not authorized to perform: sts:AssumeRole\nhint: Allow the action sts:AssumeRole on the role for these \
+                        credentials, name them in the role's trust policy, and check external_id if the policy asks for one.\n";
+        assert!(said(&output).contains(expected), "{script}: {}", said(&output));
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    }
+    assert_eq!(service.requests().len(), 0);
+}
+
+/// Such as the page of a proxy: the client takes it for a listing without objects.
+#[test]
+fn what_answers_a_listing_with_a_page_is_no_empty_bucket() {
+    let proxy = Service::start(|_| ("200 OK", "content-type: text/html\r\n", "<html><body>Welcome</body></html>".to_owned()));
+    let output = run(&from_s3(&format!(", endpoint = '{}'", proxy.endpoint)), &KEYS);
+    let expected = "s3:ListBucket of 's3://bucket1/in/': the answer is no listing of S3\nhint: Check the endpoint: something else answers there.\n";
+    assert!(said(&output).contains(expected), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(2));
+    // An empty bucket is one.
+    let output = run(&from_s3(&format!(", endpoint = '{}'", bucket(0).endpoint)), &KEYS);
+    assert!(output.status.success(), "{}", said(&output));
+}

@@ -630,7 +630,7 @@ fn an_imported_application_is_one_script() {
         script.contains("CREATE SOURCE \"SOURCE_SQL_STREAM_001\" (\n    \"TICKER\" VARCHAR(4) PATH '$.t.name',\n"),
         "{script}"
     );
-    assert!(script.contains(ENRICH.trim_end()), "{script}");
+    assert!(script.contains(&ENRICH.trim_end().replace("${", "$${")), "{script}");
     assert!(
         script.contains("CREATE SINK \"DESTINATION_SQL_STREAM to firehose out\" FROM \"DESTINATION_SQL_STREAM\""),
         "{script}"
@@ -662,6 +662,92 @@ fn a_discovered_source_can_be_created_as_it_is_proposed() {
     folder.write("app.sql", format!("{statement}SELECT STREAM \"quote_n\" + 1 AS \"n\" FROM \"ticks\";"));
     let output = folder.kinesql(&["run", "app.sql", "--quiet"]);
     assert_eq!(text(&output.stdout), "{\"n\":8}\n", "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_table_of_objects_is_read_as_a_whole() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.path("names")).expect("created");
+    folder.write("names/a.csv", "1\n");
+    let path = folder.path("names").display().to_string();
+    for (option, value) in [("start_after", "b"), ("start_time", "2999-01-01 00:00:00")] {
+        let sql = format!(
+            "CREATE TABLE names (a INTEGER) WITH (connector = 's3', path = 'file://{path}/', format = 'csv', {option} = '{value}');\n\
+             SELECT a FROM names;"
+        );
+        folder.write("app.sql", sql);
+        let output = folder.kinesql(&["run", "app.sql"]);
+        let said = text(&output.stderr);
+        let expected = format!("error: option \"{option}\" has no meaning in CREATE TABLE: a table is read as a whole\n");
+        assert!(said.starts_with(&expected) && output.status.code() == Some(2), "{said}");
+    }
+}
+
+#[test]
+fn a_table_that_cannot_be_read_is_one_problem() {
+    let folder = Folder::new();
+    let table = "CREATE TABLE names (a INTEGER) WITH (connector = 'file', path = 'gone.csv');";
+    folder.write("app.sql", format!("{table}\nSELECT a FROM names;"));
+    let output = folder.kinesql(&["run", "app.sql"]);
+    let said = text(&output.stderr);
+    assert!(said.contains("gone.csv") && !said.contains("does not exist\n"), "{said}");
+    assert_eq!(said.matches("error: ").count(), 1, "{said}");
+}
+
+/// Files often end without a line break, and standard input is a file here.
+#[test]
+fn the_last_record_counts_though_no_line_break_ends_it() {
+    let folder = Folder::new();
+    folder.write("ab.jsonl", "{\"a\":1}\n{\"b\":2}");
+    let output = folder.kinesql(&["discover", "ab.jsonl"]);
+    assert!(text(&output.stdout).contains("    \"b\" INTEGER"), "{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(text(&output.stderr).contains("2 rows of 2"), "{}", text(&output.stderr));
+    folder.write("app.sql", "SELECT STREAM \"b\" FROM t;");
+    let output = folder.kinesql(&["run", "app.sql", "--source", "t=ab.jsonl", "--quiet"]);
+    assert_eq!(text(&output.stdout), "{\"b\":null}\n{\"b\":2}\n", "{}", text(&output.stderr));
+}
+
+#[test]
+fn the_names_of_a_header_are_no_sample_row() {
+    let folder = Folder::new();
+    folder.write("x.csv", "id,\"the\nname\"\n1,one\n2,two\n");
+    let output = folder.kinesql(&["discover", "x.csv?csv.header=true"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("    \"id\" INTEGER"), "{}", text(&output.stdout));
+    let shown = text(&output.stderr);
+    assert!(shown.contains("2 rows of 2") && shown.contains("one") && !shown.contains("refused"), "{shown}");
+}
+
+/// kda-sql-reference.md §6.7: a document may hold many rows.
+#[test]
+fn the_rows_of_a_row_path_are_discovered() {
+    let folder = Folder::new();
+    folder.write("x.jsonl", "{\"rows\":[{\"a\":1,\"b\":{\"c\":\"x\"}},{\"a\":2}],\"d\":1}\n");
+    let output = folder.kinesql(&["discover", "x.jsonl?json.row_path=$.rows[0:]", "--name", "t"]);
+    let statement = text(&output.stdout);
+    let expected = "CREATE SOURCE \"t\" (\n    \"a\" INTEGER,\n    \"b_c\" VARCHAR(4) PATH '$.b.c')\n  \
+                    WITH (connector = 'file', path = 'x.jsonl', json.row_path = '$.rows[0:]', format = 'json');\n";
+    assert_eq!(statement, expected, "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("2 rows of 2"), "{}", text(&output.stderr));
+    folder.write("app.sql", format!("{statement}SELECT STREAM \"a\", \"b_c\" FROM \"t\";"));
+    let output = folder.kinesql(&["run", "app.sql", "--quiet"]);
+    assert_eq!(text(&output.stdout), "{\"a\":1,\"b_c\":\"x\"}\n{\"a\":2,\"b_c\":null}\n", "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_source_without_records_is_said_to_have_none() {
+    let folder = Folder::new();
+    folder.write("x.jsonl", "\n");
+    let output = folder.kinesql(&["discover", "x.jsonl"]);
+    assert!(
+        text(&output.stderr).contains("no column can be found: the source has no records\nhint: "),
+        "{}",
+        text(&output.stderr)
+    );
+    // What is too long to be read is refused all the same.
+    folder.write("y.jsonl", format!("{{\"a\":1}}\n{{\"a\":\"{}\"}}\n", "x".repeat(3_000)));
+    let output = folder.kinesql(&["discover", "y.jsonl?max_record_bytes=2kb"]);
+    assert!(text(&output.stderr).contains("1 record refused"), "{}", text(&output.stderr));
 }
 
 #[test]
@@ -767,7 +853,7 @@ fn an_imported_script_takes_local_bindings_as_its_application_does() {
     folder.write("ticks.jsonl", "{\"t\":{\"name\":\"A\"},\"at\":\"2024-01-01 00:00:01\"}\n");
     let script = text(&folder.kinesql(&["import", "app.json"]).stdout);
     let (script, _) = script.split_once("CREATE SINK").expect("an output");
-    folder.write("app.sql", script.replace("${x}", "x"));
+    folder.write("app.sql", script);
     let bound = [
         "--source",
         "SOURCE_SQL_STREAM_001=ticks.jsonl",
@@ -780,7 +866,31 @@ fn an_imported_script_takes_local_bindings_as_its_application_does() {
         "--quiet",
     ];
     let output = folder.kinesql(&[&["run", "app.sql"], &bound[..]].concat());
-    assert_eq!(text(&output.stdout), "{\"name\":\"alpha\",\"n\":1,\"pattern\":\"x\"}\n", "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), "{\"name\":\"alpha\",\"n\":1,\"pattern\":\"${x}\"}\n", "{}", text(&output.stderr));
+}
+
+#[test]
+fn an_imported_script_prints_what_its_application_prints() {
+    let folder = Folder::new();
+    folder.write("names.csv", "A,alpha\n");
+    folder.write("ticks.jsonl", "{\"t\":{\"name\":\"A\"},\"price\":1,\"at\":\"2024-01-01 00:00:01\"}\n");
+    let select = "CREATE STREAM \"DESTINATION_SQL_STREAM\" AS SELECT STREAM \"TICKER\", '${a} $${b} $${' AS \"t\" FROM \"SOURCE_SQL_STREAM_001\"";
+    // Code as consoles kept it: the last statement may end with the text, or with a comment.
+    for code in [select.to_owned(), format!("{select}\n-- the end ${{c}}"), format!("{select} ; /* the end */")] {
+        folder.write("app.json", described(&code));
+        let bound = ["--source", "SOURCE_SQL_STREAM_001=ticks.jsonl", "--source", "names=names.csv"];
+        let bound = [&bound[..], &["--sink", "DESTINATION_SQL_STREAM=-", "--quiet"]].concat();
+        let run = folder.kinesql(&[&["run", "--app", "app.json"], &bound[..]].concat());
+        assert_eq!(text(&run.stdout), "{\"TICKER\":\"A\",\"t\":\"${a} $${b} $${\"}\n", "{}", text(&run.stderr));
+        let script = text(&folder.kinesql(&["import", "app.json"]).stdout);
+        let (inputs, outputs) = script.split_once("CREATE SINK").expect("an output");
+        assert!(outputs.contains("delivery_stream"), "{outputs}");
+        folder.write("app.sql", inputs);
+        let imported = folder.kinesql(&[&["run", "app.sql"], &bound[..]].concat());
+        assert_eq!(text(&imported.stdout), text(&run.stdout), "{code}: {}", text(&imported.stderr));
+        let checked = folder.kinesql(&[&["check", "app.sql"], &bound[..bound.len() - 1]].concat());
+        assert!(checked.status.success(), "{}", text(&checked.stderr));
+    }
 }
 
 #[test]

@@ -31,7 +31,7 @@ use kinesql_connectors::kinesis::KinesisSourceFactory;
 use kinesql_connectors::kinesis::testing::{aggregate, unpack};
 use kinesql_connectors::register_all;
 use kinesql_engine::connector::{
-    Offset, OptionEntry, OptionSpec, Options, Read, Source, SourceContext, SourceDefinition, SourceFactory, SplitReader,
+    Offset, OptionEntry, OptionSpec, Options, Read, Sample, Source, SourceContext, SourceDefinition, SourceFactory, SplitReader,
 };
 use kinesql_engine::format::{DecodeColumn, Decoder, FormatSpec, decoder};
 use kinesql_engine::runtime::clock::{Clock, SystemClock};
@@ -423,7 +423,7 @@ impl Source for Noted {
         Ok(Box::new(NotedReader { reader, received: self.received.clone() }))
     }
 
-    async fn sample(&self, max_bytes: usize, context: &SourceContext) -> Result<Vec<u8>> {
+    async fn sample(&self, max_bytes: usize, context: &SourceContext) -> Result<Sample> {
         self.source.sample(max_bytes, context).await
     }
 }

@@ -126,7 +126,7 @@ pub async fn check_source(make: impl Fn() -> Arc<dyn Source>, context: &SourceCo
     }
 
     let source = make();
-    let sample = source.sample(64, context).await.expect("a sample");
+    let sample = source.sample(64, context).await.expect("a sample").bytes;
     if let Some(first) = lines(&sample).first() {
         assert_eq!(Some(first), expected.first(), "a sample starts with the first record");
     }

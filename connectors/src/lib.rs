@@ -34,6 +34,7 @@ pub mod lambda;
 mod parquet;
 #[cfg(test)]
 mod rules;
+mod sample;
 mod secret;
 pub mod stdin;
 pub mod stdout;

@@ -57,6 +57,23 @@ const MATRIX: &[Row] = &[
     ),
     (
         "source",
+        "enhanced fan-out",
+        [
+            &[
+                "tests/aws/conformance.rs::fan_out::a_restart_loses_and_doubles_nothing",
+                "tests/aws/kinesis_source.rs::fan_out_registers_reads_is_taken_over_and_deregistered",
+            ],
+            &[
+                "the records wait where those of polling do: src/kinesis/tests/reading.rs::reading_stops_while_nobody_takes_the_records",
+            ],
+            &["tests/aws/conformance.rs::fan_out::a_bad_record_costs_no_other"],
+            &["tests/aws/conformance.rs::fan_out::a_service_that_goes_down_and_comes_back_costs_nothing"],
+            &["tests/aws/conformance.rs::fan_out::a_graceful_stop_loses_and_doubles_nothing"],
+            &["tests/aws/conformance.rs::fan_out::a_restart_loses_and_doubles_nothing"],
+        ],
+    ),
+    (
+        "source",
         "firehose",
         [
             &[
@@ -148,7 +165,7 @@ const MATRIX: &[Row] = &[
                 "src/lambda/preprocessor/tests.rs::a_source_with_a_function_passes_the_conformance_checks_of_sources",
             ],
             &[
-                "it reads as many pieces ahead as it has invocations: src/lambda/preprocessor/tests.rs::invocations_overlap_and_the_order_is_kept",
+                "it reads as many pieces ahead as it has invocations: src/lambda/preprocessor/tests.rs::a_consumer_that_takes_nothing_stops_the_reading",
             ],
             &[
                 "src/lambda/preprocessor/tests.rs::a_record_is_replaced_dropped_or_failed",

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use kinesql_engine::connector::{
-    Offset, OptionKind, OptionSpec, Options, Read, Source, SourceContext, SourceDefinition, SourceFactory, SplitReader,
+    Offset, OptionKind, OptionSpec, Options, Read, Sample, Source, SourceContext, SourceDefinition, SourceFactory, SplitReader,
 };
 use kinesql_engine::format::FormatSpec;
 use kinesql_engine::{Error, Result};
@@ -130,21 +130,21 @@ impl Source for StdinSource {
     }
 
     /// Waits for the first whole record, then takes what is there.
-    async fn sample(&self, max_bytes: usize, context: &SourceContext) -> Result<Vec<u8>> {
+    async fn sample(&self, max_bytes: usize, context: &SourceContext) -> Result<Sample> {
         let framing = Framing::of(&context.format)?;
         // Puts the input back even if the sample is cancelled.
         let mut held = Held { state: Arc::clone(&self.state), input: Some(self.take_input()?) };
-        let Some(input) = held.input.as_mut() else { return Ok(Vec::new()) };
+        let Some(input) = held.input.as_mut() else { return Ok(Sample::default()) };
         loop {
             let mut cutter = Cutter::new(framing, self.max_record_bytes, 0);
             cutter.push(Bytes::from(input.waiting.concat()));
+            let mut sample = Sample::default();
             while let Some(piece) = cutter.next(input.ended) {
-                if !piece.bytes.is_empty() {
-                    return Ok(piece.bytes.to_vec());
-                }
+                sample.bytes.extend_from_slice(&piece.bytes);
+                sample.rejected.extend(piece.rejected);
             }
-            if input.ended {
-                return Ok(Vec::new());
+            if input.ended || !sample.bytes.is_empty() {
+                return Ok(sample);
             }
             input.receive(max_bytes).await?;
         }
@@ -321,10 +321,10 @@ mod tests {
         let source = source(Typed(typed));
         keyboard.send("{\"a\"").expect("typed");
         keyboard.send(": 1}\n{\"a").expect("typed");
-        assert_eq!(source.sample(1000, &source_context()).await.expect("a sample"), b"{\"a\": 1}\n");
+        assert_eq!(source.sample(1000, &source_context()).await.expect("a sample").bytes, b"{\"a\": 1}\n");
         keyboard.send("\": 2}").expect("typed");
         drop(keyboard);
-        assert_eq!(source.sample(1000, &source_context()).await.expect("again"), b"{\"a\": 1}\n");
+        assert_eq!(source.sample(1000, &source_context()).await.expect("again").bytes, b"{\"a\": 1}\n");
         assert_eq!(all(&source).await, ["{\"a\": 1}", "{\"a\": 2}"]);
     }
 

@@ -15,7 +15,8 @@ use datafusion::logical_expr::{ColumnarValue, Volatility, create_udf};
 use futures::TryStreamExt;
 use kinesql_engine::checkpoint::Epoch;
 use kinesql_engine::connector::{
-    Offset, Payload, Read, Sink, SinkContext, SinkState, SinkWriter, Source, SourceContext, SplitReader, memory::MemorySource,
+    Offset, Payload, Read, Sample, Sink, SinkContext, SinkState, SinkWriter, Source, SourceContext, SplitReader,
+    memory::MemorySource,
 };
 use kinesql_engine::types::SqlType;
 use kinesql_engine::{CheckpointOptions, Engine, Result};
@@ -51,8 +52,8 @@ impl Source for Thermometer {
         Ok(Box::new(Thermometer { rows: self.rows }.reader(next)))
     }
 
-    async fn sample(&self, _max_bytes: usize, _context: &SourceContext) -> Result<Vec<u8>> {
-        Ok(Vec::new())
+    async fn sample(&self, _max_bytes: usize, _context: &SourceContext) -> Result<Sample> {
+        Ok(Sample::default())
     }
 }
 

@@ -322,6 +322,14 @@ impl Binder<'_> {
             let problem = Diagnostic::error(format!("table \"{}\" cannot be read as a whole: its source never ends", name.value));
             return Err(vec![problem.at(name.span).hint("Use CREATE SOURCE for endless data.")]);
         }
+        if let Some(key) = entry.source.leaves_out() {
+            let problem =
+                Diagnostic::error(format!("option \"{key}\" has no meaning in CREATE TABLE: a table is read as a whole"));
+            let option = options.iter().find(|option| option.key == key);
+            return Err(vec![
+                place(problem, option.and_then(|option| option.key_span)).hint("Leave it out, or use CREATE SOURCE."),
+            ]);
+        }
         let fields: Vec<_> = entry.columns.iter().map(|column| column.field.clone()).collect();
         let schema: SchemaRef = Arc::new(Schema::new(fields));
         let (connector, source) = (entry.connector.clone(), entry.source.clone());
@@ -659,7 +667,7 @@ impl Binder<'_> {
 
     async fn infer_columns(&self, source: &dyn Source, format: &FormatSpec) -> Result<Vec<DecodeColumn>, Error> {
         let sample = source.sample(SAMPLE_BYTES, &self.source_context(format)).await?;
-        let schema = format::infer_schema(format, &sample)?;
+        let schema = format::infer_schema(format, &sample.bytes)?;
         let columns = schema.fields().iter().enumerate();
         Ok(columns.map(|(index, field)| DecodeColumn { field: field.clone(), path: None, index }).collect())
     }

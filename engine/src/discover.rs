@@ -3,16 +3,20 @@
 
 use std::fmt::Write as _;
 
+use arrow::array::AsArray;
 use arrow::record_batch::RecordBatch;
 
 use crate::bind::format_of_extension;
 use crate::catalog::SourceEntry;
-use crate::connector::{OptionEntry, Payload, SourceContext};
+use crate::connector::common::JSON_ROW_PATH;
+use crate::connector::{OptionEntry, Payload, Sample, SourceContext};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::format::json::elements;
 use crate::format::{
     self, CsvOptions, DecodeColumn, DiscoveredColumn, FormatSpec, Rejected, RowEnd, discover_columns, guess_delimiter,
 };
+use crate::types::{CHARACTER_LENGTH_MAX, SqlType};
 
 /// Bytes that are looked at.
 const SAMPLE_BYTES: usize = 1 << 20;
@@ -33,22 +37,36 @@ impl Engine {
     /// Fails with [`crate::ErrorKind::Data`] if there are no records that its format can read.
     pub async fn discover(&self, name: &str, options: Vec<OptionEntry>) -> Result<Discovered> {
         let mut options = options;
+        // The rows of its path are records of their own here; whose columns it holds is yet to be found out.
+        let row_path = options.iter().position(|option| option.key == JSON_ROW_PATH.name).map(|place| options.remove(place));
         let SourceEntry { source, mut format, .. } = self.bind_without_columns(name, &options, &[]).await?;
         if matches!(source.payload(), Payload::Batches(_)) {
             return Err(Error::config("the source delivers rows: its columns are known")
                 .with_hint(format!("CREATE SOURCE \"{name}\" WITH (…) needs no columns.")));
         }
         let context = SourceContext::new(self.clock().clone(), format.clone());
-        let mut sample = source.sample(SAMPLE_BYTES, &context).await?;
-        // The sample may end within a record: that is no record that does not fit.
+        let Sample { bytes: mut sample, rejected: mut refused } = source.sample(SAMPLE_BYTES, &context).await?;
+        if sample.trim_ascii().is_empty() {
+            return Err(without_records(&refused));
+        }
+        // A sample that is cut may end within a record: that is no record that does not fit.
         let last = match &format {
             FormatSpec::Csv(csv) => csv.row_delimiter,
             _ => RowEnd::LINE_BREAK,
         };
-        if let Some(end) = last.find_last(&sample).filter(|end| last.find(&sample[..*end]).is_some()) {
+        let is_cut = sample.len() >= SAMPLE_BYTES;
+        if let Some(end) = last.find_last(&sample).filter(|end| is_cut && last.find(&sample[..*end]).is_some()) {
             sample.truncate(end + last.size());
         }
-        let found = guess(&format, &options, &sample);
+        if let Some(option) = &row_path {
+            if format != FormatSpec::Json {
+                return Err(
+                    Error::config(format!("option \"{}\" needs format 'json'", option.key)).with_hint("Leave the option out.")
+                );
+            }
+            sample = rows_at(&option.value, &sample, &mut refused)?;
+        }
+        let found = if row_path.is_some() { None } else { guess(&format, &options, &sample) };
         for (key, value) in found.iter().flatten() {
             options.push(OptionEntry::new(*key, value.as_str()));
         }
@@ -62,9 +80,58 @@ impl Engine {
             path: column.path.clone(),
             index,
         });
-        let mut refused = Vec::new();
-        let rows = format::decoder(&format, decoded.collect())?.decode(&sample, &mut refused)?;
+        // The names of a header are no row.
+        let header = match &format {
+            FormatSpec::Csv(csv) if csv.header => header_size(csv, &sample),
+            _ => 0,
+        };
+        let rows = format::decoder(&format, decoded.collect())?.decode(&sample[header..], &mut refused)?;
+        options.extend(row_path);
         Ok(Discovered { statement: statement(name, &columns, &format, &options), rows, refused })
+    }
+}
+
+/// What stands at `path` of each document, a line each; of a list its elements.
+fn rows_at(path: &str, sample: &[u8], refused: &mut Vec<Rejected>) -> Result<Vec<u8>> {
+    let field = SqlType::Varchar(CHARACTER_LENGTH_MAX).field("ROW", true);
+    let column = DecodeColumn { field, path: Some(path.to_owned()), index: 0 };
+    let rows = format::decoder(&FormatSpec::Json, vec![column])?.decode(sample, refused)?;
+    let mut lines = Vec::with_capacity(sample.len());
+    let mut line = |row: &[u8]| {
+        lines.extend(row.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }));
+        lines.push(b'\n');
+    };
+    for row in rows.column(0).as_string::<i32>().iter().flatten() {
+        match row.as_bytes() {
+            list @ [b'[', ..] => elements(list, &mut line),
+            row => line(row),
+        }
+    }
+    Ok(lines)
+}
+
+/// Bytes of the names that a CSV file starts with.
+fn header_size(csv: &CsvOptions, sample: &[u8]) -> usize {
+    let mut from = 0;
+    while let Some(end) = csv.row_delimiter.find(&sample[from..]).map(|end| from + end) {
+        from = end + csv.row_delimiter.size();
+        let is_quoted = csv.quotable().is_some() && sample[..end].iter().filter(|byte| **byte == b'"').count() % 2 == 1;
+        if !is_quoted {
+            return from;
+        }
+    }
+    sample.len()
+}
+
+/// Why nothing can be found out about a source.
+fn without_records(refused: &[Rejected]) -> Error {
+    match refused.first() {
+        None => Error::data("no column can be found: the source has no records")
+            .with_hint("Wait until it has some, or write CREATE SOURCE with the columns that it will have."),
+        Some(first) => {
+            let what = format!("no column can be found: all records were refused, the first one since {}", first.message);
+            Error::data(what).with_hint("Check what the source holds, and its options.")
+        }
     }
 }
 

@@ -286,7 +286,7 @@ impl Engine {
         let mut problems = parsed.diagnostics;
         let mut shared = self.shared().clone();
         let mut outcomes = Vec::new();
-        // A statement that refers to a stream whose own statement is wrong has no problem of its own.
+        // A statement that refers to a stream or table whose own statement is wrong has no problem of its own.
         let mut failed_names: Vec<String> = parsed.unparsed_streams;
         for statement in &parsed.statements {
             match self.bind(&mut shared, statement).await {
@@ -298,7 +298,8 @@ impl Engine {
                 Err(found) => {
                     failed_names.extend(created_name(&statement.kind).map(str::to_owned));
                     let follows = |problem: &Diagnostic| {
-                        failed_names.iter().any(|name| problem.message == format!("stream \"{name}\" does not exist"))
+                        let is_about = |name: &str, kind: &str| problem.message == format!("{kind} \"{name}\" does not exist");
+                        failed_names.iter().any(|name| is_about(name, "stream") || is_about(name, "table"))
                     };
                     problems.extend(found.into_iter().filter(|problem| !follows(problem)).map(|problem| {
                         let problem = in_view_of(&parsed.statements, problem);

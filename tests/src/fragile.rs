@@ -15,8 +15,8 @@ use kinesql_connectors::file::FileSinkFactory;
 use kinesql_engine::checkpoint::Epoch;
 use kinesql_engine::connector::memory::MemorySource;
 use kinesql_engine::connector::{
-    Offset, OptionSpec, Options, Payload, Read, Sink, SinkContext, SinkDefinition, SinkFactory, SinkState, SinkWriter, Source,
-    SourceContext, SourceDefinition, SourceFactory, SplitReader,
+    Offset, OptionSpec, Options, Payload, Read, Sample, Sink, SinkContext, SinkDefinition, SinkFactory, SinkState, SinkWriter,
+    Source, SourceContext, SourceDefinition, SourceFactory, SplitReader,
 };
 use kinesql_engine::format::{self, Encoder, FormatSpec};
 use kinesql_engine::{Error, Result};
@@ -197,8 +197,8 @@ impl Source for FragileSource {
         Ok(Box::new(FragileReader { reader, faults: self.faults.clone() }))
     }
 
-    async fn sample(&self, _max_bytes: usize, _context: &SourceContext) -> Result<Vec<u8>> {
-        Ok(Vec::new())
+    async fn sample(&self, _max_bytes: usize, _context: &SourceContext) -> Result<Sample> {
+        Ok(Sample::default())
     }
 }
 

@@ -13,8 +13,9 @@ use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use async_trait::async_trait;
 use kinesql_engine::checkpoint::Epoch;
 use kinesql_engine::connector::{
-    BEHIND_LATEST_MS, ConnectorMetric, Envelopes, Offset, OptionSpec, Options, Read, Records, RefusedRows, Sink, SinkContext,
-    SinkDefinition, SinkFactory, SinkState, SinkWriter, Source, SourceContext, SourceDefinition, SourceFactory, SplitReader,
+    BEHIND_LATEST_MS, ConnectorMetric, Envelopes, Offset, OptionSpec, Options, Read, Records, RefusedRows, Sample, Sink,
+    SinkContext, SinkDefinition, SinkFactory, SinkState, SinkWriter, Source, SourceContext, SourceDefinition, SourceFactory,
+    SplitReader,
 };
 use kinesql_engine::format::{self, FormatSpec};
 use kinesql_engine::types::SqlType;
@@ -172,8 +173,8 @@ impl Source for Service {
         Ok(Box::new(LaneReader { service: self.clone(), lane, next, reopened: next > 0, restarts, metadata }))
     }
 
-    async fn sample(&self, _max_bytes: usize, _context: &SourceContext) -> Result<Vec<u8>> {
-        Ok(Vec::new())
+    async fn sample(&self, _max_bytes: usize, _context: &SourceContext) -> Result<Sample> {
+        Ok(Sample::default())
     }
 
     fn metadata(&self) -> SchemaRef {

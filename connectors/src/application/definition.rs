@@ -14,6 +14,8 @@ pub struct Definition {
     pub name: String,
     /// The SQL text, if the file holds it.
     pub code: Option<String>,
+    /// Why it does not, if the file says where the text is.
+    pub open_code: Option<Text>,
     /// Streaming sources; the service allowed one.
     pub inputs: Vec<Input>,
     /// Destinations.
@@ -311,6 +313,7 @@ impl Definition {
         let logs = first(detail, &["CloudWatchLoggingOptions", "CloudWatchLoggingOptionDescriptions"]);
         Ok(Self {
             name: detail["ApplicationName"].as_str().unwrap_or(name).to_owned(),
+            open_code: code.filter(|code| code.is_object()).and_then(|code| Text::deserialize(code).ok()),
             code: code.and_then(Value::as_str).filter(|code| !code.trim().is_empty()).map(str::to_owned),
             inputs: lists.inputs,
             outputs: lists.outputs,

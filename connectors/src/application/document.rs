@@ -1,9 +1,14 @@
 //! The text of an application file as one JSON document.
 //!
-//! YAML is read with the tags that templates use: `!Ref x` becomes `{"Ref": x}`, `!Sub x` `{"Fn::Sub": x}` and so on.
+//! YAML is read with the tags that templates use: `!Ref x` becomes `{"Ref": x}`, `!Sub x` `{"Fn::Sub": x}` and so on. A number
+//! that would be written differently, such as an account's `012345678901`, stays the text that it is. `<<` merges mappings, as
+//! YAML 1.1 has it (yaml.org/type/merge.html).
+
+use std::borrow::Cow;
 
 use kinesql_engine::{Error, Result};
-use saphyr::{LoadableYamlNode, Scalar, Yaml};
+use saphyr::{Scalar, ScanError, Yaml, YamlLoader};
+use saphyr_parser::Parser;
 use serde_json::{Map, Value};
 
 /// Parses JSON (if it starts with a brace) or YAML.
@@ -16,7 +21,7 @@ pub(super) fn parse(name: &str, text: &str) -> Result<Value> {
     if text.trim_start().starts_with('{') {
         return serde_json::from_str(text).map_err(|error| wrong("JSON", error.to_string()));
     }
-    let documents = Yaml::load_from_str(text).map_err(|error| wrong("YAML", error.to_string()))?;
+    let documents = load(text).map_err(|error| wrong("YAML", error.to_string()))?;
     match documents.as_slice() {
         [document @ Yaml::Mapping(_)] => value(document).map_err(|problem| wrong("a template", problem)),
         [_] => Err(wrong("an application file", "it holds no mapping".to_owned())),
@@ -26,17 +31,33 @@ pub(super) fn parse(name: &str, text: &str) -> Result<Value> {
 
 fn value(yaml: &Yaml) -> Result<Value, String> {
     Ok(match yaml {
-        Yaml::Value(Scalar::Null) => Value::Null,
-        Yaml::Value(Scalar::Boolean(value)) => Value::Bool(*value),
-        Yaml::Value(Scalar::Integer(value)) => Value::from(*value),
-        Yaml::Value(Scalar::FloatingPoint(value)) => Value::from(value.into_inner()),
-        Yaml::Value(Scalar::String(value)) => Value::String(value.to_string()),
-        // Text whose type is not decided: dates such as 2010-09-09 are text to a template.
-        Yaml::Representation(text, ..) => Value::String(text.to_string()),
+        Yaml::Representation(text, style, tag) => {
+            let scalar = Scalar::parse_from_cow_and_metadata(Cow::Borrowed(text), *style, tag.as_ref());
+            let scalar = scalar_value(text, scalar.ok_or("a value does not have the type of its tag")?);
+            match tag.as_ref().filter(|tag| !tag.is_yaml_core_schema()) {
+                Some(tag) => intrinsic(&tag.suffix, scalar),
+                None => scalar,
+            }
+        }
+        Yaml::Value(_) => return Err("a value is not kept as it is written".to_owned()),
         Yaml::Sequence(items) => Value::Array(items.iter().map(value).collect::<Result<_, _>>()?),
         Yaml::Mapping(members) => {
-            let mut object = Map::new();
+            let (mut object, mut merged) = (Map::new(), Vec::new());
             for (key, member) in members {
+                if matches!(key, Yaml::Representation(text, ..) if text == "<<") {
+                    match value(member)? {
+                        Value::Object(other) => merged.push(other),
+                        Value::Array(others) if others.iter().all(Value::is_object) => {
+                            merged.extend(
+                                others
+                                    .into_iter()
+                                    .filter_map(|other| if let Value::Object(other) = other { Some(other) } else { None }),
+                            );
+                        }
+                        _ => return Err("'<<' stands before something that is no mapping".to_owned()),
+                    }
+                    continue;
+                }
                 let key = match value(key)? {
                     Value::String(key) => key,
                     Value::Number(key) => key.to_string(),
@@ -45,6 +66,10 @@ fn value(yaml: &Yaml) -> Result<Value, String> {
                 };
                 object.insert(key, value(member)?);
             }
+            // What a mapping says itself counts, then the first of those that are merged.
+            for (key, member) in merged.into_iter().flatten() {
+                object.entry(key).or_insert(member);
+            }
             Value::Object(object)
         }
         Yaml::Tagged(tag, inner) if tag.is_yaml_core_schema() => value(inner)?,
@@ -52,6 +77,41 @@ fn value(yaml: &Yaml) -> Result<Value, String> {
         Yaml::Alias(_) => return Err("an alias has no anchor".to_owned()),
         Yaml::BadValue => return Err("a value does not have the type of its tag".to_owned()),
     })
+}
+
+/// The document without members that are null, as some tools write what is not there.
+pub(super) fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let members = members.into_iter().filter(|(_, member)| !member.is_null());
+            Value::Object(members.map(|(name, member)| (name, without_nulls(member))).collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(without_nulls).collect()),
+        value => value,
+    }
+}
+
+/// The documents, with scalars as they are written.
+fn load(text: &str) -> Result<Vec<Yaml<'_>>, ScanError> {
+    let mut loader = YamlLoader::default();
+    loader.early_parse(false);
+    Parser::new_from_str(text).load(&mut loader, true)?;
+    match loader.error() {
+        Some(error) => Err(error.clone()),
+        None => Ok(loader.into_documents()),
+    }
+}
+
+/// `scalar`, which is written as `text`: a number only if it is written as numbers are.
+fn scalar_value(text: &str, scalar: Scalar<'_>) -> Value {
+    let number = match scalar {
+        Scalar::Null => return Value::Null,
+        Scalar::Boolean(value) => return Value::Bool(value),
+        Scalar::String(value) => return Value::String(value.into_owned()),
+        Scalar::Integer(value) => Value::from(value),
+        Scalar::FloatingPoint(value) => Value::from(value.into_inner()),
+    };
+    if text == number.to_string() { number } else { Value::String(text.to_owned()) }
 }
 
 /// The long form of a short intrinsic.
@@ -103,6 +163,41 @@ Resources:
             })
         );
         assert_eq!(document["AWSTemplateFormatVersion"], json!("2010-09-09"));
+    }
+
+    #[test]
+    fn scalars_keep_what_is_written() {
+        let yaml = "
+Account: 012345678901
+Quoted: '7'
+Count: 7
+Version: 1.10
+Share: 0.5
+Yes: true
+None: ~
+Tagged: !Sub 007
+Text: !!str 8
+";
+        let expected = json!({
+            "Account": "012345678901", "Quoted": "7", "Count": 7, "Version": "1.10", "Share": 0.5, "Yes": true, "None": null,
+            "Tagged": {"Fn::Sub": "007"}, "Text": "8",
+        });
+        assert_eq!(parse("t.yaml", yaml).expect("valid"), expected);
+    }
+
+    #[test]
+    fn mappings_are_merged() {
+        let yaml = "
+base: &base { a: 1, b: 2 }
+more: &more { b: 3, c: !Ref C }
+one: { <<: *base, b: 4 }
+two: { <<: [*base, *more] }
+";
+        let document = parse("t.yaml", yaml).expect("valid");
+        assert_eq!(document["one"], json!({ "a": 1, "b": 4 }));
+        assert_eq!(document["two"], json!({ "a": 1, "b": 2, "c": {"Ref": "C"} }));
+        let error = parse("t.yaml", "a: { <<: 1 }").expect_err("no mapping");
+        assert_eq!(error.message(), "'t.yaml' is not a template: '<<' stands before something that is no mapping");
     }
 
     #[test]

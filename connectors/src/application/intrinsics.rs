@@ -15,7 +15,8 @@ use super::definition::Text;
 const DEPTH_MAX: usize = 64;
 
 /// Members that only some uses of an application need: one whose value is not known is an error for who needs it.
-const NEEDED_AT_TIMES: [&str; 5] = ["ResourceARN", "RoleARN", "ReferenceRoleARN", "BucketARN", "FileKey"];
+const NEEDED_AT_TIMES: [&str; 7] =
+    ["ResourceARN", "RoleARN", "ReferenceRoleARN", "BucketARN", "FileKey", "ApplicationCode", "TextContent"];
 
 /// A template and the values of its parameters.
 pub(super) struct Template<'a> {
@@ -35,7 +36,7 @@ impl Template<'_> {
     /// Some members of an object, evaluated.
     pub(super) fn members(&self, object: &Value, names: &[&str]) -> Result<Map<String, Value>> {
         let present = names.iter().filter_map(|name| Some(((*name).to_owned(), object.get(name)?)));
-        let evaluated = present.map(|(name, value)| Ok((name, self.evaluate(value)?)));
+        let evaluated = present.map(|(name, value)| Ok((name.clone(), self.member(&name, value, 0)?)));
         evaluated.filter(|member| !matches!(member, Ok((_, value)) if is_no_value(value))).collect()
     }
 
@@ -47,11 +48,7 @@ impl Template<'_> {
             Value::Object(object) => match function(object) {
                 Some((name, argument)) => self.call(name, argument, depth + 1)?,
                 None => {
-                    let value = |key: &str, member: &Value| match self.at_depth(member, depth + 1) {
-                        Err(error) if NEEDED_AT_TIMES.contains(&key) => Ok(Text::open(&error)),
-                        value => value,
-                    };
-                    let members = object.iter().map(|(key, member)| Ok((key.clone(), value(key, member)?)));
+                    let members = object.iter().map(|(key, member)| Ok((key.clone(), self.member(key, member, depth + 1)?)));
                     let members = members.filter(|member| !matches!(member, Ok((_, value)) if is_no_value(value)));
                     Value::Object(members.collect::<Result<_>>()?)
                 }
@@ -62,6 +59,14 @@ impl Template<'_> {
             }
             other => other.clone(),
         })
+    }
+
+    /// The value of a member; an error only where nobody can do without it.
+    fn member(&self, key: &str, value: &Value, depth: usize) -> Result<Value> {
+        match self.at_depth(value, depth) {
+            Err(error) if NEEDED_AT_TIMES.contains(&key) => Ok(Text::open(&error)),
+            value => value,
+        }
     }
 
     fn call(&self, name: &str, argument: &Value, depth: usize) -> Result<Value> {
@@ -80,6 +85,9 @@ impl Template<'_> {
         let evaluated = self.at_depth(argument, depth)?;
         match (name, array(&evaluated)) {
             ("Fn::GetAtt", [resource, attribute]) => self.attribute(text(resource), text(attribute), depth),
+            ("Fn::GetAtt", []) if let Some((resource, attribute)) = text(&evaluated).split_once('.') => {
+                self.attribute(resource, attribute, depth)
+            }
             ("Fn::Join", [delimiter, Value::Array(parts)]) => {
                 let parts: Vec<_> = parts.iter().map(scalar).collect();
                 Ok(Value::String(parts.join(text(delimiter))))
@@ -143,8 +151,12 @@ impl Template<'_> {
             "AWS::S3::Bucket" => "BucketName",
             "AWS::Lambda::Function" | "AWS::Serverless::Function" => "FunctionName",
             "AWS::KinesisAnalytics::Application" | "AWS::KinesisAnalyticsV2::Application" => "ApplicationName",
-            // Roles and the like: their names do not matter to a local run.
-            _ => return Ok(Value::from(logical)),
+            // Its permissions were the service's: kinesql uses the user's own.
+            "AWS::IAM::Role" => return Ok(Value::from(logical)),
+            "AWS::Lambda::Alias" | "AWS::Lambda::Version" => {
+                return Err(self.unknown(&format!("the ARN of resource \"{logical}\""), logical));
+            }
+            _ => return Err(self.unknown(&format!("what a reference to resource \"{logical}\" gives"), logical)),
         };
         match resource["Properties"].get(member) {
             Some(name) => self.at_depth(name, depth),
@@ -165,24 +177,24 @@ impl Template<'_> {
         if attribute != "Arn" {
             return Err(self.unknown(&format!("attribute {attribute} of resource \"{logical}\""), &dotted));
         }
-        let kind = resource["Type"].as_str().unwrap_or_default();
-        if kind == "AWS::IAM::Role" {
-            // Its permissions were the service's: kinesql uses the user's own.
-            return Ok(Value::from(format!("arn:aws:iam:::role/{logical}")));
-        }
+        let partition = scalar(&self.reference("AWS::Partition", depth)?);
+        let (service, kind) = match resource["Type"].as_str().unwrap_or_default() {
+            "AWS::IAM::Role" => return Ok(Value::from(format!("arn:{partition}:iam:::role/{logical}"))),
+            "AWS::S3::Bucket" => ("s3", ""),
+            "AWS::Kinesis::Stream" => ("kinesis", "stream/"),
+            "AWS::KinesisFirehose::DeliveryStream" => ("firehose", "deliverystream/"),
+            "AWS::Lambda::Function" | "AWS::Serverless::Function" => ("lambda", "function:"),
+            _ => return Err(self.unknown(&format!("the ARN of resource \"{logical}\""), &dotted)),
+        };
         let name = scalar(&match self.params.get(logical) {
             Some(name) => name.clone(),
             None => self.physical_name(logical, resource, depth)?,
         });
-        let (service, resource) = match kind {
-            "AWS::S3::Bucket" => return Ok(Value::from(format!("arn:aws:s3:::{name}"))),
-            "AWS::Kinesis::Stream" => ("kinesis", format!("stream/{name}")),
-            "AWS::KinesisFirehose::DeliveryStream" => ("firehose", format!("deliverystream/{name}")),
-            "AWS::Lambda::Function" | "AWS::Serverless::Function" => ("lambda", format!("function:{name}")),
-            _ => return Err(self.unknown(&format!("the ARN of resource \"{logical}\""), &dotted)),
-        };
+        if service == "s3" {
+            return Ok(Value::from(format!("arn:{partition}:s3:::{name}")));
+        }
         let (region, account) = (self.reference("AWS::Region", depth)?, self.reference("AWS::AccountId", depth)?);
-        Ok(Value::from(format!("arn:aws:{service}:{}:{}:{resource}", scalar(&region), scalar(&account))))
+        Ok(Value::from(format!("arn:{partition}:{service}:{}:{}:{kind}{name}", scalar(&region), scalar(&account))))
     }
 
     /// `${Name}`, `${Resource.Attribute}`, `${!Literal}`; with a list, names of its map come first.
@@ -263,7 +275,7 @@ fn text(value: &Value) -> &str {
 }
 
 /// A scalar as CloudFormation writes it into text.
-fn scalar(value: &Value) -> String {
+pub(super) fn scalar(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Array(items) => items.iter().map(scalar).collect::<Vec<_>>().join(","),

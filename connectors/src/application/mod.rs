@@ -3,7 +3,7 @@
 //! | Step | Module |
 //! | --- | --- |
 //! | JSON or YAML text to a document; the short intrinsics of templates | `document` |
-//! | a CloudFormation or SAM template to one application: parameters, conditions, references | `template`, `intrinsics` |
+//! | a CloudFormation or SAM template to one application: parameters, conditions, references | `template`, `parameters`, `intrinsics` |
 //! | the shapes of the service's two APIs to one definition | [`definition`] |
 //! | a definition to SQL: sources and tables, the application's code, sinks | `script` |
 //!
@@ -12,6 +12,7 @@
 pub mod definition;
 mod document;
 mod intrinsics;
+mod parameters;
 mod script;
 mod template;
 #[cfg(test)]
@@ -30,7 +31,7 @@ pub use script::{Overrides, Replacement, Scripts};
 ///
 /// Fails with [`kinesql_engine::ErrorKind::Config`] if the text is no such file, or is one of another runtime.
 pub fn read(name: &str, text: &str, params: &BTreeMap<String, String>) -> Result<Definition> {
-    let document = document::parse(name, text)?;
+    let document = document::without_nulls(document::parse(name, text)?);
     let is_template = document.get("Resources").is_some_and(Value::is_object);
     if !is_template && let Some(param) = params.keys().next() {
         return Err(Error::config(format!("--param {param}: '{name}' is no template, so it has no parameters")));

@@ -50,6 +50,9 @@ impl Definition {
     /// The application as SQL. `code` stands for that of the definition if it has none.
     pub fn scripts(&self, code: Option<&str>, overrides: &Overrides) -> Result<Scripts> {
         let Some(code) = self.code.as_deref().or(code) else {
+            if let Some(open) = &self.open_code {
+                open.needed()?;
+            }
             return Err(Error::config(format!("application \"{}\" comes without its SQL code", self.name))
                 .with_hint("Name the file that holds it behind the options: kinesql run --app application.json code.sql"));
         };
@@ -60,7 +63,7 @@ impl Definition {
         let mut notes = Vec::new();
         let mut port = LISTEN.1;
         for input in &self.inputs {
-            write_input(&mut inputs, input, overrides, &mut port, &mut notes)?;
+            self.write_input(&mut inputs, input, overrides, &mut port, &mut notes)?;
         }
         for reference in &self.references {
             write_reference(&mut inputs, reference, overrides, self.region())?;
@@ -83,7 +86,10 @@ impl Definition {
             // Outputs of one stream to several destinations need names of their own.
             let arn = to.arn.needed()?;
             let name = format!("{} to {connector} {}", output.name, last_part(arn));
-            let options = vec![("connector", connector.to_owned()), (option, arn.to_owned()), ("format", format)];
+            let mut options = vec![("connector", connector.to_owned()), (option, arn.to_owned()), ("format", format)];
+            if connector == "lambda" {
+                options.extend(self.arn.as_ref().map(|arn| ("application_arn", arn.clone())));
+            }
             write_role(&mut outputs, to);
             let from = quoted(&output.name);
             let _ = write!(outputs, "CREATE SINK {} FROM {from}{}", quoted(&name), with(&options));
@@ -105,112 +111,140 @@ impl Definition {
     /// Names of the streams that the inputs fill, and of the reference tables.
     pub fn input_names(&self) -> Vec<String> {
         let tables = self.references.iter().map(|reference| reference.table_name.clone());
-        self.inputs.iter().flat_map(stream_names).chain(tables).collect()
+        self.inputs.iter().flat_map(|input| stream_names(input).unwrap_or_default()).chain(tables).collect()
     }
-}
 
-/// `PREFIX_001` and so on.
-fn stream_names(input: &Input) -> Vec<String> {
-    let count = input.input_parallelism.as_ref().and_then(|parallelism| parallelism.count).unwrap_or(1);
-    (1..=count).map(|number| format!("{}_{number:03}", input.name_prefix)).collect()
-}
-
-fn write_input(
-    script: &mut String,
-    input: &Input,
-    overrides: &Overrides,
-    port: &mut u64,
-    notes: &mut Vec<Diagnostic>,
-) -> Result<()> {
-    let prefix = &input.name_prefix;
-    // 1 to 64 (kda-sql-reference.md §6.2).
-    const STREAMS_MAX: usize = 64;
-    let names = stream_names(input);
-    if names.is_empty() || names.len() > STREAMS_MAX {
-        return Err(Error::config(format!("InputParallelism of input \"{prefix}\" is {}, not 1 to {STREAMS_MAX}", names.len())));
-    }
-    let position = input.input_starting_position_configuration.as_ref();
-    let position = position.and_then(|position| position.input_starting_position.as_deref()).unwrap_or("NOW");
-    let (from, option) = match (&input.kinesis_streams_input, &input.kinesis_firehose_input) {
-        (Some(stream), None) => {
-            let start = match position {
-                "NOW" | "LAST_STOPPED_POINT" => "latest",
-                "TRIM_HORIZON" => "trim_horizon",
-                other => return Err(Error::config(format!("input \"{prefix}\" cannot start at '{other}'"))),
-            };
-            (stream, Some(("scan.start", start.to_owned())))
-        }
-        // A delivery stream cannot be read: it delivers. Here it delivers to an HTTP endpoint of this source.
-        (None, Some(delivery)) => (delivery, None),
-        (Some(_), Some(_)) => return Err(Error::config(format!("input \"{prefix}\" has two sources"))),
-        (None, None) => {
-            return Err(Error::config(format!("input \"{prefix}\" has no source"))
-                .with_hint("It needs KinesisStreamsInput or KinesisFirehoseInput."));
-        }
-    };
-    script.push('\n');
-    if position == "LAST_STOPPED_POINT" {
-        script.push_str("-- LAST_STOPPED_POINT: run with --checkpoint-dir; the first run starts at the newest record.\n");
-    }
-    let records = record_options(&input.input_schema, prefix)?;
-    let lambda = input.input_processing_configuration.as_ref().and_then(|processing| processing.lambda.as_ref());
-    let count = names.len();
-    let mut is_first = true;
-    for (number, name) in (1..).zip(&names) {
-        if let Some(replacement) = overrides.inputs.get(name) {
-            let rowtime = replacement.rowtime.as_deref();
-            let mut options = replaced(replacement, &records);
-            // The code may select what the service knew of each record.
-            options.push(("metadata", "kinesis".to_owned()));
-            write_create(script, "SOURCE", name, &input.input_schema, rowtime, &options)?;
-            let has_own = replacement.options.iter().any(|option| option.key == "preprocessor");
-            if let Some(lambda) = lambda.filter(|_| !has_own) {
-                notes.push(without_function(name, lambda));
+    fn write_input(
+        &self,
+        script: &mut String,
+        input: &Input,
+        overrides: &Overrides,
+        port: &mut u64,
+        notes: &mut Vec<Diagnostic>,
+    ) -> Result<()> {
+        let prefix = &input.name_prefix;
+        let names = stream_names(input)?;
+        let position = input.input_starting_position_configuration.as_ref();
+        let position = position.and_then(|position| position.input_starting_position.as_deref()).unwrap_or("NOW");
+        let (from, option) = match (&input.kinesis_streams_input, &input.kinesis_firehose_input) {
+            (Some(stream), None) => {
+                let start = match position {
+                    "NOW" | "LAST_STOPPED_POINT" => "latest",
+                    "TRIM_HORIZON" => "trim_horizon",
+                    other => return Err(Error::config(format!("input \"{prefix}\" cannot start at '{other}'"))),
+                };
+                (stream, Some(("scan.start", start.to_owned())))
             }
-            continue;
-        }
-        let arn = from.arn.needed()?;
-        if std::mem::take(&mut is_first) {
-            write_role(script, from);
-        }
-        let mut options = match &option {
-            Some(start) => vec![("connector", "kinesis".to_owned()), ("stream", arn.to_owned()), start.clone()],
-            None => {
-                let listen = format!("{}:{port}", LISTEN.0);
-                *port += 1;
-                let _ = writeln!(
-                    script,
-                    "-- Was the delivery stream {}: let it deliver to the HTTP endpoint of this source, through a load balancer that\n\
-                     -- ends TLS, or with certificate and key; set an access_key where others can reach it.",
-                    one_line(last_part(arn))
-                );
-                notes.push(
-                    Diagnostic::warning(format!(
-                        "source \"{name}\" waits on http://{listen}/ for what a delivery stream delivers"
-                    ))
-                    .hint(format!("Give another address with --source {name}=firehose:ADDRESS:PORT, or another source.")),
-                );
-                vec![("connector", "firehose".to_owned()), ("listen", listen)]
+            // A delivery stream cannot be read: it delivers. Here it delivers to an HTTP endpoint of this source.
+            (None, Some(delivery)) => (delivery, None),
+            (Some(_), Some(_)) => return Err(Error::config(format!("input \"{prefix}\" has two sources"))),
+            (None, None) => {
+                return Err(Error::config(format!("input \"{prefix}\" has no source"))
+                    .with_hint("It needs KinesisStreamsInput or KinesisFirehoseInput."));
             }
         };
-        options.extend(records.iter().cloned());
-        if let Some(lambda) = lambda {
-            options.push(("preprocessor", lambda.arn.needed()?.to_owned()));
+        script.push('\n');
+        if position == "LAST_STOPPED_POINT" {
+            script.push_str("-- LAST_STOPPED_POINT: run with --checkpoint-dir; the first run starts at the newest record.\n");
+            if option.is_some() && names.iter().any(|name| !overrides.inputs.contains_key(name)) {
+                let what = format!(
+                    "without a checkpoint input \"{prefix}\" starts at the newest record: where the service stopped is not known"
+                );
+                notes.push(
+                    Diagnostic::warning(what)
+                        .hint("With --checkpoint-dir every run but the first goes on where the last one stopped."),
+                );
+            }
         }
-        if count > 1 && option.is_some() {
-            // The streams of one input share its shards.
-            options.push(("worker", format!("{number}/{count}")));
+        let records = record_options(&input.input_schema, prefix)?;
+        let lambda = input.input_processing_configuration.as_ref().and_then(|processing| processing.lambda.as_ref());
+        let count = names.len();
+        let mut is_first = true;
+        let mut unprocessed = Vec::new();
+        // The source of the first endpoint of a delivery stream.
+        let mut endpoint = None;
+        for (number, name) in (1..).zip(&names) {
+            if let Some(replacement) = overrides.inputs.get(name) {
+                let rowtime = replacement.rowtime.as_deref();
+                let mut options = replaced(replacement, &records);
+                // The code may select what the service knew of each record.
+                options.push(("metadata", "kinesis".to_owned()));
+                write_create(script, "SOURCE", name, &input.input_schema, rowtime, &options)?;
+                let has_own = replacement.options.iter().any(|option| option.key == "preprocessor");
+                if !has_own {
+                    unprocessed.push(name.as_str());
+                }
+                continue;
+            }
+            let arn = from.arn.needed()?;
+            if std::mem::take(&mut is_first) {
+                write_role(script, from);
+            }
+            let mut options = match &option {
+                Some(start) => vec![("connector", "kinesis".to_owned()), ("stream", arn.to_owned()), start.clone()],
+                None => {
+                    let listen = format!("{}:{port}", LISTEN.0);
+                    *port += 1;
+                    let _ = match endpoint {
+                        None => writeln!(
+                            script,
+                            "-- Was the delivery stream {}: let it deliver to the HTTP endpoint of this source, through a load balancer that\n\
+                             -- ends TLS, or with certificate and key; set an access_key where others can reach it.",
+                            one_line(last_part(arn))
+                        ),
+                        // It has one destination; the service spread its records over the streams.
+                        Some(first) => writeln!(
+                            script,
+                            "-- A delivery stream delivers to one endpoint: that of \"{}\", or of a load balancer that spreads requests over all.",
+                            one_line(first)
+                        ),
+                    };
+                    endpoint = endpoint.or(Some(name.as_str()));
+                    notes.push(
+                        Diagnostic::warning(format!(
+                            "source \"{name}\" waits on http://{listen}/ for what a delivery stream delivers"
+                        ))
+                        .hint(format!("Give another address with --source {name}=firehose:ADDRESS:PORT, or another source.")),
+                    );
+                    vec![("connector", "firehose".to_owned()), ("listen", listen)]
+                }
+            };
+            options.extend(records.iter().cloned());
+            if let Some(lambda) = lambda {
+                options.push(("preprocessor", lambda.arn.needed()?.to_owned()));
+                options.extend(self.arn.as_ref().map(|arn| ("preprocessor.application_arn", arn.clone())));
+            }
+            if count > 1 && option.is_some() {
+                // The streams of one input share its shards.
+                options.push(("worker", format!("{number}/{count}")));
+            }
+            write_create(script, "SOURCE", name, &input.input_schema, None, &options)?;
         }
-        write_create(script, "SOURCE", name, &input.input_schema, None, &options)?;
+        if let Some(lambda) = lambda.filter(|_| !unprocessed.is_empty()) {
+            notes.push(without_function(&unprocessed.join(", "), lambda));
+        }
+        Ok(())
     }
-    Ok(())
 }
 
-/// Says that records of another source do not pass the input's function.
-fn without_function(source: &str, lambda: &Resource) -> Diagnostic {
+/// Most streams of an input (kda-sql-reference.md §6.2).
+const STREAMS_MAX: u64 = 64;
+
+/// `PREFIX_001` and so on.
+fn stream_names(input: &Input) -> Result<Vec<String>> {
+    let (count, prefix) =
+        (input.input_parallelism.as_ref().and_then(|parallelism| parallelism.count).unwrap_or(1), &input.name_prefix);
+    if !(1..=STREAMS_MAX).contains(&count) {
+        return Err(Error::config(format!("InputParallelism of input \"{prefix}\" is {count}, not 1 to {STREAMS_MAX}")));
+    }
+    Ok((1..=count).map(|number| format!("{prefix}_{number:03}")).collect())
+}
+
+/// Says that records of other sources do not pass the input's function.
+fn without_function(sources: &str, lambda: &Resource) -> Diagnostic {
     let arn = lambda.arn.known().unwrap_or("ARN");
     let function = arn.split(":function:").nth(1).unwrap_or(arn);
-    Diagnostic::warning(format!("records of --source {source} do not pass the function {function} as those of the input did"))
+    Diagnostic::warning(format!("records of --source {sources} do not pass the function {function} as those of the input did"))
         .hint(format!("Give records as it returns them, or add preprocessor={arn} behind the '?' of the URI."))
 }
 

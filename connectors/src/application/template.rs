@@ -7,6 +7,7 @@ use kinesql_engine::{Error, Result};
 use serde_json::{Map, Value};
 
 use super::intrinsics::Template;
+use super::parameters;
 
 /// Properties of an application that have a meaning here, and those of its configuration: no other is evaluated, so that nobody
 /// has to say what it needs.
@@ -30,7 +31,7 @@ const TYPES: [[&str; 3]; 2] = [
 /// The application of a template in the shape of `CreateApplication`. If there are several, the parameter `Application`
 /// names the resource.
 pub(super) fn application(name: &str, document: &Value, params: &BTreeMap<String, String>) -> Result<Value> {
-    let template = Template { name, document, params: parameters(name, document, params)? };
+    let template = Template { name, document, params: parameters::values(name, document, params)? };
     let is = |resource: &Value, place: usize| TYPES.iter().any(|types| resource["Type"] == types[place]);
     let resources = document["Resources"].as_object().into_iter().flatten();
     let mut present = Vec::new();
@@ -105,51 +106,5 @@ fn extend(target: &mut Value, member: &str, items: Vec<Value>) {
         && let Value::Array(list) = object.entry(member).or_insert_with(|| Value::Array(Vec::new()))
     {
         list.extend(items);
-    }
-}
-
-/// The values of parameters: those given, else the template's defaults; the region also from the environment. Every given name
-/// must mean something: a parameter, a pseudo parameter, or a resource whose name or attribute the template does not say.
-fn parameters(name: &str, document: &Value, given: &BTreeMap<String, String>) -> Result<BTreeMap<String, Value>> {
-    let mut values = BTreeMap::new();
-    if let Some(region) = std::env::var("AWS_REGION").ok().or_else(|| std::env::var("AWS_DEFAULT_REGION").ok()) {
-        values.insert("AWS::Region".to_owned(), Value::String(region));
-    }
-    let declared = document["Parameters"].as_object();
-    for (parameter, declaration) in declared.into_iter().flatten() {
-        // The default of a parameter of the parameter store is a name there, not the value.
-        let is_stored = declaration["Type"].as_str().is_some_and(|kind| kind.starts_with("AWS::SSM::Parameter::Value"));
-        if let Some(default) = declaration.get("Default").filter(|_| !is_stored) {
-            values.insert(parameter.clone(), typed(declaration, default.clone()));
-        }
-    }
-    for (parameter, value) in given {
-        let declaration = declared.and_then(|declared| declared.get(parameter));
-        let resource = parameter.split('.').next().unwrap_or_default();
-        let has_meaning = declaration.is_some()
-            || parameter.starts_with("AWS::")
-            || parameter == "Application"
-            || document["Resources"].get(resource).is_some()
-            || document.to_string().contains("Fn::ImportValue");
-        if !has_meaning {
-            let known: Vec<_> = declared.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
-            let unknown = Error::config(format!("--param {parameter}: '{name}' has no such parameter"));
-            return Err(match known.as_slice() {
-                [] => unknown.with_hint("It has no parameters."),
-                known => unknown.with_hint(format!("Parameters are {}.", known.join(", "))),
-            });
-        }
-        let value = Value::String(value.clone());
-        values.insert(parameter.clone(), declaration.map_or(value.clone(), |declaration| typed(declaration, value)));
-    }
-    Ok(values)
-}
-
-/// Lists are written with commas.
-fn typed(declaration: &Value, value: Value) -> Value {
-    let is_list = declaration["Type"].as_str().is_some_and(|kind| kind == "CommaDelimitedList" || kind.starts_with("List<"));
-    match value {
-        Value::String(text) if is_list => Value::from(text.split(',').map(str::trim).collect::<Vec<_>>()),
-        value => value,
     }
 }

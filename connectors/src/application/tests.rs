@@ -340,6 +340,124 @@ Resources:
       Output: { Name: D, DestinationSchema: { RecordFormatType: JSON }, LambdaOutput: { ResourceARN: !Sub '${AWS::StackName}-f' } }
 ";
 
+/// What templates are written with besides.
+const MORE: &str = "
+Parameters:
+  Stage: { Type: String, AllowedValues: [dev, prod], Default: dev }
+  Account: { Type: String, Default: 012345678901 }
+Resources:
+  In: { Type: AWS::Kinesis::Stream, Properties: { Name: cars } }
+  Clean: { Type: AWS::Lambda::Function, Properties: { FunctionName: clean } }
+  Live: { Type: AWS::Lambda::Alias, Properties: { FunctionName: !Ref Clean, Name: live } }
+  App:
+    Type: AWS::KinesisAnalytics::Application
+    Properties:
+      ApplicationName: !Sub 'traffic-${Account}'
+      ApplicationCode: { 'Fn::Transform': { Name: AWS::Include, Parameters: { Location: s3://code/app.sql } } }
+      Inputs:
+        - NamePrefix: S
+          KinesisStreamsInput: { ResourceARN: { 'Fn::GetAtt': In.Arn }, RoleARN: !ImportValue role }
+          InputProcessingConfiguration: { InputLambdaProcessor: { ResourceARN: !Ref Live, RoleARN: x } }
+          InputSchema: { RecordFormat: { RecordFormatType: JSON }, RecordColumns: [ { Name: a, SqlType: INTEGER } ] }
+";
+
+#[test]
+fn partitions_aliases_and_accounts_are_as_the_template_or_the_user_says() {
+    let china = [("AWS::Region", "cn-north-1"), ("AWS::AccountId", "1"), ("AWS::Partition", "aws-cn")];
+    let definition = definition("t.yaml", MORE, &china).expect("valid");
+    assert_eq!(definition.name, "traffic-012345678901");
+    let stream = definition.inputs[0].kinesis_streams_input.as_ref().expect("a stream");
+    assert_eq!(stream.arn.needed().expect("known"), "arn:aws-cn:kinesis:cn-north-1:1:stream/cars");
+    let error = definition.scripts(Some("-- code"), &Overrides::default()).expect_err("the function is used").to_string();
+    assert_eq!(error, "'t.yaml' does not say the ARN of resource \"Live\"\nhint: Give it with --param Live=….");
+}
+
+#[test]
+fn code_that_only_the_service_can_include_may_stand_beside() {
+    let params =
+        [("AWS::Region", "eu-west-1"), ("AWS::AccountId", "1"), ("Live", "arn:aws:lambda:eu-west-1:1:function:clean:live")];
+    let definition = definition("t.yaml", MORE, &params).expect("valid");
+    let error = definition.scripts(None, &Overrides::default()).expect_err("no code");
+    assert_eq!(error.message(), "'t.yaml' calls Fn::Transform, which kinesql cannot evaluate");
+    let scripts = definition.scripts(Some("-- code"), &Overrides::default()).expect("complete");
+    assert!(scripts.inputs.contains("preprocessor = 'arn:aws:lambda:eu-west-1:1:function:clean:live'"), "{}", scripts.inputs);
+}
+
+#[test]
+fn mistyped_parameters_and_values_are_found() {
+    for (param, expected) in [
+        (("Stage", "test"), "--param Stage: 't.yaml' does not allow 'test'\nhint: Values are dev, prod."),
+        (("Stge", "dev"), "--param Stge: 't.yaml' has no such parameter\nhint: Parameters are Account, Stage."),
+    ] {
+        assert_eq!(definition("t.yaml", MORE, &[param]), Err(expected.to_owned()));
+    }
+    definition("t.yaml", MORE, &[("role", "arn:x"), ("Stage", "prod")]).expect("both have a meaning");
+}
+
+#[test]
+fn what_is_null_is_not_there() {
+    let text = DESCRIBED.replace("\"ReferenceDataSourceDescriptions\"", "\"Other\"");
+    let text = text.replacen(
+        "\"ApplicationStatus\"",
+        "\"ReferenceDataSourceDescriptions\": null, \"InputProcessing\": null, \"ApplicationStatus\"",
+        1,
+    );
+    let text = text
+        .replace("\"Mapping\": \"$.sensor\"", "\"Mapping\": null")
+        .replace("\"RecordRowPath\": \"$\"", "\"RecordRowPath\": null");
+    let definition = definition("app.json", &text, &[]).expect("valid");
+    assert_eq!(definition.references, []);
+    let scripts = definition.scripts(None, &Overrides::default()).expect("complete");
+    assert!(scripts.inputs.contains("    \"sensor\" VARCHAR(16),\n"), "{}", scripts.inputs);
+}
+
+#[test]
+fn the_application_is_named_to_functions_and_a_position_that_is_not_known_is_told() {
+    let arn = "arn:aws:kinesisanalytics:eu-west-1:1:application/traffic";
+    let text = DESCRIBED.replacen("\"ApplicationStatus\"", &format!("\"ApplicationARN\": \"{arn}\", \"ApplicationStatus\""), 1);
+    let text = text.replace("TRIM_HORIZON", "LAST_STOPPED_POINT");
+    let scripts = definition("app.json", &text, &[]).expect("valid").scripts(None, &Overrides::default()).expect("complete");
+    assert!(scripts.inputs.contains(&format!("preprocessor.application_arn = '{arn}'")), "{}", scripts.inputs);
+    assert!(scripts.outputs.contains(&format!("format = 'json', application_arn = '{arn}'")), "{}", scripts.outputs);
+    let notes: Vec<_> = scripts.notes.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        notes,
+        [
+            "warning: without a checkpoint input \"SOURCE_SQL_STREAM\" starts at the newest record: where the service stopped is not known\n\
+          hint: With --checkpoint-dir every run but the first goes on where the last one stopped."
+        ]
+    );
+}
+
+#[test]
+fn of_several_sources_a_missing_function_is_told_once_and_a_count_is_checked_before_names_are_made() {
+    let several = DESCRIBED.replace("\"Count\": 1", "\"Count\": 3");
+    let file = || Replacement { options: vec![OptionEntry::new("connector", "stdin")], ..Replacement::default() };
+    let inputs = (1..=2).map(|number| (format!("SOURCE_SQL_STREAM_00{number}"), file())).collect();
+    let overrides = Overrides { inputs, ..Overrides::default() };
+    let scripts = definition("a.json", &several, &[]).expect("valid").scripts(None, &overrides).expect("complete");
+    let [note] = &scripts.notes[..] else { panic!("one note: {:?}", scripts.notes) };
+    let expected = "warning: records of --source SOURCE_SQL_STREAM_001, SOURCE_SQL_STREAM_002 do not pass the function clean";
+    assert!(note.to_string().starts_with(expected), "{note}");
+
+    let huge = DESCRIBED.replace("\"Count\": 1", "\"Count\": 20000000000");
+    let definition = definition("a.json", &huge, &[]).expect("readable");
+    assert_eq!(definition.input_names(), ["devices"]);
+    let error = definition.scripts(None, &Overrides::default()).expect_err("too many");
+    assert_eq!(error.message(), "InputParallelism of input \"SOURCE_SQL_STREAM\" is 20000000000, not 1 to 64");
+}
+
+#[test]
+fn a_delivery_stream_has_one_endpoint_whatever_the_parallelism() {
+    let text = delivered("\\\\n", "DELIM", LOG)
+        .replace("\"NamePrefix\": \"SRC\"", "\"NamePrefix\": \"SRC\", \"InputParallelism\": { \"Count\": 2 }");
+    let scripts = definition("a.json", &text, &[]).expect("valid").scripts(None, &Overrides::default()).expect("complete");
+    assert_eq!(scripts.inputs.matches("let it deliver to the HTTP endpoint of this source").count(), 1, "{}", scripts.inputs);
+    let second = "-- A delivery stream delivers to one endpoint: that of \"SRC_001\", or of a load balancer that spreads requests over all.\n\
+                  CREATE SOURCE \"SRC_002\"";
+    assert!(scripts.inputs.contains(second), "{}", scripts.inputs);
+}
+
 #[test]
 fn what_nobody_uses_of_a_template_needs_no_value() {
     let definition = definition("t.yaml", OPEN, &[]).expect("nothing is asked for");

@@ -61,7 +61,7 @@ where
 }
 
 /// How often a call is made when a job starts, before its failure is the job's: about ten seconds of waiting.
-const START_ATTEMPTS: u32 = 6;
+pub(crate) const START_ATTEMPTS: u32 = 6;
 
 /// Waits between them.
 const START_DELAYS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
@@ -70,7 +70,7 @@ const START_DELAYS: (Duration, Duration) = (Duration::from_millis(200), Duration
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// After this long no further attempt is made.
-const START_PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const START_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Makes a call that only asks whether its subject is there. None: it is not allowed, which is no reason not to start. Fails if
 /// the subject is not there, if the credentials or the address are wrong, or if nobody answers.

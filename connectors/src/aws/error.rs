@@ -46,15 +46,21 @@ where
     }
     let said = if said.is_empty() { String::new() } else { format!(": {}", one_line(said)) };
     let message = format!("{action} of {subject}: {}{said}", one_line(code));
+    if code == "KMSAccessDeniedException" {
+        // Data at rest is encrypted with a key of the user's (Kinesis Data Streams: "Permissions to use user-generated KMS keys").
+        let missing = if action.contains(":Put") { "kms:GenerateDataKey" } else { "kms:Decrypt" };
+        return Error::config(message)
+            .with_hint(format!("Allow the action {missing} on the key that encrypts it for these credentials."));
+    }
     if is_denied(code) {
         return Error::config(message).with_hint(format!("Allow the action {action} on it for these credentials."));
+    }
+    if is_skewed(code, error.message()) {
+        return Error::unavailable(message).with_hint("Check the clock of this machine: requests are signed with its time.");
     }
     match code {
         "ExpiredTokenException" | "ExpiredToken" => {
             Error::unavailable(message).with_hint("The credentials have expired: renew them, such as with 'aws sso login'.")
-        }
-        "RequestExpired" | "RequestTimeTooSkewed" => {
-            Error::unavailable(message).with_hint("Check the clock of this machine: requests are signed with its time.")
         }
         "UnrecognizedClientException" | "InvalidSignatureException" | "InvalidClientTokenId" | "SignatureDoesNotMatch" => {
             Error::config(message).with_hint("The credentials are not known there: check the profile and the region.")
@@ -62,7 +68,9 @@ where
         "ResourceNotFoundException" => {
             Error::config(message).with_hint("Check its name and the region: it does not exist there.")
         }
-        "ValidationException" | "InvalidArgumentException" | "InvalidParameterValueException" => Error::config(message),
+        "ValidationException" | "ValidationError" | "InvalidArgumentException" | "InvalidParameterValueException" => {
+            Error::config(message)
+        }
         _ => Error::new(ErrorKind::Unavailable, message),
     }
 }
@@ -93,8 +101,19 @@ fn status<E, R: Answered>(error: &SdkError<E, R>) -> Option<u16> {
     }
 }
 
-fn is_denied(code: &str) -> bool {
-    matches!(code, "AccessDeniedException" | "AccessDenied" | "UnauthorizedOperation" | "KMSAccessDeniedException")
+pub(super) fn is_denied(code: &str) -> bool {
+    matches!(code, "AccessDeniedException" | "AccessDenied" | "UnauthorizedOperation")
+}
+
+/// True if the time of a request is not that of the service. Most services call its signature invalid then, and say why.
+fn is_skewed(code: &str, message: Option<&str>) -> bool {
+    match code {
+        "RequestExpired" | "RequestTimeTooSkewed" => true,
+        "InvalidSignatureException" | "SignatureDoesNotMatch" => {
+            message.is_some_and(|message| message.contains("Signature expired") || message.contains("Signature not yet current"))
+        }
+        _ => false,
+    }
 }
 
 /// True if the service asks to be called less often: the same call is to be made again, later. The codes are those that the SDK
@@ -144,6 +163,7 @@ where
         SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => true,
         SdkError::ServiceError(_) => {
             is_throttled(error.code())
+                || is_skewed(error.code().unwrap_or_default(), error.message())
                 || status(error).is_some_and(|status| status >= 500)
                 || matches!(
                     error.code(),
@@ -157,8 +177,6 @@ where
                             | "ServiceException"
                             | "RequestTimeout"
                             | "RequestTimeoutException"
-                            | "RequestExpired"
-                            | "RequestTimeTooSkewed"
                             | "ExpiredTokenException"
                             | "ExpiredToken"
                     )
@@ -249,5 +267,35 @@ mod tests {
         let error = service_error("sts:GetCallerIdentity", "x", &refused(400, Some("RequestExpired"), "Request has expired."));
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert_eq!(error.hint(), Some("Check the clock of this machine: requests are signed with its time."));
+    }
+
+    #[test]
+    fn a_signature_of_another_time_points_to_the_clock_and_passes() {
+        for said in [
+            "Signature expired: 20240101T000000Z is now earlier than 20240101T005500Z (20240101T010000Z - 5 min.)",
+            "Signature not yet current: 20240101T020000Z is still later than 20240101T010500Z (20240101T010000Z + 5 min.)",
+        ] {
+            let refused = refused(400, Some("InvalidSignatureException"), said);
+            assert!(is_transient(&refused));
+            let error = service_error("kinesis:GetRecords", "stream \"x\"", &refused);
+            assert_eq!(error.kind(), ErrorKind::Unavailable);
+            assert_eq!(error.hint(), Some("Check the clock of this machine: requests are signed with its time."));
+        }
+        let said = "The request signature we calculated does not match the signature you provided.";
+        let refused = refused(400, Some("InvalidSignatureException"), said);
+        assert!(!is_transient(&refused));
+        let error = service_error("kinesis:GetRecords", "stream \"x\"", &refused);
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert_eq!(error.hint(), Some("The credentials are not known there: check the profile and the region."));
+    }
+
+    #[test]
+    fn of_a_key_that_may_not_be_used_the_hint_names_its_action() {
+        for (action, missing) in [("kinesis:GetRecords", "kms:Decrypt"), ("kinesis:PutRecords", "kms:GenerateDataKey")] {
+            let error = service_error(action, "stream \"x\"", &refused(400, Some("KMSAccessDeniedException"), "no"));
+            assert_eq!(error.kind(), ErrorKind::Config);
+            let hint = format!("Allow the action {missing} on the key that encrypts it for these credentials.");
+            assert_eq!(error.hint(), Some(hint.as_str()));
+        }
     }
 }

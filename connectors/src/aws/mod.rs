@@ -7,8 +7,9 @@
 mod calls;
 mod credentials;
 mod error;
+mod role;
 
-pub(crate) use calls::{first_call, outcome};
+pub(crate) use calls::{START_ATTEMPTS, START_PATIENCE, first_call, outcome};
 pub(crate) use error::is_too_large;
 pub use error::{Answered, is_throttled, is_transient, service_error};
 
@@ -147,6 +148,7 @@ impl AwsOptions {
         let kept = SharedCredentialsProvider::new(KeptCredentials::new(provider, SystemClock::shared()));
         match kept.provide_credentials().await {
             Err(CredentialsError::CredentialsNotLoaded(_)) => return Err(self.without_credentials()),
+            Err(error) if let Some(refusal) = role::refusal(&error, &self.role_subject()) => return Err(refusal),
             Err(error @ CredentialsError::InvalidConfiguration(_)) => {
                 return Err(Error::config(format!("the AWS credentials cannot be used: {}", causes(&error)))
                     .with_hint("Check the profile in ~/.aws/config and ~/.aws/credentials, and the role."));
@@ -188,6 +190,15 @@ impl AwsOptions {
             role = role.external_id(external_id);
         }
         SharedCredentialsProvider::new(role.build().await)
+    }
+
+    /// The role that is assumed, for messages: that of the option, else one that the profile names.
+    fn role_subject(&self) -> String {
+        match (&self.role_arn, &self.profile) {
+            (Some(role_arn), _) => format!("role \"{role_arn}\""),
+            (None, Some(profile)) => format!("the role of profile \"{profile}\""),
+            (None, None) => "the profile's role".to_owned(),
+        }
     }
 
     fn without_credentials(&self) -> Error {

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
-use kinesql_engine::connector::{Offset, Payload, Source, SourceContext, SplitReader};
+use kinesql_engine::connector::{Offset, Payload, Sample, Source, SourceContext, SplitReader};
 use kinesql_engine::{Error, Result};
 
 use super::file_error;
@@ -87,8 +87,8 @@ impl Source for ParquetSource {
         Ok(Box::new(ReadAhead::new(reader, clock, POLL_INTERVAL)))
     }
 
-    async fn sample(&self, _max_bytes: usize, _context: &SourceContext) -> Result<Vec<u8>> {
-        Ok(Vec::new())
+    async fn sample(&self, _max_bytes: usize, _context: &SourceContext) -> Result<Sample> {
+        Ok(Sample::default())
     }
 
     fn reads_path(&self, path: &Path) -> bool {

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kinesql_engine::connector::{
-    Offset, OptionKind, OptionSpec, Options, Source, SourceContext, SourceDefinition, SourceFactory, SplitReader,
+    Offset, OptionKind, OptionSpec, Options, Records, Sample, Source, SourceContext, SourceDefinition, SourceFactory, SplitReader,
 };
 use kinesql_engine::format::FormatSpec;
 use kinesql_engine::{Error, Result};
@@ -322,18 +322,29 @@ impl Source for FileSource {
         Ok(Box::new(ReadAhead::new(reader, Arc::clone(&context.clock), POLL_INTERVAL)))
     }
 
-    async fn sample(&self, max_bytes: usize, _context: &SourceContext) -> Result<Vec<u8>> {
+    async fn sample(&self, max_bytes: usize, context: &SourceContext) -> Result<Sample> {
+        let mut sample = Sample::default();
+        for records in self.sample_records(max_bytes, context).await?.into_iter().flatten() {
+            sample.bytes.extend_from_slice(&records.bytes);
+            sample.rejected.extend(records.rejected);
+        }
+        Ok(sample)
+    }
+
+    async fn sample_records(&self, max_bytes: usize, _context: &SourceContext) -> Result<Option<Vec<Records>>> {
         let (path, several) = (self.path.clone(), self.is_several());
         let path = if several { unblock(move || Ok(Self::files(&path)?.remove(0))).await? } else { path };
         let options = ReadOptions { header: false, chunk_bytes: max_bytes.max(1), ..self.read_options(&path, &self.format)? };
         unblock(move || {
             let mut reader = FileReader::open(&path, None, options)?;
-            while let Step::Records(records) = reader.step()? {
-                if !records.bytes.is_empty() {
-                    return Ok(records.bytes.to_vec());
-                }
+            let (mut sample, mut bytes) = (Vec::new(), 0);
+            while bytes < max_bytes
+                && let Step::Records(records) = reader.step()?
+            {
+                bytes += records.bytes.len();
+                sample.push(records);
             }
-            Ok(Vec::new())
+            Ok(Some(sample))
         })
         .await
     }

@@ -19,7 +19,8 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use chrono::NaiveDateTime;
 use kinesql_engine::connector::{
-    Offset, OptionKind, OptionSpec, Options, Payload, Read, Source, SourceContext, SourceDefinition, SourceFactory, SplitReader,
+    Offset, OptionKind, OptionSpec, Options, Payload, Read, Sample, Source, SourceContext, SourceDefinition, SourceFactory,
+    SplitReader,
 };
 use kinesql_engine::runtime::clock::{Clock, EventTime};
 use kinesql_engine::{Error, Result};
@@ -277,8 +278,8 @@ impl Source for GeneratorSource {
         }))
     }
 
-    async fn sample(&self, _max_bytes: usize, _context: &SourceContext) -> Result<Vec<u8>> {
-        Ok(Vec::new())
+    async fn sample(&self, _max_bytes: usize, _context: &SourceContext) -> Result<Sample> {
+        Ok(Sample::default())
     }
 }
 

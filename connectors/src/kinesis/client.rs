@@ -252,6 +252,11 @@ where
 fn at_position(error: CallError, position: &Position, code: Option<&str>) -> CallError {
     match (error, position) {
         (CallError::Fatal(error), Position::Timestamp(_)) if code == Some("InvalidArgumentException") => CallError::Future(error),
+        (CallError::Fatal(error), Position::After { .. }) if code == Some("InvalidArgumentException") => {
+            CallError::Fatal(error.with_hint(
+                "The stream does not know the place of the checkpoint: if it was created anew since then, start without the checkpoint.",
+            ))
+        }
         (error, _) => error,
     }
 }
@@ -422,6 +427,17 @@ impl Subscription for SdkSubscription {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_that_the_stream_does_not_know_points_to_the_checkpoint() {
+        let place = Position::After { after: "1".into(), sub: None };
+        let refused = || CallError::Fatal(Error::config("InvalidArgumentException: Invalid sequence number"));
+        let hint = |error: CallError| error.into_error().hint().map(str::to_owned);
+        let said = hint(at_position(refused(), &place, Some("InvalidArgumentException"))).expect("a hint");
+        assert!(said.ends_with("start without the checkpoint."), "{said}");
+        assert_eq!(hint(at_position(refused(), &place, Some("AccessDeniedException"))), None);
+        assert_eq!(hint(at_position(refused(), &Position::TrimHorizon, Some("InvalidArgumentException"))), None);
+    }
 
     #[test]
     fn a_stream_is_named_by_name_or_arn() {

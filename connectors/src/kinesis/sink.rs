@@ -21,6 +21,7 @@ use kinesql_engine::connector::{
 use kinesql_engine::runtime::clock::Clock;
 use kinesql_engine::{Error, Result};
 
+use super::client::StreamName;
 use super::limits;
 use super::pack::{Aggregation, wire_bytes};
 use super::partition_key::{HashKeySpec, KeySpec, Keys};
@@ -120,6 +121,7 @@ impl SinkFactory for KinesisSinkFactory {
         if stream.is_empty() {
             return Err(Error::config("option \"stream\" of connector 'kinesis' cannot be empty"));
         }
+        StreamName::parse(&stream)?;
         let bytes = |name: &str| options.bytes(name).map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
         let max_record_bytes = bytes("max_record_bytes");
         if max_record_bytes.is_some_and(|bytes| bytes == 0 || bytes > limits::RECORD_BYTES_MAX) {

@@ -19,14 +19,13 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDateTime};
 use kinesql_engine::connector::{
-    ConnectorMetric, Offset, OptionKind, OptionSpec, Options, Source, SourceContext, SourceDefinition, SourceFactory,
-    SplitReader, Trouble, kinesis_metadata,
+    ConnectorMetric, Offset, OptionKind, OptionSpec, Options, Records, Sample, Source, SourceContext, SourceDefinition,
+    SourceFactory, SplitReader, Trouble, kinesis_metadata,
 };
-use kinesql_engine::format::{FormatSpec, RowEnd};
 use kinesql_engine::runtime::clock::{EventTime, SystemClock};
 use kinesql_engine::{Error, Result};
 use tokio::sync::{OnceCell, Semaphore, mpsc, watch};
@@ -45,6 +44,7 @@ use super::reader::{ReadContext, ReadOptions, insist};
 use super::shards::Shards;
 use super::stats::Stats;
 use crate::aws::{self, AwsOptions};
+use crate::sample::append_records;
 
 const OPTIONS: &[OptionSpec] = &[
     OptionSpec { name: "stream", kind: OptionKind::Text, required: true, default: None, help: "Name or ARN of the stream." },
@@ -224,13 +224,11 @@ fn parse_timestamp(text: &str) -> Result<EventTime> {
 }
 
 /// A bound `kinesis` source.
-pub(super) struct KinesisSource {
+pub(crate) struct KinesisSource {
     stream: StreamName,
     aws: AwsOptions,
     start: Start,
     format: PayloadFormat,
-    /// True if the format is JSON.
-    json: bool,
     read: ReadOptions,
     coordinator: CoordinatorOptions,
     deregister: bool,
@@ -288,7 +286,6 @@ impl KinesisSource {
             aws,
             start: Start::of(options)?,
             format: PayloadFormat::of(&definition.format)?,
-            json: definition.format == FormatSpec::Json,
             read: ReadOptions {
                 fan_out,
                 pace,
@@ -328,6 +325,11 @@ impl KinesisSource {
         self.api.get_or_try_init(connect).await.cloned()
     }
 
+    /// What becomes of payloads: who takes the records apart gets them as they came.
+    fn payload_format(&self, context: &SourceContext) -> PayloadFormat {
+        if context.raw { PayloadFormat::Original } else { self.format }
+    }
+
     /// A job with so many lanes starts.
     fn begin(&self, lanes: usize, api: Arc<dyn KinesisApi>, context: &SourceContext) -> Opening {
         self.stats.restart(Arc::clone(&context.clock));
@@ -336,7 +338,7 @@ impl KinesisSource {
             api,
             clock: Arc::clone(&context.clock),
             stats: Arc::clone(&self.stats),
-            format: if context.raw { PayloadFormat::Original } else { self.format },
+            format: self.payload_format(context),
             metadata: with_sequence_number(&context.metadata),
             options: self.read.clone(),
             stream: self.stream.name().into(),
@@ -458,7 +460,16 @@ impl Source for KinesisSource {
         Ok(Box::new(self.open_lane(index, of, offset, api, context)))
     }
 
-    async fn sample(&self, max_bytes: usize, context: &SourceContext) -> Result<Vec<u8>> {
+    async fn sample(&self, max_bytes: usize, context: &SourceContext) -> Result<Sample> {
+        let mut sample = Sample::default();
+        for records in self.sample_records(max_bytes, context).await?.into_iter().flatten() {
+            append_records(&records, &context.format, &mut sample.bytes);
+            sample.rejected.extend(records.rejected);
+        }
+        Ok(sample)
+    }
+
+    async fn sample_records(&self, max_bytes: usize, context: &SourceContext) -> Result<Option<Vec<Records>>> {
         let api = self.connect().await?;
         let now = context.clock.now();
         let first = match self.start {
@@ -467,9 +478,9 @@ impl Source for KinesisSource {
         };
         let sample = self.sample_from(&api, first, max_bytes, context).await?;
         if sample.is_empty() && self.start == Start::Latest {
-            return self.sample_from(&api, Position::TrimHorizon, max_bytes, context).await;
+            return self.sample_from(&api, Position::TrimHorizon, max_bytes, context).await.map(Some);
         }
-        Ok(sample)
+        Ok(Some(sample))
     }
 
     fn metadata(&self) -> SchemaRef {
@@ -500,25 +511,24 @@ impl KinesisSource {
         position: Position,
         max_bytes: usize,
         context: &SourceContext,
-    ) -> Result<Vec<u8>> {
+    ) -> Result<Vec<Records>> {
         let (clock, stats) = (&context.clock, Stats::default());
         let shards = insist(clock, &stats, || list_shards(api.as_ref())).await?;
-        let mut sample = Vec::new();
-        let last = match &context.format {
-            FormatSpec::Csv(options) => options.row_delimiter,
-            _ => RowEnd::LINE_BREAK,
-        };
+        let (mut sample, mut bytes) = (Vec::new(), 0);
         for shard in &shards {
-            let empty = Arc::new(Schema::empty());
-            let mut unpacker = Unpacker::new(self.format, shard.id.clone(), None, self.read.max_record_bytes, empty);
+            let origin: Arc<str> = format!("stream \"{}\", {}", self.stream.name(), shard.id).into();
+            let metadata = with_sequence_number(&context.metadata);
+            let max_record_bytes = self.read.max_record_bytes;
+            let mut unpacker = Unpacker::new(self.payload_format(context), shard.id.clone(), None, max_record_bytes, metadata);
             let mut iterator = insist(clock, &stats, || api.shard_iterator(&shard.id, &position)).await?;
             for _ in 0..SAMPLE_CALLS {
-                if sample.len() >= max_bytes {
+                if bytes >= max_bytes {
                     return Ok(sample);
                 }
                 let answer = insist(clock, &stats, || api.get_records(&shard.id, &iterator, SAMPLE_RECORDS)).await?;
                 for piece in unpacker.unpack(&answer.records, &position)? {
-                    append_rows(&piece, self.json, last, &mut sample);
+                    bytes += piece.bytes.len();
+                    sample.push(records_of(piece, &origin));
                 }
                 match answer.next_iterator {
                     Some(next) if answer.behind_latest_ms > 0 => iterator = next,
@@ -531,21 +541,17 @@ impl KinesisSource {
     }
 }
 
-/// Appends the records of `piece`, each as rows of its own, which end with `last`; of JSON, whose documents may go over several lines,
-/// as one line.
-fn append_rows(piece: &Piece, json: bool, last: RowEnd, rows: &mut Vec<u8>) {
-    let mut start = 0;
-    for end in &piece.envelopes.ends {
-        let record = piece.bytes[start..*end as usize].trim_ascii_end();
-        start = *end as usize;
-        if !record.is_empty() {
-            // Nobody has said that it is JSON: that is to be found out.
-            let json = json && matches!(record.trim_ascii_start().first(), Some(b'{' | b'['));
-            rows.extend(record.iter().map(|byte| if json && *byte == b'\n' { b' ' } else { *byte }));
-            if !record.ends_with(last.as_bytes()) {
-                rows.extend_from_slice(last.as_bytes());
-            }
-        }
+/// A piece of a sample, which is nowhere gone on from.
+fn records_of(piece: Piece, origin: &Arc<str>) -> Records {
+    Records {
+        bytes: piece.bytes,
+        origin: Arc::clone(origin),
+        position: 0,
+        rejected: piece.rejected,
+        arrival_time: piece.arrival_time,
+        part: None,
+        envelopes: Some(piece.envelopes),
+        offset: Offset(serde_json::Value::Null),
     }
 }
 

@@ -9,8 +9,8 @@
 //! Order:     that of the source, although several invocations are under way.
 //! Retries:   a whole batch, for ever, until each of its records is answered: after errors, time-outs, missing ids.
 //! Delivery:  offsets are those of the source, so nothing is lost; the function may see a record again.
-//! Sample:    schema inference sees what the function makes of the first records.
-//! Errors:    `Config` for a function that does not exist and for denied calls.
+//! Sample:    schema inference sees what the function makes of the first records, with which it is called as for a job.
+//! Errors:    `Config` for a function that does not exist and for denied calls; `Unavailable` if it cannot make a sample.
 
 mod batch;
 mod reader;
@@ -22,19 +22,20 @@ use std::time::Duration;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use kinesql_engine::connector::{
-    ConnectorMetric, Offset, OptionKind, OptionSpec, Options, Payload, Records, Source, SourceContext, SourceDefinition,
+    ConnectorMetric, Offset, OptionKind, OptionSpec, Options, Payload, Records, Sample, Source, SourceContext, SourceDefinition,
     SourceFactory, SplitReader, Trouble,
 };
 use kinesql_engine::{Error, Result};
 use tokio::sync::{OnceCell, Semaphore};
 
-use self::batch::{Processor, Work};
+use self::batch::{Patience, Processor, Work};
 use self::reader::PreprocessedReader;
 use super::function::{Function, PAYLOAD_BYTES_MAX};
 use crate::aws::AwsOptions;
 use crate::delivery::Ids;
 use crate::delivery::options::DEFAULT_TIMEOUT;
 use crate::file::framing::Framing;
+use crate::sample::append_records;
 
 /// Records of an invocation unless given (kda-sql-reference.md §8.8).
 const BATCH_RECORDS: i64 = 500;
@@ -130,7 +131,8 @@ impl<F: SourceFactory> SourceFactory for Preprocessed<F> {
         }
         let framing = Framing::of(&definition.format)?;
         let processor = Arc::new(OnceCell::new());
-        Ok(Arc::new(PreprocessedSource { source, settings, framing, name: definition.name.clone(), processor }))
+        let (name, place) = (definition.name.clone(), options.text("path").unwrap_or(self.name()).to_owned());
+        Ok(Arc::new(PreprocessedSource { source, settings, framing, name, place, processor }))
     }
 }
 
@@ -192,11 +194,18 @@ struct PreprocessedSource {
     settings: Settings,
     framing: Framing,
     name: String,
+    /// Where records come from that do not say it.
+    place: String,
     /// Made when the first split is opened; all splits share it.
     processor: Arc<OnceCell<Arc<Processor>>>,
 }
 
 impl PreprocessedSource {
+    /// The function gets the records as they came, with all that is known of them.
+    fn raw(&self, context: &SourceContext) -> SourceContext {
+        SourceContext { metadata: self.source.metadata(), raw: true, ..context.clone() }
+    }
+
     async fn processor(&self, context: &SourceContext) -> Result<Arc<Processor>> {
         let make = async || -> Result<Arc<Processor>> {
             let function = Function::new(&self.settings.aws, &self.settings.function).await?;
@@ -235,6 +244,10 @@ impl Source for PreprocessedSource {
         self.source.has_arrival_times()
     }
 
+    fn leaves_out(&self) -> Option<&'static str> {
+        self.source.leaves_out()
+    }
+
     fn is_bounded(&self) -> bool {
         self.source.is_bounded()
     }
@@ -245,27 +258,42 @@ impl Source for PreprocessedSource {
 
     async fn open(&self, split: &str, offset: Option<&Offset>, context: &SourceContext) -> Result<Box<dyn SplitReader>> {
         let processor = self.processor(context).await?;
-        // The function gets the records as they came, with all that is known of them.
-        let raw = SourceContext { metadata: self.source.metadata(), raw: true, ..context.clone() };
-        let reader = self.source.open(split, offset, &raw).await?;
+        let reader = self.source.open(split, offset, &self.raw(context)).await?;
         Ok(Box::new(PreprocessedReader::start(reader, processor)))
     }
 
-    async fn sample(&self, max_bytes: usize, context: &SourceContext) -> Result<Vec<u8>> {
-        let raw = SourceContext { raw: true, ..context.clone() };
-        let sample = self.source.sample(max_bytes, &raw).await?;
-        let processor = self.processor(context).await?;
-        let records = Records {
-            bytes: sample.into(),
-            origin: self.name.as_str().into(),
-            position: 0,
-            rejected: Vec::new(),
-            arrival_time: None,
-            part: None,
-            envelopes: None,
-            offset: Offset(serde_json::Value::Null),
+    /// What the function makes of the first records, which it gets as it gets those of a job. Nobody waits for ever here.
+    async fn sample(&self, max_bytes: usize, context: &SourceContext) -> Result<Sample> {
+        let raw = self.raw(context);
+        let pieces = match self.source.sample_records(max_bytes, &raw).await? {
+            Some(pieces) => pieces,
+            None => {
+                let Sample { bytes, rejected } = self.source.sample(max_bytes, &raw).await?;
+                vec![Records {
+                    bytes: bytes.into(),
+                    origin: self.place.as_str().into(),
+                    position: 0,
+                    rejected,
+                    arrival_time: None,
+                    part: None,
+                    envelopes: None,
+                    offset: Offset(serde_json::Value::Null),
+                }]
+            }
         };
-        Ok(processor.process(records).await?.bytes.to_vec())
+        let processor = self.processor(context).await?;
+        let mut sample = Sample::default();
+        for piece in pieces {
+            let records = processor.process(piece, Patience::OfStart).await.map_err(|error| match error.hint() {
+                Some(_) => error,
+                None => error.with_hint(
+                    "Columns are inferred from what the function makes of the first records: mend it, or declare them.",
+                ),
+            })?;
+            append_records(&records, &context.format, &mut sample.bytes);
+            sample.rejected.extend(records.rejected);
+        }
+        Ok(sample)
     }
 
     fn metadata(&self) -> SchemaRef {

@@ -10,6 +10,7 @@ use axum::routing::{get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use crate::stub::Stub;
 
@@ -23,6 +24,8 @@ pub(super) enum Given {
     Refused(u16, &'static str, &'static str),
     /// Nothing, ever.
     Nothing,
+    /// The other, once this is true.
+    Held(watch::Receiver<bool>, Box<Given>),
 }
 
 /// Serves the function `OUT`, which may run 3 s.
@@ -37,14 +40,19 @@ pub(super) async fn serve(invoke: impl Fn(Value) -> Given + Send + Sync + 'stati
             if body.len() > super::function::PAYLOAD_BYTES_MAX {
                 return refused(413, "RequestTooLargeException", "over 6 MB");
             }
-            match invoke(serde_json::from_str(&body).expect("JSON")) {
+            let mut given = invoke(serde_json::from_str(&body).expect("JSON"));
+            while let Given::Held(mut release, then) = given {
+                release.wait_for(|released| *released).await.expect("the test holds it");
+                given = *then;
+            }
+            match given {
                 Given::Returned(value) => value.to_string().into_response(),
                 Given::Raised(kind, message) => {
                     let body = json!({ "errorMessage": message, "errorType": kind }).to_string();
                     ([("x-amz-function-error", "Unhandled")], body).into_response()
                 }
                 Given::Refused(status, kind, message) => refused(status, kind, message),
-                Given::Nothing => std::future::pending().await,
+                Given::Nothing | Given::Held(..) => std::future::pending().await,
             }
         }
     };

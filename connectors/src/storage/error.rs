@@ -84,8 +84,9 @@ pub(super) fn store_error(service: Service, call: Call, url: &str, error: StoreE
             about(ErrorKind::Config, &answer.said(&error))
                 .with_hint("The credentials are not known there: check the profile, the region and the endpoint.")
         }
-        StoreError::NotFound { .. } => about(ErrorKind::Config, "there is no such object")
-            .with_hint("Check the key; without the permission s3:ListBucket a missing object is reported as a denied one."),
+        StoreError::NotFound { .. } => about(ErrorKind::Config, "there is no such object").with_hint(
+            "Check the bucket and the key; without the permission s3:ListBucket a missing object is reported as a denied one.",
+        ),
         StoreError::PermissionDenied { .. } => about(ErrorKind::Config, "access denied")
             .with_hint(format!("Allow the action {name} on it for these credentials, and check that they are of this account.")),
         StoreError::Unauthenticated { .. } => {

@@ -1,5 +1,5 @@
-//! The multipart uploads of a bucket that are neither completed nor aborted: `ListMultipartUploads`, the one call of S3 that
-//! the object store has no method for.
+//! What is asked of S3 besides the object store's own calls: the multipart uploads of a bucket that are neither completed nor
+//! aborted (`ListMultipartUploads`), and whether it is S3 that answers (`ListObjectsV2`).
 
 use std::sync::Arc;
 
@@ -53,6 +53,12 @@ impl OpenUploads {
             }
             after = Some(OpenUpload { key: text(&body, "NextKeyMarker"), id: text(&body, "NextUploadIdMarker") });
         }
+    }
+
+    /// True if a listing of what begins with `prefix` is answered with one.
+    pub(super) async fn answers_listings(&self, prefix: &str) -> Result<bool> {
+        let body = self.get(&format!("{}?list-type=2&max-keys=1&prefix={}", self.bucket_url, percent_encoded(prefix))).await?;
+        Ok(body.contains("<ListBucketResult"))
     }
 
     async fn get(&self, url: &str) -> Result<String> {

@@ -87,6 +87,8 @@ pub(super) struct Place {
     pub(super) root: String,
     aws: AwsOptions,
     store: OnceCell<Store>,
+    /// What answers is known to be the service.
+    checked: OnceCell<()>,
 }
 
 /// An open store.
@@ -134,6 +136,10 @@ impl Place {
                 (Some(bucket.to_owned()), root)
             }
         };
+        if scheme != "file" && root.starts_with('/') {
+            // The store's paths would leave it out.
+            return Err(wrong("its key begins with '/'"));
+        }
         let key = root.trim_end_matches('/');
         if let Err(error) = Path::parse(key) {
             return Err(wrong(&causes(&error)));
@@ -142,7 +148,7 @@ impl Place {
         let base = if base.ends_with('/') { base.to_owned() } else { format!("{base}/") };
         let aws = if service == Service::S3 { AwsOptions::try_new(options, None)? } else { AwsOptions::default() };
         let (url, root) = (url.to_owned(), root.to_owned());
-        Ok(Self { service, url, base, bucket, root, aws, store: OnceCell::new() })
+        Ok(Self { service, url, base, bucket, root, aws, store: OnceCell::new(), checked: OnceCell::new() })
     }
 
     /// A place in a store of a test.
@@ -159,6 +165,7 @@ impl Place {
             root: root.to_owned(),
             aws: AwsOptions::default(),
             store: OnceCell::from(Store { objects, quick, parts, open_uploads: None }),
+            checked: OnceCell::new(),
         }
     }
 
@@ -186,6 +193,18 @@ impl Place {
     /// The store; opened at the first call.
     pub(super) async fn store(&self) -> Result<&Store> {
         self.store.get_or_try_init(|| self.open()).await
+    }
+
+    /// Fails if an empty listing was none: the client takes any answer of status 200 for one, such as the page of a proxy.
+    pub(super) async fn check_listing(&self) -> Result<()> {
+        let Some(service) = &self.store().await?.open_uploads else { return Ok(()) };
+        let check = async || match service.answers_listings(&self.root).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::config(format!("s3:ListBucket of '{}': the answer is no listing of S3", self.url))
+                .with_hint("Check the endpoint: something else answers there.")),
+            Err(error) => Err(store_error(self.service, Call::List, &self.url, error)),
+        };
+        self.checked.get_or_try_init(check).await.copied()
     }
 
     async fn open(&self) -> Result<Store> {
@@ -295,6 +314,7 @@ mod tests {
         for (service, path, why) in [
             (Service::S3, "bucket/a", "it has no scheme"),
             (Service::S3, "s3:///a", "it has no bucket"),
+            (Service::S3, "s3://b//x.csv", "its key begins with '/'"),
             (Service::S3, "gs://b/a", "'gs' is a scheme of connector 'gcs'"),
             (Service::S3, "ftp://b/a", "its scheme is unknown"),
             (Service::S3, "file://a", "a local path is absolute"),

@@ -334,6 +334,13 @@ rules!(
     a_service_that_goes_down_and_comes_back_costs_nothing
 );
 rules!(
+    fan_out, super::feeds::fan_out;
+    a_restart_loses_and_doubles_nothing,
+    a_graceful_stop_loses_and_doubles_nothing,
+    a_bad_record_costs_no_other,
+    a_service_that_goes_down_and_comes_back_costs_nothing
+);
+rules!(
     firehose, super::feeds::firehose;
     a_restart_loses_and_doubles_nothing,
     a_graceful_stop_loses_and_doubles_nothing,

@@ -223,7 +223,7 @@ async fn records_come_with_metadata_and_progress_is_shown() {
     let put = client.put_record().stream_name("source-metadata").partition_key("k").data(Blob::new("{\"a\":1}"));
     let sequence = put.send().await.expect("a record is put").sequence_number;
     let source = bind("source-metadata", &server.endpoint, TRIM_HORIZON);
-    assert_eq!(source.sample(100, &context()).await.expect("a sample"), b"{\"a\":1}\n");
+    assert_eq!(source.sample(100, &context()).await.expect("a sample").bytes, b"{\"a\":1}\n");
     let context = SourceContext { metadata: source.metadata(), ..context() };
     let mut reader = source.open("0/1", None, &context).await.expect("a lane");
     let records = loop {

@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use tokio::sync::{Notify, mpsc};
 
 use super::{
-    ConnectorRegistry, Offset, OptionSpec, Options, Payload, Read, Sink, SinkContext, SinkDefinition, SinkFactory, SinkState,
-    SinkWriter, Source, SourceContext, SourceDefinition, SourceFactory, SplitReader,
+    ConnectorRegistry, Offset, OptionSpec, Options, Payload, Read, Sample, Sink, SinkContext, SinkDefinition, SinkFactory,
+    SinkState, SinkWriter, Source, SourceContext, SourceDefinition, SourceFactory, SplitReader,
 };
 use crate::checkpoint::Epoch;
 use crate::error::{Error, Result};
@@ -120,8 +120,8 @@ impl Source for MemorySource {
         Ok(Box::new(MemoryReader { source: self.clone(), split, next, place: None }))
     }
 
-    async fn sample(&self, _max_bytes: usize, _context: &SourceContext) -> Result<Vec<u8>> {
-        Ok(Vec::new())
+    async fn sample(&self, _max_bytes: usize, _context: &SourceContext) -> Result<Sample> {
+        Ok(Sample::default())
     }
 }
 

@@ -15,6 +15,6 @@ pub use options::{OptionEntry, OptionKind, OptionSpec, Options};
 pub use registry::ConnectorRegistry;
 pub use sink::{RefusedRows, Sink, SinkContext, SinkDefinition, SinkFactory, SinkState, SinkWriter};
 pub use source::{
-    ARRIVAL_TIME, BEHIND_LATEST_MS, ConnectorMetric, Envelopes, Offset, Payload, Read, Records, SEQUENCE_NUMBER, Source,
+    ARRIVAL_TIME, BEHIND_LATEST_MS, ConnectorMetric, Envelopes, Offset, Payload, Read, Records, SEQUENCE_NUMBER, Sample, Source,
     SourceContext, SourceDefinition, SourceFactory, SplitReader, Trouble, kinesis_metadata,
 };

@@ -119,6 +119,21 @@ impl Records {
     }
 }
 
+/// The first records of a source.
+#[derive(Debug, Default)]
+pub struct Sample {
+    /// As the format frames them; the header that a CSV file may start with is among them.
+    pub bytes: Vec<u8>,
+    /// Records that were refused before they could be decoded, such as one over the size limit.
+    pub rejected: Vec<Rejected>,
+}
+
+impl From<Vec<u8>> for Sample {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { bytes, rejected: Vec::new() }
+    }
+}
+
 /// What the service says of each record of [`Records::bytes`]: a record may hold several rows, or none.
 #[derive(Debug, Clone)]
 pub struct Envelopes {
@@ -210,6 +225,11 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// True if the source ends by itself, as a file does.
     fn is_bounded(&self) -> bool;
 
+    /// The option by which the source leaves out what is there, such as old objects: a table is read as a whole.
+    fn leaves_out(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Names of the splits for a first start, at most `parallelism` where the source is free to choose.
     /// After a restore the names in the checkpoint are used instead.
     async fn splits(&self, parallelism: usize) -> Result<Vec<String>>;
@@ -218,7 +238,13 @@ pub trait Source: Send + Sync + fmt::Debug {
     async fn open(&self, split: &str, offset: Option<&Offset>, context: &SourceContext) -> Result<Box<dyn SplitReader>>;
 
     /// The first records, at most about `max_bytes`, for schema inference. Reading them does not lose them.
-    async fn sample(&self, max_bytes: usize, context: &SourceContext) -> Result<Vec<u8>>;
+    async fn sample(&self, max_bytes: usize, context: &SourceContext) -> Result<Sample>;
+
+    /// The same as [`SplitReader::next`] hands them over under this context, for somebody who takes the records apart, such as a
+    /// pre-processor. None: there is nothing to say of them but what [`Source::sample`] gives.
+    async fn sample_records(&self, _max_bytes: usize, _context: &SourceContext) -> Result<Option<Vec<Records>>> {
+        Ok(None)
+    }
 
     /// Columns that the source knows of each record besides the record itself (kda-sql-reference.md §3.3), their names in upper
     /// case. They can be selected by name, are not part of `*`, and come with [`Records::envelopes`]. Sources of rows have none.

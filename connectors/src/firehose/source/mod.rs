@@ -26,7 +26,7 @@ use std::time::Duration;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
 use kinesql_engine::connector::{
-    ARRIVAL_TIME, ConnectorMetric, Offset, OptionKind, OptionSpec, Options, Source, SourceContext, SourceDefinition,
+    ARRIVAL_TIME, ConnectorMetric, Offset, OptionKind, OptionSpec, Options, Sample, Source, SourceContext, SourceDefinition,
     SourceFactory, SplitReader,
 };
 use kinesql_engine::format::FormatSpec;
@@ -254,7 +254,7 @@ impl Source for FirehoseSource {
         Ok(Box::new(DeliveryReader::new(deliveries, waiting, server)))
     }
 
-    async fn sample(&self, _max_bytes: usize, _context: &SourceContext) -> Result<Vec<u8>> {
+    async fn sample(&self, _max_bytes: usize, _context: &SourceContext) -> Result<Sample> {
         Err(Error::config("the columns of a 'firehose' source must be declared")
             .with_hint("There is nothing to look at before the first delivery."))
     }

@@ -431,7 +431,12 @@ fn wrong_options_are_explained() {
     };
     for (options, expected) in [
         (
-            &[("partition_key", "IDD")][..],
+            &[("stream", "arn:aws:firehose:eu-west-1:1:deliverystream/x")][..],
+            "option \"stream\" of connector 'kinesis' cannot be 'arn:aws:firehose:eu-west-1:1:deliverystream/x'\n\
+             hint: Write a stream's name (letters, digits, '_', '.', '-') or its ARN, 'arn:aws:kinesis:region:account:stream/name'.",
+        ),
+        (
+            &[("partition_key", "IDD")],
             "option \"partition_key\" names the column \"IDD\", which the stream does not have\nhint: Did you mean \"ID\"?",
         ),
         (

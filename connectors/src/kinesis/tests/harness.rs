@@ -14,7 +14,7 @@ use crate::kinesis::fake::FakeKinesis;
 use crate::kinesis::source::{KinesisSource, KinesisSourceFactory};
 
 /// Where the clocks of the tests start.
-pub(in crate::kinesis) const START: EventTime = 1_700_000_000_000;
+pub(crate) const START: EventTime = 1_700_000_000_000;
 
 /// How far the clock is moved when nothing is left to do, at least.
 const TICK_MS: i64 = 50;
@@ -26,7 +26,7 @@ const STEPS_MAX: i64 = 1_200;
 const TURNS: usize = 40;
 
 /// A bound source on `service`.
-pub(in crate::kinesis) fn bind(service: &Arc<FakeKinesis>, options: &[(&str, &str)]) -> KinesisSource {
+pub(crate) fn bind(service: &Arc<FakeKinesis>, options: &[(&str, &str)]) -> KinesisSource {
     try_bind(options).expect("valid options").with_api(Arc::clone(service) as _)
 }
 
@@ -189,7 +189,7 @@ pub(in crate::kinesis) async fn restart_after(job: Job, source: KinesisSource, m
 }
 
 /// A clock, a service with so many shards on it, and nothing read yet.
-pub(in crate::kinesis) fn service(shards: usize) -> (Arc<ManualClock>, Arc<FakeKinesis>) {
+pub(crate) fn service(shards: usize) -> (Arc<ManualClock>, Arc<FakeKinesis>) {
     let clock = ManualClock::starting_at(START);
     let service = FakeKinesis::new(Arc::clone(&clock) as Arc<dyn Clock>, shards);
     (clock, service)

@@ -4,6 +4,6 @@ mod assignment;
 mod expiry;
 mod fan_out;
 mod faults;
-pub(super) mod harness;
+pub(crate) mod harness;
 mod reading;
 mod reshard;

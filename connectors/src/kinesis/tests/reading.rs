@@ -313,7 +313,7 @@ async fn a_sample_holds_recent_records_and_disturbs_nobody() {
     let source = bind(&service, &[]);
     service.put("a", b"{\n  \"x\": 4\n}\n");
     let context = kinesql_engine::connector::SourceContext::new(clock.clone(), kinesql_engine::format::FormatSpec::Json);
-    let sample = source.sample(1 << 20, &context).await.expect("a sample");
+    let sample = source.sample(1 << 20, &context).await.expect("a sample").bytes;
     assert_eq!(String::from_utf8_lossy(&sample), "{\"x\":1}\n{   \"x\": 4 }\n{\"x\":2}\n{\"x\":3}\n");
     assert_eq!(service.count("RegisterStreamConsumer") + service.count("SubscribeToShard"), 0);
     let mut job = Job::start(source, &clock, 1, &BTreeMap::new()).await;
@@ -331,7 +331,7 @@ async fn a_sample_of_rows_keeps_their_line_breaks() {
     service.put("a", b"3|z");
     let source = bind(&service, &[]);
     let context = kinesql_engine::connector::SourceContext::new(clock.clone(), kinesql_engine::format::FormatSpec::Json);
-    let sample = source.sample(1 << 20, &context).await.expect("a sample");
+    let sample = source.sample(1 << 20, &context).await.expect("a sample").bytes;
     assert_eq!(String::from_utf8_lossy(&sample), "1|x\n2|y\n3|z\n");
 }
 

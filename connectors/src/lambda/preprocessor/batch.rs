@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use super::super::function::Function;
+use crate::aws::{START_ATTEMPTS, START_PATIENCE};
 use crate::delivery::{Backoff, Ids, Outcome};
 use crate::file::framing::Framing;
 
@@ -33,6 +34,15 @@ const ENVELOPE_BYTES: usize = 4_352;
 
 /// Bytes of a record around its data: identifier, metadata with a partition key of 256 characters, member names.
 const RECORD_ENVELOPE_BYTES: usize = 1_600;
+
+/// How long failing invocations are repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// By a job: whatever it is may pass.
+    Endless,
+    /// Before there is a job: as long as other calls at a start.
+    OfStart,
+}
 
 /// The function and how it is used.
 #[derive(Debug)]
@@ -193,7 +203,7 @@ struct AnswerRecord {
 
 impl Processor {
     /// What the function makes of a piece, which keeps its offset.
-    pub(super) async fn process(self: &Arc<Self>, mut records: Records) -> Result<Records> {
+    pub(super) async fn process(self: &Arc<Self>, mut records: Records, patience: Patience) -> Result<Records> {
         let inputs = self.inputs(&records);
         let stream_arn: Arc<str> = self.stream_arn.as_deref().map_or_else(|| Arc::clone(&records.origin), Arc::from);
         let batches = self.batches(inputs.clone());
@@ -201,7 +211,7 @@ impl Processor {
         let invocations = batches.into_iter().map(|batch| {
             let (processor, stream_arn) = (Arc::clone(self), Arc::clone(&stream_arn));
             async move {
-                let mut task = AbortOnDrop(tokio::spawn(async move { processor.judge(batch, &stream_arn).await }));
+                let mut task = AbortOnDrop(tokio::spawn(async move { processor.judge(batch, &stream_arn, patience).await }));
                 task.result().await
             }
         });
@@ -292,9 +302,10 @@ impl Processor {
         batches
     }
 
-    /// A verdict for each record, in order; fails only if no invocation can ever succeed.
-    fn judge<'a>(&'a self, batch: Vec<Input>, stream_arn: &'a str) -> BoxFuture<'a, Result<Vec<Verdict>>> {
+    /// A verdict for each record, in order; fails if no invocation can ever succeed, or if patience ends.
+    fn judge<'a>(&'a self, batch: Vec<Input>, stream_arn: &'a str, patience: Patience) -> BoxFuture<'a, Result<Vec<Verdict>>> {
         async move {
+            let give_up_at = self.clock.now().saturating_add(START_PATIENCE.as_millis() as i64);
             let mut backoff = Backoff::new(RETRY_DELAYS.0, RETRY_DELAYS.1, self.ids.seed());
             let mut failures = 0;
             loop {
@@ -308,13 +319,17 @@ impl Processor {
                     }
                     Err(Outcome::TooLarge(_)) => {
                         let (first, second) = batch.split_at(batch.len() / 2);
-                        let mut verdicts = self.judge(first.to_vec(), stream_arn).await?;
-                        verdicts.extend(self.judge(second.to_vec(), stream_arn).await?);
+                        let mut verdicts = self.judge(first.to_vec(), stream_arn, patience).await?;
+                        verdicts.extend(self.judge(second.to_vec(), stream_arn, patience).await?);
                         return Ok(verdicts);
                     }
                     Err(Outcome::Fatal(error)) => return Err(error),
                     Err(Outcome::Retry { error, .. }) => {
                         failures += 1;
+                        let is_late = failures == START_ATTEMPTS || self.clock.now() >= give_up_at;
+                        if patience == Patience::OfStart && is_late {
+                            return Err(error);
+                        }
                         self.work.failing(self.clock.now(), &error);
                         self.clock.sleep(backoff.after(failures)).await;
                     }

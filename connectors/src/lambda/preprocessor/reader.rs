@@ -10,7 +10,7 @@ use kinesql_engine::{Error, Result};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::batch::Processor;
+use super::batch::{Patience, Processor};
 
 /// Wraps the reader of a split.
 pub(super) struct PreprocessedReader {
@@ -71,7 +71,7 @@ impl SplitReader for PreprocessedReader {
                     self.ended = matches!(read, Ok(Read::End { .. }) | Err(_));
                     let processor = Arc::clone(&self.processor);
                     self.pieces.push_back(match read {
-                        Ok(Read::Records(records)) => async move { processor.process(records).await.map(Read::Records) }.boxed(),
+                        Ok(Read::Records(records)) => async move { processor.process(records, Patience::Endless).await.map(Read::Records) }.boxed(),
                         other => ready(other).boxed(),
                     });
                 }

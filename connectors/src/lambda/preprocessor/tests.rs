@@ -16,10 +16,12 @@ use kinesql_engine::format::{CsvOptions, FormatSpec, RejectReason};
 use kinesql_engine::runtime::clock::{ManualClock, SystemClock};
 use kinesql_engine::types::SqlType;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::*;
 use crate::conformance::{check_source, read_split};
 use crate::file::FileSourceFactory;
+use crate::kinesis::tests::harness as kinesis_tests;
 use crate::lambda::stub::{Given, records, serve};
 use crate::storage::{Service, StorageSourceFactory};
 use crate::stub::{Stub, checked};
@@ -198,18 +200,16 @@ async fn records_that_are_unknown_or_answered_twice_are_told_and_the_batch_repea
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn invocations_overlap_and_the_order_is_kept() {
-    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let (under_way, seen) = (Arc::clone(&now), Arc::clone(&most));
-    let first = Arc::new(Mutex::new(true));
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&calls);
+    let (release, released) = watch::channel(false);
     let server = serve(move |request| {
-        seen.fetch_max(under_way.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         // The first batch fails at first, so the others are answered before it.
-        let given = match std::mem::take(&mut *first.lock().expect("not poisoned")) {
-            true => Given::Raised("Error", "again"),
-            false => answer(&request, shout),
+        let given = match counter.fetch_add(1, Ordering::SeqCst) {
+            0 => Given::Raised("Error", "again"),
+            _ => answer(&request, shout),
         };
-        under_way.fetch_sub(1, Ordering::SeqCst);
-        given
+        Given::Held(released.clone(), Box::new(given))
     })
     .await;
     let text: String = (0..100).map(|i| format!("r{i}\n")).collect();
@@ -217,8 +217,43 @@ async fn invocations_overlap_and_the_order_is_kept() {
     let options = [("preprocessor.batch_records", "5"), ("chunk_bytes", "64"), ("preprocessor.concurrency", "3")];
     let source = make_source(file.path(), &server, FormatSpec::Json, &options).expect("valid");
     let expected: Vec<_> = text.lines().map(str::to_uppercase).collect();
-    assert_eq!(read_all(source.as_ref(), FormatSpec::Json).await, expected);
-    assert!(most.load(Ordering::SeqCst) <= 3);
+    let reading = tokio::spawn(async move { read_all(source.as_ref(), FormatSpec::Json).await });
+    // None is answered before three are asked for, and nobody asks for a fourth.
+    while calls.load(Ordering::SeqCst) < 3 {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), 3);
+    release.send_replace(true);
+    assert_eq!(reading.await.expect("read"), expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_that_takes_nothing_stops_the_reading() {
+    let server = serve(|request| answer(&request, shout)).await;
+    let text: String = (0..1_000).map(|i| format!("r{i}\n")).collect();
+    let file = file(&text);
+    let options = [("chunk_bytes", "64"), ("preprocessor.concurrency", "2")];
+    let source = make_source(file.path(), &server, FormatSpec::Json, &options).expect("valid");
+    let split = source.splits(1).await.expect("splits").remove(0);
+    let mut reader = source.open(&split, None, &context(FormatSpec::Json)).await.expect("open");
+    let invocations =
+        || source.metrics().iter().find(|metric| metric.name == "preprocessor_invocations").map(|metric| metric.value);
+    let Read::Records(first) = reader.next().await.expect("read") else { panic!("records") };
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    // That of the piece that was taken, and those of two pieces ahead.
+    assert!(invocations() <= Some(3.0), "{:?}", invocations());
+    let mut read = String::from_utf8_lossy(&first.bytes).into_owned();
+    while let Read::Records(records) = reader.next().await.expect("read") {
+        read.push_str(&String::from_utf8_lossy(&records.bytes));
+    }
+    assert_eq!(read, text.to_uppercase());
+    assert!(invocations() > Some(30.0), "there were many more pieces: {:?}", invocations());
+    reader.close().await.expect("closed");
 }
 
 #[tokio::test]
@@ -285,8 +320,91 @@ async fn schema_inference_sees_what_the_function_makes() {
     let server = serve(|request| answer(&request, |_| ("Ok", Some("{\"A\":1}".to_owned())))).await;
     let file = file("x\ny\n");
     let source = make_source(file.path(), &server, FormatSpec::Json, &[]).expect("valid");
-    let sample = source.sample(1_000, &context(FormatSpec::Json)).await.expect("a sample");
+    let sample = source.sample(1_000, &context(FormatSpec::Json)).await.expect("a sample").bytes;
     assert_eq!(sample, b"{\"A\":1}\n{\"A\":1}\n");
+}
+
+/// As CloudWatch Logs writes to a data stream: only the function can read it.
+#[tokio::test]
+async fn the_function_gets_the_records_of_a_sample_as_it_gets_those_of_a_job() {
+    use std::io::Read as _;
+
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&requests);
+    let server = serve(move |request| {
+        let data: Vec<_> = request["records"].as_array().expect("records").iter().map(|record| record["data"].clone()).collect();
+        let answers = records(&request).into_iter().zip(data).map(|((id, _), data)| {
+            let data = STANDARD.decode(data.as_str().expect("text")).expect("base64");
+            let mut text = String::new();
+            match flate2::read::GzDecoder::new(&data[..]).read_to_string(&mut text) {
+                Ok(_) => json!({ "recordId": id, "result": "Ok", "data": STANDARD.encode(text) }),
+                Err(_) => json!({ "recordId": id, "result": "ProcessingFailed" }),
+            }
+        });
+        let answers: Vec<_> = answers.collect();
+        seen.lock().expect("not poisoned").push(request);
+        Given::Returned(json!({ "records": answers }))
+    })
+    .await;
+    let (clock, service) = kinesis_tests::service(1);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(b"{\"A\":\n1}").expect("in memory");
+    let number = service.put("key", &gzip.finish().expect("in memory"));
+    service.put("key", b"{\"A\":2}");
+    let source = Arc::new(kinesis_tests::bind(&service, &[("scan.start", "trim_horizon")]));
+    let source = wrapped(source, &server);
+    let context = SourceContext::new(Arc::clone(&clock) as _, FormatSpec::Json);
+    let sample = source.sample(1_000, &context).await.expect("a sample");
+    assert_eq!(String::from_utf8_lossy(&sample.bytes), "{\"A\": 1}\n");
+    let [refused] = &sample.rejected[..] else { panic!("what is not compressed is refused: {:?}", sample.rejected) };
+    assert_eq!((&refused.raw[..], refused.reason), (&b"{\"A\":2}"[..], RejectReason::ProcessingFailed));
+    let request = requests.lock().expect("not poisoned")[0].clone();
+    assert_eq!(request["streamArn"], "stream \"fake\", shardId-000000000000");
+    assert_eq!(
+        request["records"][0]["kinesisStreamRecordMetadata"],
+        json!({
+            "shardId": "shardId-000000000000",
+            "partitionKey": "key",
+            "sequenceNumber": number,
+            "approximateArrivalTimestamp": kinesis_tests::START / 1_000,
+        })
+    );
+}
+
+#[tokio::test]
+async fn a_sample_of_a_function_that_always_fails_ends_with_its_last_failure() {
+    let fault = Arc::new(Mutex::new("raise"));
+    let kind = Arc::clone(&fault);
+    let server = serve(move |_| match *kind.lock().expect("not poisoned") {
+        "raise" => Given::Raised("ValueError", "no luck"),
+        "unknown" => Given::Returned(json!({ "records": [{ "recordId": "other", "result": "Ok", "data": "" }] })),
+        _ => Given::Nothing,
+    })
+    .await;
+    let file = file("a\n");
+    for (what, expected) in [
+        ("raise", "Unhandled error ValueError: no luck"),
+        ("unknown", "is missing in its answer"),
+        ("silence", "no answer in time"),
+    ] {
+        *fault.lock().expect("not poisoned") = what;
+        let source = make_source(file.path(), &server, FormatSpec::Json, &[]).expect("valid");
+        let clock = ManualClock::starting_at(0);
+        let context = SourceContext::new(clock.clone(), FormatSpec::Json);
+        let ticking = tokio::spawn(async move {
+            for time in 0.. {
+                clock.set(time * 100);
+                tokio::task::yield_now().await;
+            }
+        });
+        let error = source.sample(1_000, &context).await.expect_err(what);
+        ticking.abort();
+        assert!(error.message().starts_with("lambda:InvokeFunction of function \"OUT\": "), "{what}: {error}");
+        assert!(error.message().ends_with(expected), "{what}: {error}");
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        let hint = "Columns are inferred from what the function makes of the first records: mend it, or declare them.";
+        assert_eq!(error.hint(), Some(hint));
+    }
 }
 
 #[tokio::test]
@@ -322,7 +440,7 @@ async fn what_a_service_says_of_a_record_is_passed_on_and_kept_with_its_rows() {
         offset: Offset(json!(7)),
     };
     let processor = wrapped(source, &server).processor(&context(FormatSpec::Json)).await.expect("a processor");
-    let piece = processor.process(piece).await.expect("processed");
+    let piece = processor.process(piece, Patience::Endless).await.expect("processed");
     assert_eq!((&piece.bytes[..], piece.offset), (&b"AC\n"[..], Offset(json!(7))));
     let envelopes = piece.envelopes.expect("kept");
     assert_eq!(envelopes.ends, [1, 3]);
@@ -354,6 +472,7 @@ fn wrapped(source: Arc<dyn Source>, server: &Stub) -> PreprocessedSource {
         settings: settings.expect("valid").expect("given"),
         framing: Framing::Lines,
         name: "IN".to_owned(),
+        place: "stdin".to_owned(),
         processor: Arc::new(OnceCell::new()),
     }
 }
@@ -383,11 +502,11 @@ async fn of_a_delivery_stream_the_function_learns_when_it_delivered() {
     };
     let columns = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &rows).expect("no columns");
     let kept_apart = Records { envelopes: Some(Envelopes { ends: vec![4, 8, 10], columns }), ..piece() };
-    let processed = processor.process(kept_apart).await.expect("processed");
+    let processed = processor.process(kept_apart, Patience::Endless).await.expect("processed");
     assert_eq!(&processed.bytes[..], b"A\nB\nC\n");
     let envelopes = processed.envelopes.expect("kept");
     assert_eq!((envelopes.ends, envelopes.columns.num_rows()), (vec![4, 6], 2));
-    let lines = processor.process(piece()).await.expect("processed");
+    let lines = processor.process(piece(), Patience::Endless).await.expect("processed");
     assert_eq!((&lines.bytes[..], lines.envelopes.is_none()), (&b"A\nB\nDROPC\n"[..], true));
     for request in requests.lock().expect("not poisoned").iter() {
         assert_eq!(
@@ -427,7 +546,7 @@ async fn objects_with_a_function_pass_the_conformance_checks_of_sources() {
     check_source(|| make("lines"), &context(FormatSpec::Json), &expected).await;
     let source = make("documents");
     assert_eq!(read_all(source.as_ref(), FormatSpec::Json).await.join("\n"), documents.to_uppercase());
-    let sample = source.sample(100, &context(FormatSpec::Json)).await.expect("a sample");
+    let sample = source.sample(100, &context(FormatSpec::Json)).await.expect("a sample").bytes;
     assert_eq!(crate::conformance::lines(&sample)[..2], ["{\"N\":0,  \"T\":\"}{\"}", "{\"N\":1,  \"T\":\"}{\"}"]);
 }
 
@@ -436,7 +555,7 @@ async fn standard_input_can_have_a_function() {
     let server = serve(|request| answer(&request, shout)).await;
     let stdin = crate::stdin::reading(&b"one\ntwo\n"[..]);
     let source = wrapped(stdin, &server);
-    assert_eq!(source.sample(100, &context(FormatSpec::Json)).await.expect("a sample"), b"ONE\nTWO\n");
+    assert_eq!(source.sample(100, &context(FormatSpec::Json)).await.expect("a sample").bytes, b"ONE\nTWO\n");
     assert_eq!(read_all(&source, FormatSpec::Json).await, ["ONE", "TWO"], "a sample takes nothing away");
 }
 

@@ -26,8 +26,8 @@ use std::time::Duration;
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use kinesql_engine::connector::{
-    ConnectorMetric, Offset, OptionKind, OptionSpec, Options, Payload, Source, SourceContext, SourceDefinition, SourceFactory,
-    SplitReader, Trouble,
+    ConnectorMetric, Offset, OptionKind, OptionSpec, Options, Payload, Records, Sample, Source, SourceContext, SourceDefinition,
+    SourceFactory, SplitReader, Trouble,
 };
 use kinesql_engine::format::{CsvOptions, FormatSpec};
 use kinesql_engine::runtime::clock::EventTime;
@@ -277,6 +277,11 @@ impl Source for StorageSource {
         !self.follow
     }
 
+    fn leaves_out(&self) -> Option<&'static str> {
+        let start_time = self.start_time.map(|_| START_TIME.name);
+        self.start_after.as_ref().map(|_| START_AFTER.name).or(start_time)
+    }
+
     async fn splits(&self, parallelism: usize) -> Result<Vec<String>> {
         let splits = if self.place.is_prefix() { parallelism.max(1) } else { 1 };
         Ok((0..splits).map(|split| format!("{split}/{splits}")).collect())
@@ -312,21 +317,39 @@ impl Source for StorageSource {
         Ok(Box::new(reader.reopen().await?))
     }
 
-    async fn sample(&self, max_bytes: usize, context: &SourceContext) -> Result<Vec<u8>> {
-        let ObjectFormat::Records(options) = self.object_format(&self.format, context.raw)? else { return Ok(Vec::new()) };
-        let Some((url, answer)) = self.first().await? else { return Ok(Vec::new()) };
-        let mut body = Body::new(Box::pin(answer.into_stream()), BodyOptions { header: false, ..options }, 0, None);
+    async fn sample(&self, max_bytes: usize, context: &SourceContext) -> Result<Sample> {
+        let mut sample = Sample::default();
+        for records in self.sample_records(max_bytes, context).await?.into_iter().flatten() {
+            sample.bytes.extend_from_slice(&records.bytes);
+            sample.rejected.extend(records.rejected);
+        }
+        Ok(sample)
+    }
+
+    async fn sample_records(&self, max_bytes: usize, context: &SourceContext) -> Result<Option<Vec<Records>>> {
         let mut sample = Vec::new();
-        while sample.len() < max_bytes {
+        let ObjectFormat::Records(options) = self.object_format(&self.format, context.raw)? else { return Ok(None) };
+        let Some((url, answer)) = self.first().await? else { return Ok(Some(sample)) };
+        let arrival_time = Some(answer.meta.last_modified.timestamp_millis());
+        let mut body = Body::new(Box::pin(answer.into_stream()), BodyOptions { header: false, ..options }, 0, None);
+        let origin: Arc<str> = url.as_str().into();
+        let mut bytes = 0;
+        while bytes < max_bytes {
             let found = body.next().await.map_err(|error| store_error(self.place.service, Call::Get, &url, error))?;
             match found {
-                Found::Piece(piece) if context.raw && body.is_documents() => append_lines(&piece.bytes, &mut sample),
-                Found::Piece(piece) => sample.extend_from_slice(&piece.bytes),
-                Found::Damaged(why) => return Err(body::damaged(&url.into(), sample.len() as u64, &why)),
+                Found::Piece(piece) => {
+                    bytes += piece.bytes.len();
+                    let mut records = Records { arrival_time, ..piece.into_records(&origin, Offset(serde_json::Value::Null)) };
+                    if context.raw && body.is_documents() {
+                        reader::tell_ends(&mut records)?;
+                    }
+                    sample.push(records);
+                }
+                Found::Damaged(why) => return Err(body::damaged(&origin, bytes as u64, &why)),
                 Found::End => break,
             }
         }
-        Ok(sample)
+        Ok(Some(sample))
     }
 
     fn metrics(&self) -> Vec<ConnectorMetric> {
@@ -340,17 +363,6 @@ impl Source for StorageSource {
     fn reads_path(&self, path: &FilePath) -> bool {
         let Some(own) = self.place.local_path().and_then(|own| own.canonicalize().ok()) else { return false };
         path == own || path.starts_with(&own) || own.starts_with(path)
-    }
-}
-
-/// Appends JSON documents, each as one line: a line break within one is nothing but white space.
-fn append_lines(documents: &[u8], lines: &mut Vec<u8>) {
-    let mut start = 0;
-    for end in Framing::Documents.ends(documents) {
-        let document = documents[start..end as usize].trim_ascii();
-        lines.extend(document.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }));
-        lines.push(b'\n');
-        start = end as usize;
     }
 }
 

@@ -297,7 +297,7 @@ async fn open_object(place: &Place, format: &ObjectFormat, meta: &ObjectMeta, re
 }
 
 /// Says where each document ends, for whoever else takes the records apart: no line break needs to be there.
-fn tell_ends(records: &mut Records) -> Result<()> {
+pub(super) fn tell_ends(records: &mut Records) -> Result<()> {
     let ends = Framing::Documents.ends(&records.bytes);
     // What is blank is no document.
     records.bytes.truncate(ends.last().map_or(0, |end| *end as usize));
@@ -344,6 +344,9 @@ pub(super) async fn list(place: &Place, floor: Option<&str>) -> Result<Vec<Objec
     };
     let listed: Vec<ObjectMeta> =
         listing.try_collect().await.map_err(|error| store_error(place.service, Call::List, &place.url, error))?;
+    if listed.is_empty() {
+        place.check_listing().await?;
+    }
     // By the convention of Hive, Spark and Athena such names are not data.
     let hidden = |meta: &ObjectMeta| {
         let name = &meta.location.as_ref()[place.root.len().min(meta.location.as_ref().len())..];

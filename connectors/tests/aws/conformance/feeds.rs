@@ -100,15 +100,23 @@ impl Feed for Objects {
 pub struct Stream {
     client: aws_sdk_kinesis::Client,
     name: String,
+    mode: &'static str,
     switch: Switch,
 }
 
 pub async fn kinesis(rule: &str) -> Option<Stream> {
-    let server = servers::kinesis()?;
+    stream(servers::kinesis()?, &name("conformance", rule), "polling").await
+}
+
+/// The same, read with enhanced fan-out.
+pub async fn fan_out(rule: &str) -> Option<Stream> {
+    stream(servers::ministack()?, &name("fan-out", rule), "fan_out").await
+}
+
+async fn stream(server: &servers::Server, name: &str, mode: &'static str) -> Option<Stream> {
     let client = aws_sdk_kinesis::Client::new(&config(&server.endpoint));
-    let name = name("conformance", rule);
-    super::super::streams::create(&client, &name, 2).await;
-    Some(Stream { client, name, switch: Switch::before(&server.endpoint).await })
+    super::super::streams::create(&client, name, 2).await;
+    Some(Stream { client, name: name.to_owned(), mode, switch: Switch::before(&server.endpoint).await })
 }
 
 impl Stream {
@@ -125,9 +133,9 @@ impl Stream {
 #[async_trait]
 impl Feed for Stream {
     fn options(&self) -> String {
-        let Self { name, switch, .. } = self;
+        let Self { name, mode, switch, .. } = self;
         format!(
-            "connector = 'kinesis', stream = '{name}', region = 'us-east-1', endpoint = '{}', scan.start = 'trim_horizon'",
+            "connector = 'kinesis', stream = '{name}', mode = '{mode}', region = 'us-east-1', endpoint = '{}', scan.start = 'trim_horizon'",
             switch.endpoint
         )
     }

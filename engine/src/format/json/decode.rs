@@ -286,7 +286,7 @@ fn lead(tree: &mut Tree, node: usize, index: usize, line: &[u8], start: usize) -
 }
 
 /// Calls `take` with every element of an array that is JSON.
-pub(super) fn elements<'a>(array: &'a [u8], mut take: impl FnMut(&'a [u8])) {
+pub(crate) fn elements<'a>(array: &'a [u8], mut take: impl FnMut(&'a [u8])) {
     let mut at = skip_blanks(array, 1);
     while array.get(at).is_some_and(|byte| *byte != b']') {
         let Ok(end) = skip_value(array, at) else { return };

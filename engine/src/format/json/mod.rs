@@ -6,6 +6,7 @@ mod flatten;
 mod path;
 
 pub use decode::JsonDecoder;
+pub(crate) use decode::elements;
 pub use encode::JsonEncoder;
 pub use flatten::{FlatteningDecoder, decoder};
 
