@@ -450,14 +450,14 @@ fn a_second_run_on_the_same_checkpoints_is_refused_and_the_first_goes_on() {
         assert!(first.try_wait().expect("asked").is_none(), "it is over before its first checkpoint");
         std::thread::yield_now();
     }
-    let second = folder.run(&arguments);
+    let second = folder.kinesql(&arguments);
     let told = text(&second.stderr);
     assert_eq!(second.status.code(), Some(1), "{told}");
     assert!(told.contains("checkpoint folder checkpoints is that of another running job"), "{told}");
     let output = first.wait_with_output().expect("ended");
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(folder.read("out.json").lines().filter(|line| line.ends_with('}')).count(), 300);
-    assert!(folder.run(&arguments).status.success(), "the folder is free again");
+    assert!(folder.kinesql(&arguments).status.success(), "the folder is free again");
 }
 
 #[test]
