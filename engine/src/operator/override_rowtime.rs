@@ -20,7 +20,7 @@ use crate::checkpoint::OperatorState;
 use crate::error::{Error, Result};
 use crate::runtime::clock::EventTime;
 use crate::runtime::error_rows::{ErrorReporter, ErrorRow};
-use crate::runtime::rowtime::{ROWTIMES, checked_rowtime};
+use crate::runtime::rowtime::{ROWTIMES, new_rowtime};
 
 /// Gives rows a new ROWTIME.
 pub struct OverrideRowtime {
@@ -76,8 +76,7 @@ impl OverrideRowtime {
         }
         let mut keep = Vec::with_capacity(times.len());
         for (row, time) in times.iter().enumerate() {
-            let null = || Error::data("ROWTIME is NULL").named("NULL_VIOLATION");
-            let time = time.ok_or_else(null).and_then(checked_rowtime);
+            let time = new_rowtime(time);
             keep.push(matches!(time, Ok(time) if time >= self.greatest));
             match time {
                 Err(error) => {

@@ -30,13 +30,18 @@ pub(crate) const ARRIVAL_IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) const ROWTIMES: RangeInclusive<EventTime> = -62_135_596_800_000..=253_402_300_799_999;
 
 /// Fails for a time that no row can have as ROWTIME.
-pub(crate) fn checked_rowtime(time: EventTime) -> Result<EventTime> {
+fn checked_rowtime(time: EventTime) -> Result<EventTime> {
     if ROWTIMES.contains(&time) {
         return Ok(time);
     }
     let year = DateTime::from_timestamp_millis(time).map(|time| format!("the year {}", time.year()));
     let when = year.unwrap_or_else(|| format!("{time} milliseconds since 1970"));
     Err(Error::data(format!("a ROWTIME of {when} is out of range: its years are 0001 to 9999")).named("COERCION_ERROR"))
+}
+
+/// The new ROWTIME that a query gives a row.
+pub(crate) fn new_rowtime(time: Option<EventTime>) -> Result<EventTime> {
+    time.ok_or_else(|| Error::data("ROWTIME is NULL").named("NULL_VIOLATION")).and_then(checked_rowtime)
 }
 
 /// Where ROWTIME comes from.
