@@ -194,6 +194,10 @@ fn in_sql(message: String) -> String {
         let data_type = with_sql_types(data_type);
         return format!("{value} is out of the range of {data_type}: compute it of a wider type, such as BIGINT");
     }
+    if let Some((value, data_type)) = message.strip_prefix("value of ").and_then(|rest| rest.split_once(" is out of range ")) {
+        let data_type = with_sql_types(data_type);
+        return format!("{value} is out of the range of {data_type}: compute it of a wider type, such as DECIMAL");
+    }
     if let Some((data_type, value)) =
         message.strip_prefix("Cannot cast to ").and_then(|rest| rest.split_once(". Overflowing on "))
     {

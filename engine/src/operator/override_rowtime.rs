@@ -7,7 +7,7 @@
 //! Time:   the new watermark is the greatest new ROWTIME so far.
 //! Late:   a row behind the greatest new ROWTIME before it goes to `error_stream` as `LATE_ROW`. Decided row by row, so
 //!         that it does not matter how the rows are cut into batches.
-//! Errors: a row without a new time goes to `error_stream`, with the old one.
+//! Errors: a row without a new time, or with one outside the years 0001 to 9999, goes to `error_stream`, with the old one.
 
 use arrow::array::{Array, AsArray, BooleanArray, UInt32Array};
 use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
@@ -20,6 +20,7 @@ use crate::checkpoint::OperatorState;
 use crate::error::{Error, Result};
 use crate::runtime::clock::EventTime;
 use crate::runtime::error_rows::{ErrorReporter, ErrorRow};
+use crate::runtime::rowtime::{ROWTIMES, new_rowtime};
 
 /// Gives rows a new ROWTIME.
 pub struct OverrideRowtime {
@@ -67,6 +68,7 @@ impl OverrideRowtime {
         if times.null_count() == 0
             && times.values().first().is_none_or(|first| *first >= self.greatest)
             && times.values().is_sorted()
+            && [times.values().first(), times.values().last()].into_iter().flatten().all(|time| ROWTIMES.contains(time))
         {
             self.greatest = times.values().last().copied().unwrap_or(self.greatest);
             out.batch(rows);
@@ -74,17 +76,17 @@ impl OverrideRowtime {
         }
         let mut keep = Vec::with_capacity(times.len());
         for (row, time) in times.iter().enumerate() {
-            keep.push(time.is_some_and(|time| time >= self.greatest));
+            let time = new_rowtime(time);
+            keep.push(matches!(time, Ok(time) if time >= self.greatest));
             match time {
-                None => {
-                    let error = Error::data("ROWTIME is NULL").named("NULL_VIOLATION");
+                Err(error) => {
                     let rowtime = came.filter(|came| came.is_valid(row)).map(|came| came.value(row));
                     out.error(ErrorRow { rowtime, ..self.reporter.row(&rows.slice(row, 1), &error) });
                 }
-                Some(time) if time < self.greatest => {
+                Ok(time) if time < self.greatest => {
                     out.error(self.reporter.late_row(&rows.slice(row, 1), self.greatest));
                 }
-                Some(time) => self.greatest = time,
+                Ok(time) => self.greatest = time,
             }
         }
         out.batch(filter_record_batch(&rows, &BooleanArray::from(keep))?);

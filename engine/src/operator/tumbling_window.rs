@@ -214,8 +214,8 @@ type Groups = (Vec<ArrayRef>, Vec<ArrayRef>, usize);
 
 /// Emits the rows of one closed window, which `instant` is in.
 fn emit_results(plan: &WindowPlan, window: i64, instant: EventTime, groups: Groups, out: &mut Output) -> Result<()> {
-    // A window that ends behind the last instant of a TIMESTAMP ends there.
-    let end = plan.window.end_of(instant)?.min(MAX_INSTANT);
+    // A window that ends behind the last ROWTIME ends there, unless its rows are the results of a window that went on.
+    let end = plan.window.end_of(instant)?.min(MAX_INSTANT.max(instant));
     let rows = groups.2;
     let of_window = |column, data_type: &DataType| match column {
         OutputColumn::WindowEnd(shift) => {

@@ -15,6 +15,7 @@ use datafusion::physical_expr::PhysicalExpr;
 
 use crate::error::{Error, Result};
 use crate::runtime::clock::EventTime;
+use crate::runtime::rowtime::ROWTIMES;
 use crate::types::{ROWTIME, SqlType};
 
 /// A monotonic expression of ROWTIME.
@@ -156,8 +157,8 @@ fn float_of(number: i64) -> f64 {
     f64::from_bits(if number < 0 { number ^ i64::MAX } else { number }.cast_unsigned())
 }
 
-/// 9999-12-31: calendar functions fail far beyond, and no row is there.
-pub(super) const MAX_INSTANT: EventTime = 253_402_300_799_999;
+/// Calendar functions fail far beyond, and no row is there.
+pub(super) const MAX_INSTANT: EventTime = *ROWTIMES.end();
 
 #[cfg(test)]
 mod tests {

@@ -9,8 +9,8 @@
 //!         the greatest `t` that was released. Watermarks of the input play no part.
 //! Late:   a row behind the greatest `t` that was released goes to `error_stream` as `LATE_ROW`. Decided row by row, so that it
 //!         does not matter how the rows are cut into batches.
-//! Errors: a row whose `t` is NULL, or whose expressions fail, goes to `error_stream` alone, with the ROWTIME that it came
-//!         with.
+//! Errors: a row whose `t` is NULL or outside the years 0001 to 9999, or whose expressions fail, goes to `error_stream` alone, with
+//!         the ROWTIME that it came with.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -28,6 +28,7 @@ use crate::checkpoint::OperatorState;
 use crate::error::{Error, Result};
 use crate::runtime::clock::EventTime;
 use crate::runtime::error_rows::{ErrorReporter, ErrorRow};
+use crate::runtime::rowtime::new_rowtime;
 
 /// The plan of `ORDER BY … WITHIN`.
 #[derive(Clone)]
@@ -98,11 +99,13 @@ impl WithinSort {
         let number = self.dropped + self.waiting.len() as u64;
         let (mut ready, mut left) = (Vec::new(), 0);
         for (row, time) in times.iter().enumerate() {
-            let Some(time) = time else {
-                let error = Error::data("ROWTIME is NULL").named("NULL_VIOLATION");
-                let rowtime = came.filter(|came| came.is_valid(row)).map(|came| came.value(row));
-                out.error(ErrorRow { rowtime, ..self.reporter.row(&batch.slice(row, 1), &error) });
-                continue;
+            let time = match new_rowtime(time) {
+                Ok(time) => time,
+                Err(error) => {
+                    let rowtime = came.filter(|came| came.is_valid(row)).map(|came| came.value(row));
+                    out.error(ErrorRow { rowtime, ..self.reporter.row(&batch.slice(row, 1), &error) });
+                    continue;
+                }
             };
             if time < self.released {
                 out.error(self.reporter.late_row(&batch.slice(row, 1), self.released));

@@ -9,6 +9,8 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, TimestampMillisecondA
 use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::datatypes::{SchemaRef, TimestampMillisecondType};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use chrono::{DateTime, Datelike};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +24,25 @@ use crate::error::{Error, Result};
 /// `idle_timeout` under `rowtime = 'arrival'` unless it is given: records that a service has got are read within a second
 /// (kda-sql-reference.md §3.5).
 pub(crate) const ARRIVAL_IDLE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// ROWTIME lies in the years 0001 to 9999, those that a time has a text of: so far from the ends of 64 bits the ends of windows and
+/// the beginnings of frames can be computed.
+pub(crate) const ROWTIMES: RangeInclusive<EventTime> = -62_135_596_800_000..=253_402_300_799_999;
+
+/// Fails for a time that no row can have as ROWTIME.
+fn checked_rowtime(time: EventTime) -> Result<EventTime> {
+    if ROWTIMES.contains(&time) {
+        return Ok(time);
+    }
+    let year = DateTime::from_timestamp_millis(time).map(|time| format!("the year {}", time.year()));
+    let when = year.unwrap_or_else(|| format!("{time} milliseconds since 1970"));
+    Err(Error::data(format!("a ROWTIME of {when} is out of range: its years are 0001 to 9999")).named("COERCION_ERROR"))
+}
+
+/// The new ROWTIME that a query gives a row.
+pub(crate) fn new_rowtime(time: Option<EventTime>) -> Result<EventTime> {
+    time.ok_or_else(|| Error::data("ROWTIME is NULL").named("NULL_VIOLATION")).and_then(checked_rowtime)
+}
 
 /// Where ROWTIME comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -251,7 +272,7 @@ impl RowtimeAssigner {
         let times = column.as_primitive_opt::<TimestampMillisecondType>();
         let times = times.ok_or_else(|| Error::internal("the event time column is not a timestamp"))?;
         if times.null_count() == 0
-            && let Some(greatest) = greatest_if_in_time(times.values(), before, others, delay_ms)
+            && let Some(greatest) = greatest_if_fine(times.values(), before, others, delay_ms)
         {
             return Ok((self.with_rowtime(batch, column)?, greatest));
         }
@@ -260,12 +281,14 @@ impl RowtimeAssigner {
         let mut greatest = before;
         for (row, time) in times.iter().enumerate() {
             let watermark = self.watermark_at(greatest.min(others));
-            keep.push(time.is_some_and(|time| time >= watermark));
+            let checked = time.map(checked_rowtime).transpose();
+            keep.push(matches!(checked, Ok(Some(time)) if time >= watermark));
             match time {
                 None => {
                     let error = Error::data("the event time is NULL").named("NULL_VIOLATION");
                     errors.push(self.reporter.row(&batch.slice(row, 1), &error));
                 }
+                Some(_) if let Err(error) = &checked => errors.push(self.reporter.row(&batch.slice(row, 1), error)),
                 Some(time) if time < watermark => {
                     let late = self.with_rowtime(batch.slice(row, 1), column.slice(row, 1))?;
                     errors.push(self.reporter.late_row(&late, watermark));
@@ -294,20 +317,21 @@ impl RowtimeAssigner {
     }
 }
 
-/// The greatest of `times` and `before`, or None if any of `times` is late.
-fn greatest_if_in_time(times: &[EventTime], before: EventTime, others: EventTime, delay_ms: i64) -> Option<EventTime> {
+/// The greatest of `times` and `before`, or None if any of `times` is late, or none of [`ROWTIMES`].
+fn greatest_if_fine(times: &[EventTime], before: EventTime, others: EventTime, delay_ms: i64) -> Option<EventTime> {
     let (Some(first), Some(last)) = (times.first(), times.last()) else { return Some(before) };
     let is_late = |time: EventTime, greatest: EventTime| time < greatest.min(others).saturating_sub(delay_ms);
     if is_ascending(times) {
-        return (!is_late(*first, before)).then_some(before.max(*last));
+        let is_fine = !is_late(*first, before) && ROWTIMES.contains(first) && ROWTIMES.contains(last);
+        return is_fine.then_some(before.max(*last));
     }
     let mut greatest = before;
-    let mut in_time = true;
+    let mut is_fine = true;
     for time in times {
-        in_time &= !is_late(*time, greatest);
+        is_fine &= !is_late(*time, greatest) & ROWTIMES.contains(time);
         greatest = greatest.max(*time);
     }
-    in_time.then_some(greatest)
+    is_fine.then_some(greatest)
 }
 
 /// True if `times` ascend; false also for times beyond 2^62, 146 million years away.
@@ -358,6 +382,19 @@ mod tests {
             (vec![10, 5, 12], vec!["LATE_ROW", "NULL_VIOLATION"])
         );
         assert_eq!(assigner.watermark(), 7);
+    }
+
+    #[test]
+    fn a_row_outside_the_years_of_rowtime_fails_and_does_not_advance_the_watermark() {
+        let (first, last) = (*ROWTIMES.start(), *ROWTIMES.end());
+        let fails = "COERCION_ERROR";
+        let mut ascending = assigner(5);
+        assert_eq!(assign(&mut ascending, &[Some(i64::MIN), Some(first - 1), Some(first)]), (vec![first], vec![fails, fails]));
+        assert_eq!(ascending.watermark(), first - 5);
+        let mut descending = assigner(5);
+        assert_eq!(assign(&mut descending, &[Some(i64::MAX), Some(last + 1), Some(7)]), (vec![7], vec![fails, fails]));
+        assert_eq!(assign(&mut descending, &[Some(last)]), (vec![last], vec![]));
+        assert_eq!(descending.watermark(), last - 5);
     }
 
     #[test]
@@ -465,9 +502,10 @@ mod tests {
         ] {
             assert_eq!(is_ascending(times), ascending, "{times:?}");
         }
-        // What is not recognised takes the longer way to the same answer.
-        assert_eq!(greatest_if_in_time(&[i64::MIN, i64::MAX], i64::MIN, i64::MAX, 0), Some(i64::MAX));
-        assert_eq!(greatest_if_in_time(&[i64::MAX, i64::MIN], i64::MIN, i64::MAX, 0), None);
+        // What is not recognised takes the longer way.
+        assert_eq!(greatest_if_fine(&[7, 3, 5], i64::MIN, i64::MAX, 4), Some(7));
+        assert_eq!(greatest_if_fine(&[7, 3, 5], i64::MIN, i64::MAX, 3), None);
+        assert_eq!(greatest_if_fine(&[0, i64::MAX], i64::MIN, i64::MAX, 0), None);
     }
 
     proptest! {

@@ -29,10 +29,13 @@ impl Interval {
         let Expr::Interval(interval) = expr else { return None };
         let Expr::Value(value) = interval.value.as_ref() else { return None };
         let Value::SingleQuotedString(text) = &value.value else { return None };
-        let (number, unit) = text.split_once(' ')?;
-        match unit {
-            "months" => number.parse().ok().map(Interval::Months),
-            "milliseconds" => number.parse().ok().map(Interval::Milliseconds),
+        let number = |text: &str| text.parse::<i64>().ok();
+        match text.split(' ').collect::<Vec<_>>()[..] {
+            [months, "months"] => number(months).map(Interval::Months),
+            [milliseconds, "milliseconds"] => number(milliseconds).map(Interval::Milliseconds),
+            [days, "days", milliseconds, "milliseconds"] => {
+                Some(Interval::Milliseconds(number(days)?.checked_mul(UNIT_SIZES[DAY])?.checked_add(number(milliseconds)?)?))
+            }
             _ => None,
         }
     }
@@ -60,6 +63,9 @@ impl Interval {
     pub(crate) fn to_planner_text(self) -> String {
         match self {
             Interval::Months(months) => format!("{months} months"),
+            Interval::Milliseconds(milliseconds) if milliseconds.abs() > NANOSECONDS_MAX / 1_000_000 => {
+                format!("{} days {} milliseconds", milliseconds / UNIT_SIZES[DAY], milliseconds % UNIT_SIZES[DAY])
+            }
             Interval::Milliseconds(milliseconds) => format!("{milliseconds} milliseconds"),
         }
     }
@@ -74,9 +80,11 @@ const MONTH: usize = 1;
 const DAY: usize = 2;
 const SECOND: usize = 5;
 
-/// Longest day-time interval that DataFusion can hold: its intervals count nanoseconds in 64 bits.
-const MILLISECONDS_MAX: i64 = i64::MAX / 1_000_000;
-/// Longest year-month interval, for the same reason with 32 bits.
+/// DataFusion's intervals count nanoseconds in 64 bits, which are 106,751 days. What is longer has its days apart.
+const NANOSECONDS_MAX: i64 = i64::MAX;
+/// Longest day-time interval that DataFusion can hold: its intervals count days in 32 bits.
+const MILLISECONDS_MAX: i64 = i32::MAX as i64 * UNIT_SIZES[DAY];
+/// Longest year-month interval, for the same reason.
 const MONTHS_MAX: i64 = i32::MAX as i64;
 /// Leading precision unless one is written (§1.5).
 const LEADING_PRECISION: u32 = 2;

@@ -406,6 +406,10 @@ fn intervals() {
         ("' 1 ' DAY", Milliseconds(DAY)),
         ("'0 00:00:00.001' DAY TO SECOND", Milliseconds(1)),
         ("'106751' DAY(6)", Milliseconds(106_751 * DAY)),
+        ("'106752' DAY(6)", Milliseconds(106_752 * DAY)),
+        ("'9999999999.999' SECOND(10, 3)", Milliseconds(9_999_999_999_999)),
+        ("-'9999999999' MINUTE(10)", Milliseconds(-9_999_999_999 * 60_000)),
+        ("'2147483647' DAY(10)", Milliseconds(2_147_483_647 * DAY)),
     ] {
         let query = query(&format!("SELECT INTERVAL {written}"));
         let SetExpr::Select(select) = *query.ast.body else { panic!() };

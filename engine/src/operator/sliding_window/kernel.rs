@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Int64Array};
-use arrow::datatypes::{ArrowPrimitiveType, DataType, Decimal128Type, Int64Type};
+use arrow::datatypes::{ArrowPrimitiveType, DataType, Decimal128Type, Decimal256Type, Int64Type};
 
 use super::distinct::Distinct;
 use super::extremes::Extremes;
@@ -100,7 +100,13 @@ pub fn kernel_of(function: Function, frame: Frame, argument: Option<&DataType>, 
             (_, DataType::Float64) => Box::new(FloatSums::new(function == Function::Average)),
             (Function::Sum, DataType::Int64) => Box::new(ExactSums::<Int64Type>::new(result.clone())),
             (Function::Sum, DataType::Decimal128(..)) => Box::new(ExactSums::<Decimal128Type>::new(result.clone())),
-            (Function::Average, DataType::Decimal128(_, scale)) => Box::new(DecimalAverages::try_new(*scale, result)?),
+            (Function::Sum, DataType::Decimal256(..)) => Box::new(ExactSums::<Decimal256Type>::new(result.clone())),
+            (Function::Average, DataType::Decimal128(_, scale)) => {
+                Box::new(DecimalAverages::<Decimal128Type>::try_new(*scale, result)?)
+            }
+            (Function::Average, DataType::Decimal256(_, scale)) => {
+                Box::new(DecimalAverages::<Decimal256Type>::try_new(*scale, result)?)
+            }
             _ => return Err(unexpected()),
         },
         Function::Min => Box::new(Extremes::new(false)),

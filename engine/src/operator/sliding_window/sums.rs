@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, PrimitiveArray};
-use arrow::datatypes::{ArrowNativeTypeOp, ArrowPrimitiveType, DataType, Decimal128Type, Float64Type};
+use arrow::datatypes::{ArrowNativeType, ArrowNativeTypeOp, ArrowPrimitiveType, DataType, DecimalType, Float64Type};
 
 use super::kernel::{Batch, Kernel, Native, is_valid};
 use super::long_sum::LongSum;
@@ -186,35 +186,39 @@ impl<T: ArrowPrimitiveType> Kernel for ExactSums<T> {
     }
 }
 
-/// AVG of DECIMAL, cut off behind the last digit of the result's scale as DataFusion's `avg` does.
-pub struct DecimalAverages {
+/// AVG of DECIMAL, cut off behind the last digit of the result's scale as DataFusion's `avg` does. The planner chooses types that
+/// have room for the sum with the digits of the result.
+pub struct DecimalAverages<T: DecimalType> {
     result: DataType,
     /// 10 to the power of the digits that the result has more.
-    factor: i128,
-    totals: Totals<i128>,
+    factor: Native<T>,
+    totals: Totals<Native<T>>,
 }
 
-impl DecimalAverages {
+impl<T: DecimalType> DecimalAverages<T> {
     /// Averages of numbers with `scale` digits behind the point as `result`.
     pub fn try_new(scale: i8, result: &DataType) -> Result<Self> {
-        let DataType::Decimal128(_, digits) = result else {
+        let (DataType::Decimal128(_, digits) | DataType::Decimal256(_, digits)) = result else {
             return Err(Error::internal(format!("an average of decimals as {result}")));
         };
-        let factor = 10_i128.pow(u32::from(digits.saturating_sub(scale).max(0).unsigned_abs()));
+        let more = u32::from(digits.saturating_sub(scale).max(0).unsigned_abs());
+        let factor = Native::<T>::usize_as(10).pow_wrapping(more);
         Ok(Self { result: result.clone(), factor, totals: Totals { of_key: Vec::new() } })
     }
 }
 
-impl Kernel for DecimalAverages {
+impl<T: DecimalType> Kernel for DecimalAverages<T> {
     fn follow(&mut self, batch: &Batch<'_>) -> Result<ArrayRef> {
         let factor = self.factor;
-        // A value beyond 38 digits fails the cast to the type of the argument, and with it its row.
-        let average = |sum: i128, count: u32| sum.saturating_mul(factor) / i128::from(count.max(1));
-        let averages = self.totals.follow::<Decimal128Type>(batch, average)?;
+        let average = |sum: Native<T>, count: u32| {
+            let count = Native::<T>::usize_as(count.max(1) as usize);
+            sum.mul_wrapping(factor).div_wrapping(count)
+        };
+        let averages = self.totals.follow::<T>(batch, average)?;
         Ok(Arc::new(averages.with_data_type(self.result.clone())))
     }
 
     fn size(&self) -> usize {
-        self.totals.of_key.capacity() * size_of::<(i128, u32)>()
+        self.totals.of_key.capacity() * size_of::<(Native<T>, u32)>()
     }
 }

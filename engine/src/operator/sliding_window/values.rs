@@ -10,9 +10,9 @@ use arrow::array::{
 };
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{
-    ArrowNativeTypeOp, DataType, Date32Type, Decimal128Type, DurationMillisecondType, Float32Type, Float64Type, Int8Type,
-    Int16Type, Int32Type, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, Time32MillisecondType,
-    TimeUnit, TimestampMillisecondType,
+    ArrowNativeTypeOp, DataType, Date32Type, Decimal128Type, Decimal256Type, DurationMillisecondType, Float32Type, Float64Type,
+    Int8Type, Int16Type, Int32Type, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
+    Time32MillisecondType, TimeUnit, TimestampMillisecondType, i256,
 };
 
 use super::frame::{Left, NOWHERE};
@@ -56,6 +56,7 @@ pub fn values_of(data_type: &DataType) -> Result<Box<dyn Values>> {
         DataType::Float32 => primitive::<Float32Type>(data_type),
         DataType::Float64 => primitive::<Float64Type>(data_type),
         DataType::Decimal128(..) => primitive::<Decimal128Type>(data_type),
+        DataType::Decimal256(..) => primitive::<Decimal256Type>(data_type),
         DataType::Date32 => primitive::<Date32Type>(data_type),
         DataType::Time32(TimeUnit::Millisecond) => primitive::<Time32MillisecondType>(data_type),
         DataType::Timestamp(TimeUnit::Millisecond, None) => primitive::<TimestampMillisecondType>(data_type),
@@ -148,6 +149,14 @@ impl Rank for i128 {
 
     fn rank(self) -> i64 {
         self.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
+    }
+}
+
+impl Rank for i256 {
+    const EXACT: bool = false;
+
+    fn rank(self) -> i64 {
+        self.to_i128().map_or(if self < i256::ZERO { i64::MIN } else { i64::MAX }, Rank::rank)
     }
 }
 

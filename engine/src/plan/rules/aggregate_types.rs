@@ -2,8 +2,9 @@
 //!
 //! DataFusion widens: `sum(INTEGER)` is BIGINT, `avg(INTEGER)` is DOUBLE, decimals gain digits. The rule computes the
 //! wide result and casts it back in a projection above, where a value that does not fit is the error of its row.
-//! `avg` of whole numbers becomes `sum / count`, which truncates as KDA does (29, 32 → 30). DataFusion's sum of BIGINT wraps
-//! around silently, so BIGINT is summed as DECIMAL. With the switch `avg_double`, `avg` of whole numbers stays a DOUBLE.
+//! `avg` of whole numbers becomes `sum / count`, which truncates as KDA does (29, 32 → 30). DataFusion's sums wrap around
+//! silently, so BIGINT is summed as DECIMAL, and a long DECIMAL in 256 bits: [`summed_as`]. With the switch `avg_double`, `avg`
+//! of whole numbers stays a DOUBLE.
 
 use std::sync::Arc;
 
@@ -36,25 +37,24 @@ pub(super) fn typed(aggregate: Aggregate, settings: &Settings) -> Result<Logical
             results.push(call(expr.clone()).alias_if_changed(name)?);
             continue;
         };
+        let with = |func, params| Expr::AggregateFunction(AggregateFunction { func, params });
         let argument_type = params.args.first().map(|argument| argument.get_type(input.schema())).transpose()?;
         let result = match (func.name(), argument_type) {
             (_, Some(_)) if let (true, Some(func)) = (params.distinct, distinct_of(func)) => {
                 let mut params = AggregateFunctionParams { distinct: false, ..params.clone() };
                 params.args = params.args.into_iter().map(|argument| cast(argument, DataType::Float64)).collect();
-                call(Expr::AggregateFunction(AggregateFunction { func, params }))
+                call(with(func, params))
             }
             ("avg", Some(data_type)) if data_type.is_integer() && !settings.avg_is_double() => {
-                let with = |func, params| Expr::AggregateFunction(AggregateFunction { func, params });
-                let sum = cast(call(with(sum_udaf(), exact(params, &data_type))), DataType::Int64);
+                let sum = call(with(sum_udaf(), exact(params, &data_type)));
                 let count = call(with(count_udaf(), params.clone()));
-                cast(Expr::BinaryExpr(BinaryExpr::new(Box::new(sum), Operator::Divide, Box::new(count))), data_type)
+                average(sum, count, data_type)
             }
             ("sum", Some(data_type)) if data_type.is_integer() => {
-                let params = exact(params, &data_type);
-                cast(call(Expr::AggregateFunction(AggregateFunction { func: func.clone(), params })), data_type)
+                cast(call(with(func.clone(), exact(params, &data_type))), data_type)
             }
             ("sum" | "avg", Some(data_type @ (DataType::Float32 | DataType::Decimal128(..)))) => {
-                cast(call(expr.clone()), data_type)
+                cast(call(with(func.clone(), exact(params, &data_type))), data_type)
             }
             _ => call(expr.clone()),
         };
@@ -66,11 +66,27 @@ pub(super) fn typed(aggregate: Aggregate, settings: &Settings) -> Result<Logical
     Ok(LogicalPlan::Projection(Projection::try_new(output, Arc::new(aggregate))?))
 }
 
-/// The arguments of a sum that cannot overflow: BIGINT as DECIMAL, of which 10^19 of the largest fit.
+/// The arguments of a sum that cannot overflow.
 fn exact(params: &AggregateFunctionParams, data_type: &DataType) -> AggregateFunctionParams {
     let mut params = params.clone();
-    if *data_type == DataType::Int64 {
-        params.args = params.args.into_iter().map(|argument| cast(argument, DataType::Decimal128(19, 0))).collect();
+    if let Some(wide) = summed_as(data_type) {
+        params.args = params.args.into_iter().map(|argument| cast(argument, wide.clone())).collect();
     }
     params
+}
+
+/// What numbers of this type are added up as, if not as they are: so that 10^10 of the largest fit, and the four digits that an
+/// average has more. BIGINT is a DECIMAL of 19 digits; 128 bits hold 38 digits.
+pub(super) fn summed_as(data_type: &DataType) -> Option<DataType> {
+    match data_type {
+        DataType::Int64 => Some(DataType::Decimal128(19, 0)),
+        DataType::Decimal128(precision @ 25.., scale) => Some(DataType::Decimal256(*precision, *scale)),
+        _ => None,
+    }
+}
+
+/// The average of whole numbers of this type, without its fraction. It fits where the sum does not, so the sum is divided as it is.
+pub(super) fn average(sum: Expr, count: Expr, data_type: DataType) -> Expr {
+    let count = if data_type == DataType::Int64 { cast(count, DataType::Decimal128(19, 0)) } else { count };
+    cast(Expr::BinaryExpr(BinaryExpr::new(Box::new(sum), Operator::Divide, Box::new(count))), data_type)
 }

@@ -9,7 +9,7 @@
 //! An INTEGER counts as DECIMAL(10, 0). Beyond the greatest precision, 38 or what the switch `decimal_precision_max` says, the scale
 //! shrinks first (§8.2). Arrow divides to four digits more than the dividend has, so a function of its own takes the place of `/`.
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION, DataType};
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, cast};
@@ -32,10 +32,16 @@ pub(super) fn typed(expr: Expr, schema: &DFSchema, most: u8) -> Result<Transform
     let computed = if *op == Operator::Divide {
         decimal_divide::udf().call(vec![left.as_ref().clone(), right.as_ref().clone()])
     } else {
+        // A result that may have more digits than there are is computed with more of them, and the cast fails its row.
+        let is_long = result_type(*op, (p1, s1), (p2, s2), DECIMAL256_MAX_PRECISION)
+            .is_some_and(|(precision, _)| precision > DECIMAL128_MAX_PRECISION);
+        let exact = |precision, scale| match is_long {
+            true => DataType::Decimal256(precision, scale),
+            false => DataType::Decimal128(precision, scale),
+        };
         let operand =
             |expr: &Expr, from: &DataType, to: DataType| if *from == to { expr.clone() } else { cast(expr.clone(), to) };
-        let (left, right) =
-            (operand(left, &one, DataType::Decimal128(p1, s1)), operand(right, &other, DataType::Decimal128(p2, s2)));
+        let (left, right) = (operand(left, &one, exact(p1, s1)), operand(right, &other, exact(p2, s2)));
         Expr::BinaryExpr(BinaryExpr::new(Box::new(left), *op, Box::new(right)))
     };
     Ok(Transformed::yes(if computed.get_type(schema)? == result { computed } else { cast(computed, result) }))

@@ -7,12 +7,11 @@ use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use datafusion::common::{Column, Result};
-use datafusion::functions_aggregate::{count::count_udaf, sum::sum_udaf};
+use datafusion::functions_aggregate::{average::avg_udaf, count::count_udaf, sum::sum_udaf};
 use datafusion::logical_expr::expr::WindowFunction;
-use datafusion::logical_expr::{
-    BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, Projection, Window, WindowFunctionDefinition, cast,
-};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Projection, Window, WindowFunctionDefinition, cast};
 
+use super::aggregate_types::{average, summed_as};
 use crate::plan::operators::{Kind, error_at};
 use crate::plan::window_functions::{EXP_AVG, LAG};
 use crate::settings::Settings;
@@ -40,10 +39,8 @@ pub(super) fn typed(window: Window, settings: &Settings) -> Result<LogicalPlan> 
         let with = |fun: &Arc<_>, data_type: &DataType| {
             let mut function = function.clone();
             function.fun = WindowFunctionDefinition::AggregateUDF(Arc::clone(fun));
-            // A sum that cannot overflow: of BIGINT as DECIMAL, 10^19 of the largest.
-            if *data_type == DataType::Int64 {
-                function.params.args =
-                    function.params.args.into_iter().map(|argument| cast(argument, DataType::Decimal128(19, 0))).collect();
+            if let Some(wide) = summed_as(data_type) {
+                function.params.args = function.params.args.into_iter().map(|argument| cast(argument, wide.clone())).collect();
             }
             function
         };
@@ -54,12 +51,15 @@ pub(super) fn typed(window: Window, settings: &Settings) -> Result<LogicalPlan> 
                 call(function)
             }
             ("avg", Some(data_type)) if data_type.is_integer() => {
-                let sum = cast(call(with(&sum_udaf(), &data_type)), DataType::Int64);
+                let sum = call(with(&sum_udaf(), &data_type));
                 let count = call(with(&count_udaf(), &DataType::Null));
-                cast(Expr::BinaryExpr(BinaryExpr::new(Box::new(sum), Operator::Divide, Box::new(count))), data_type)
+                average(sum, count, data_type)
             }
-            ("sum", Some(data_type)) if data_type.is_integer() => cast(call(with(&sum_udaf(), &data_type)), data_type),
-            ("sum" | "avg", Some(data_type @ (DataType::Float32 | DataType::Decimal128(..)))) => cast(call(function), data_type),
+            ("sum", Some(data_type)) if data_type.is_integer() || matches!(data_type, DataType::Decimal128(..)) => {
+                cast(call(with(&sum_udaf(), &data_type)), data_type)
+            }
+            ("avg", Some(data_type @ DataType::Decimal128(..))) => cast(call(with(&avg_udaf(), &data_type)), data_type),
+            ("sum" | "avg", Some(data_type @ DataType::Float32)) => cast(call(function), data_type),
             (EXP_AVG, Some(data_type)) if data_type != DataType::Float64 => {
                 if let Some(kind) = Kind::of(&data_type).filter(|kind| *kind != Kind::Number) {
                     let hint = "Average a number: CAST(… AS DOUBLE), or CASE WHEN condition THEN 1 ELSE 0 END.";

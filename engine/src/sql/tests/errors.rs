@@ -445,13 +445,13 @@ error: interval value '0.0001' is finer than a millisecond
 "#,
     );
     check(
-        "SELECT INTERVAL '106752' DAY(6)",
+        "SELECT INTERVAL '2147483648' DAY(10)",
         r#"
 error: interval is too long
  --> app.sql:1:17
   |
-1 | SELECT INTERVAL '106752' DAY(6)
-  |                 ^^^^^^^^ at most 106751 days
+1 | SELECT INTERVAL '2147483648' DAY(10)
+  |                 ^^^^^^^^^^^^ at most 2147483647 days
 "#,
     );
 }

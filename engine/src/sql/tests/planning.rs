@@ -83,6 +83,8 @@ fn intervals_have_their_exact_value() {
     assert_eq!(evaluate("INTERVAL '1 02:03' DAY TO MINUTE"), interval(0, 0, 93_780_000_000_000));
     assert_eq!(evaluate("INTERVAL -'0.001' SECOND"), interval(0, 0, -1_000_000));
     assert_eq!(evaluate("INTERVAL '106751' DAY(6)"), interval(0, 0, 106_751 * 86_400_000_000_000));
+    assert_eq!(evaluate("INTERVAL '106752' DAY(6)"), interval(0, 106_752, 0));
+    assert_eq!(evaluate("INTERVAL -'106752 00:00:01' DAY(6) TO SECOND"), interval(0, -106_752, -1_000_000_000));
     assert_eq!(evaluate("INTERVAL '3-4' YEAR TO MONTH"), interval(40, 0, 0));
     assert_eq!(evaluate("INTERVAL -'178956970-7' YEAR(10) TO MONTH"), interval(-i32::MAX, 0, 0));
     assert_eq!(evaluate("INTERVAL '0' MINUTE"), interval(0, 0, 0));

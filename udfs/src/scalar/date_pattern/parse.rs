@@ -3,7 +3,8 @@
 //! The pattern is followed from the start of the text; what is left of the text is ignored. Text must match literally.
 //! Fields that are not in the pattern are those of 1970-01-01 00:00:00. Every field that is given must be one of the time
 //! that results: the 30th of February and a Monday that was a Tuesday do not match. Only milliseconds may be any number, so
-//! that `.337510` read by `SSS` is 337,510 ms, as in Java.
+//! that `.337510` read by `SSS` is 337,510 ms, as in Java, and the month and the day beside `YYYY`, a year of weeks, do not count:
+//! `2024-03-05` read by `YYYY-MM-dd` is the first day of the first week of 2024.
 
 use chrono::{DateTime, TimeZone};
 use chrono_tz::Tz;
@@ -245,15 +246,16 @@ impl Given {
         let year_of_era = self.year.unwrap_or(1970);
         let year = if self.era == Some(0) { 1 - year_of_era } else { year_of_era };
         let month = self.month.unwrap_or(1);
+        // A year of weeks has weeks and days of them; to Java, months and days of months beside it mean nothing.
+        let by_week = self.week_year.is_some() && self.year.is_none();
         let days = match self.day {
-            Some(day) if self.week_year.is_none() || self.year.is_some() => days_from_civil(year, month as u32, day as u32),
+            Some(day) if !by_week => days_from_civil(year, month as u32, day as u32),
             _ => self.days_without_day(year, month),
         };
         let day = Day::new(days);
         let agrees = |given: Option<i64>, is: i64| given.is_none_or(|given| given == is);
         let usual = agrees(self.year.map(|_| year), day.year)
-            && agrees(self.month, i64::from(day.month))
-            && agrees(self.day, i64::from(day.day));
+            && (by_week || agrees(self.month, i64::from(day.month)) && agrees(self.day, i64::from(day.day)));
         let rare = || {
             agrees(self.era, i64::from(day.year > 0))
                 && agrees(self.weekday, day.weekday())
