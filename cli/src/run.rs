@@ -66,6 +66,7 @@ async fn start(
         }
         return print_queries(queries, args.output, interrupts).await;
     }
+    engine.check_rows().iter().for_each(report::warning);
     let prints_rows = application.prints_rows() || !queries.is_empty();
     let started = engine.clock().now();
     let job = interrupts.abort_on_next(engine.start()).await.map_err(|stop| match stop {
