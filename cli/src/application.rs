@@ -377,8 +377,8 @@ mod tests {
             (args(&["t=fiel:x"], &[], &[], &[]), "--source t=fiel:x: there is no source connector 'fiel'"),
             (args(&[], &["t=AT"], &[], &[]), "--rowtime t=AT: there is no --source t\nhint: In a CREATE SOURCE"),
             (
-                args(&["ticks=generator:"], &["tiks=AT"], &[], &[]),
-                "--rowtime tiks=AT: there is no --source tiks\nhint: Did you mean --rowtime ticks=AT?",
+                args(&["t=generator:"], &["tt=AT"], &[], &[]),
+                "--rowtime tt=AT: there is no --source tt\nhint: Did you mean --rowtime t=AT?",
             ),
             (
                 args(&["t=a.json", "T=b.json"], &[], &[], &[]),
@@ -419,7 +419,8 @@ mod tests {
         prepare(own, args(&[generated], &[], &[], &[])).await.expect("replaced");
         let late = "ticks=generator:ticks?rows=1&late=LATE";
         let of_late = "CREATE STREAM o (a VARCHAR(4)); CREATE PUMP p AS INSERT INTO o SELECT STREAM ticker_symbol FROM late;";
-        prepare(of_late, args(&[late], &[], &[], &[])).await.expect("only its late rows are read");
+        let of_late = prepare(of_late, args(&[late], &["ticks=EVENT_TIME"], &[], &[])).await;
+        of_late.expect("only its late rows are read");
         let prompt = Application::prepare(Vec::new(), &args(&[generated], &[], &[], &[]), &JobArgs::default()).await;
         prompt.expect("nothing is known yet");
     }

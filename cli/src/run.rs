@@ -66,13 +66,13 @@ async fn start(
         }
         return print_queries(queries, args.output, interrupts).await;
     }
-    engine.check_rows().iter().for_each(report::warning);
     let prints_rows = application.prints_rows() || !queries.is_empty();
     let started = engine.clock().now();
     let job = interrupts.abort_on_next(engine.start()).await.map_err(|stop| match stop {
         Stop::Error(error) => application.explain_sink_error(error).into(),
         stop => stop,
     })?;
+    engine.check_rows().iter().for_each(report::warning);
     memory::release_code();
     let watch = JobWatch { engine, args, interrupts, prints_rows, base: 0 };
     let ended = both(&job, watch.run(&job), print_queries(queries, args.output, interrupts)).await;

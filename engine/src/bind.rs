@@ -426,9 +426,9 @@ impl Binder<'_> {
         if users.is_empty() {
             return Ok(());
         }
-        let verb = if users.len() == 1 { "uses" } else { "use" };
+        let (verb, them) = if users.len() == 1 { ("uses", "it") } else { ("use", "them") };
         let problem = Diagnostic::error(format!("stream \"{}\" cannot be dropped: {} {verb} it", name.value, users.join(", ")));
-        Err(vec![problem.at(name.span).hint("Drop them first, or write CASCADE to drop them with it.")])
+        Err(vec![problem.at(name.span).hint(format!("Drop {them} first, or write CASCADE to drop {them} as well."))])
     }
 
     pub(crate) fn alter_pump(&mut self, statement: &AlterPump) -> Result<String, Problems> {

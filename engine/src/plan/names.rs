@@ -125,7 +125,7 @@ pub(super) fn check_names(
                     let names = names.filter(is_callable).map(String::as_str).chain(users);
                     let unknown = Diagnostic::error(format!("unknown function {}", ident.value.to_uppercase())).at(ident.span);
                     self.problems.push(match closest(&ident.value, names) {
-                        Some(name) => unknown.hint(format!("Did you mean {}?", name.to_uppercase())),
+                        Some(name) => unknown.hint(format!("Did you mean {}?", as_called(name))),
                         None => unknown.hint("docs/sql-reference.md lists the functions."),
                     });
                 }
@@ -140,10 +140,21 @@ pub(super) fn check_names(
     names.problems
 }
 
-/// Names of functions that only stand for what the dialect writes otherwise, such as `floor_to` for FLOOR(… TO …).
+/// Functions behind FLOOR(… TO …) and CEIL(… TO …): what is close to their names is close to those.
+const ROUNDING: [(&str, &str); 2] = [("floor_to", "FLOOR"), ("ceil_to", "CEIL")];
+
+/// Names of functions that only stand for what the dialect writes otherwise, such as CAST.
 fn internal_functions() -> Vec<String> {
+    let is_written =
+        |name: &str| FUNCTIONS.contains(&name.to_uppercase().as_str()) || ROUNDING.iter().any(|(rounding, _)| *rounding == name);
     let names = kinesql_udfs::all_scalar().into_iter().map(|function| function.name().to_owned());
-    names.filter(|name| !FUNCTIONS.contains(&name.to_uppercase().as_str())).collect()
+    names.filter(|name| !is_written(name)).collect()
+}
+
+/// The name of a function of the session as a query has it.
+fn as_called(name: &str) -> String {
+    let rounding = ROUNDING.iter().find(|(rounding, _)| *rounding == name);
+    rounding.map_or_else(|| name.to_uppercase(), |(_, called)| (*called).to_owned())
 }
 
 /// True for a function that exists with OVER only.
