@@ -89,8 +89,11 @@ impl Application {
             sinks.push(SinkArgument { argument: argument.clone(), options: options(argument, Direction::Sink)? });
         }
         if let Some((_, rowtime)) = rowtimes.first() {
-            return Err(Error::config(format!("--rowtime {rowtime}: there is no --source {}", rowtime.name))
-                .with_hint("In a CREATE SOURCE write WATERMARK FOR column AS column instead."));
+            let missing = Error::config(format!("--rowtime {rowtime}: there is no --source {}", rowtime.name));
+            return Err(match closest(&rowtime.name, args.sources.iter().map(|source| source.name.as_str())) {
+                Some(name) => missing.with_hint(format!("Did you mean --rowtime {name}={}?", rowtime.value)),
+                None => missing.with_hint("In a CREATE SOURCE write WATERMARK FOR column AS column instead."),
+            });
         }
         if let Some((stream, format)) = formats.iter().find(|(stream, _)| !uses(stream, args, &scripts)) {
             return Err(Error::config(format!("--format {format}: there is no --source or --sink {stream}"))
@@ -196,12 +199,16 @@ fn engine(args: &ApplicationArgs, job: &JobArgs, scripts: &[Arc<Script>]) -> Res
         Some(worker) => builder.source_option("kinesis", "worker", worker.as_str()),
         None => builder,
     };
-    let builder = match scripts.iter().any(|script| script.name == STDIN) {
-        true => builder.in_use(
-            kinesql_connectors::stdin::STDIN,
-            Diagnostic::error("standard input holds the script already").hint("Put the script into a file."),
-        ),
-        false => builder,
+    let taken = if scripts.is_empty() {
+        Some(Diagnostic::error("standard input is the prompt").hint("Read a file, or put the statements into a script."))
+    } else if scripts.iter().any(|script| script.name == STDIN) {
+        Some(Diagnostic::error("standard input holds the script already").hint("Put the script into a file."))
+    } else {
+        None
+    };
+    let builder = match taken {
+        Some(problem) => builder.in_use(kinesql_connectors::stdin::STDIN, problem),
+        None => builder,
     };
     let builder = match &job.checkpoint_dir {
         Some(directory) => {
@@ -368,7 +375,11 @@ mod tests {
         for (args, expected) in [
             (args(&["t=generator:tics"], &[], &[], &[]), "error: --source t=generator:tics: option \"kind\" cannot be 'tics'"),
             (args(&["t=fiel:x"], &[], &[], &[]), "--source t=fiel:x: there is no source connector 'fiel'"),
-            (args(&[], &["t=AT"], &[], &[]), "--rowtime t=AT: there is no --source t"),
+            (args(&[], &["t=AT"], &[], &[]), "--rowtime t=AT: there is no --source t\nhint: In a CREATE SOURCE"),
+            (
+                args(&["t=generator:"], &["tt=AT"], &[], &[]),
+                "--rowtime tt=AT: there is no --source tt\nhint: Did you mean --rowtime t=AT?",
+            ),
             (
                 args(&["t=a.json", "T=b.json"], &[], &[], &[]),
                 "--source T=b.json: \"T\" has one already, --source t=a.json\nhint: Leave one of the two out.",
@@ -411,8 +422,20 @@ mod tests {
         prepare(own, args(&[generated], &[], &[], &[])).await.expect("replaced");
         let late = "ticks=generator:ticks?rows=1&late=LATE";
         let of_late = "CREATE STREAM o (a VARCHAR(4)); CREATE PUMP p AS INSERT INTO o SELECT STREAM ticker_symbol FROM late;";
-        prepare(of_late, args(&[late], &["ticks=EVENT_TIME"], &[], &[])).await.expect("only its late rows are read");
+        let of_late = prepare(of_late, args(&[late], &["ticks=EVENT_TIME"], &[], &[])).await;
+        of_late.expect("only its late rows are read");
         let prompt = Application::prepare(Vec::new(), &args(&[generated], &[], &[], &[]), &JobArgs::default()).await;
         prompt.expect("nothing is known yet");
+    }
+
+    #[tokio::test]
+    async fn a_prompt_is_the_reader_of_standard_input() {
+        let prompt = Application::prepare(Vec::new(), &args(&[], &[], &[], &[]), &JobArgs::default()).await.expect("a prompt");
+        let source = Script::new("<sql>", "CREATE SOURCE s (a INTEGER) WITH (connector = 'stdin');");
+        let error = prompt.engine.execute(&source).await.err().expect("refused").to_string();
+        assert!(error.starts_with("error: standard input is the prompt\n --> <sql>:1:"), "{error}");
+        let bound = Application::prepare(Vec::new(), &args(&["s=-"], &[], &[], &[]), &JobArgs::default()).await;
+        let error = bound.err().expect("refused").to_string();
+        assert!(error.starts_with("error: --source s=-: standard input is the prompt"), "{error}");
     }
 }

@@ -297,8 +297,11 @@ fn bytes(text: &str) -> Result<u64, String> {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let expected = || "expected a time span such as 500ms, 10s, 1min".to_owned();
-    parse_duration(text).filter(|duration| !duration.is_zero()).ok_or_else(expected)
+    match parse_duration(text) {
+        Some(duration) if duration.is_zero() => Err("expected more than 0, such as 500ms, 10s, 1min".to_owned()),
+        Some(duration) => Ok(duration),
+        None => Err("expected a time span such as 500ms, 10s, 1min".to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -335,6 +338,7 @@ mod tests {
             ("kinesql run a.sql --sink B=", "there is no value behind '='"),
             ("kinesql run a.sql --memory-limit big", "expected a size such as 512mb or 2gb"),
             ("kinesql run a.sql --checkpoint-dir d --checkpoint-interval soon", "expected a time span such as 500ms, 10s, 1min"),
+            ("kinesql run a.sql --checkpoint-dir d --checkpoint-interval 0s", "expected more than 0, such as 500ms, 10s, 1min"),
             ("kinesql run a.sql --parallelism 0", "0 is not in 1..=1024"),
             ("kinesql run", "<FILE>"),
         ] {

@@ -20,6 +20,7 @@ pub async fn check(application: &Application) -> Result<(), Stop> {
     execute_without_queries(application).await?;
     application.bind_sinks()?;
     application.engine.check_sinks().map_err(|error| application.explain_sink_error(error))?;
+    application.engine.check_rows().iter().for_each(report::warning);
     let statements: usize = application.scripts.iter().map(|script| parse_script(script).statements.len()).sum();
     print_text(&format!("ok: {}", count(statements as u64, "statement")))
 }

@@ -145,7 +145,8 @@ fn runtime(args: &ApplicationArgs) -> Result<Runtime, Stop> {
     built.map_err(|error| Error::unavailable(format!("cannot start {threads} threads")).with_cause(error).into())
 }
 
-/// Prints what is wrong with the command line, or the help; `kinesql app.sql` is told about `run`.
+/// Prints what is wrong with the command line, or the help; `kinesql app.sql` is told about `run`, `kinesql -q run app.sql` where options
+/// stand.
 fn explain_usage(error: &clap::Error) -> ExitCode {
     // Standard error may be closed: there is nobody to tell then.
     let _ = error.print();
@@ -155,5 +156,19 @@ fn explain_usage(error: &clap::Error) -> ExitCode {
     {
         report::note(&format!("To run a script: kinesql run {name}"));
     }
+    if error.kind() == ClapErrorKind::ArgumentConflict
+        && let Some(ContextValue::String(command)) = error.get(ContextKind::InvalidSubcommand)
+    {
+        report::note(&format!("Options stand behind the command: kinesql {command} … {}", options_before(error)));
+    }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// The options that stand before a command, as clap writes them.
+fn options_before(error: &clap::Error) -> String {
+    match error.get(ContextKind::PriorArg) {
+        Some(ContextValue::String(option)) => option.clone(),
+        Some(ContextValue::Strings(options)) => options.join(" "),
+        _ => String::new(),
+    }
 }

@@ -22,6 +22,7 @@ use kinesql_engine::diagnostic::Diagnostic;
 use kinesql_engine::format::{self, CsvOptions, Encoder, FormatSpec};
 use kinesql_engine::{Error, QueryStream, Result};
 use nu_ansi_term::Style;
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::args::Output;
 use crate::report::{self, Stop};
@@ -187,7 +188,7 @@ pub struct Table {
 struct Column {
     name: String,
     is_number: bool,
-    /// In characters.
+    /// In columns of the terminal.
     width: usize,
 }
 
@@ -206,7 +207,7 @@ impl Table {
                 DataType::Timestamp(..) => "2024-01-01 00:00:00.000".len(),
                 _ => 0,
             };
-            Column { is_number: field.data_type().is_numeric(), width: name.chars().count().max(least), name }
+            Column { is_number: field.data_type().is_numeric(), width: name.width().max(least), name }
         };
         Self { columns: schema.fields().iter().map(column).collect(), colours, started: false }
     }
@@ -226,7 +227,7 @@ impl Table {
         }
         for row in &rows {
             for (column, cell) in self.columns.iter_mut().zip(row) {
-                column.width = column.width.max(cell.text.chars().count().min(WIDTH_MAX));
+                column.width = column.width.max(cell.text.width().min(WIDTH_MAX));
             }
         }
         let mut text = String::new();
@@ -254,7 +255,7 @@ impl Table {
         let last = self.columns.len().saturating_sub(1);
         for (i, (column, (text, style))) in self.columns.iter().zip(cells).enumerate() {
             // The escape codes of a colour take no room, so the blanks are counted without them.
-            let blanks = " ".repeat(column.width.saturating_sub(text.chars().count()));
+            let blanks = " ".repeat(column.width.saturating_sub(text.width()));
             let text = style.paint(text);
             // Writing to a string cannot fail.
             let _ = match (column.is_number, i == last) {
@@ -323,6 +324,15 @@ mod tests {
         let text = Table::new(&rows.schema(), false).render(&[rows]).expect("rows");
         let bars: Vec<_> = text.lines().map(|line| line.find(['|', '+'])).collect();
         assert_eq!(bars, [Some(50), Some(50), Some(50), Some(62)], "{text}");
+    }
+
+    #[test]
+    fn wide_characters_take_two_columns() {
+        let rows = batch(&[(Some("日本"), Some(0), None), (Some("é"), None, None)]);
+        let text = Table::new(&rows.schema(), false).render(&[rows]).expect("rows");
+        let lines: Vec<_> = text.lines().skip(2).collect();
+        assert_eq!(lines[0], " 日本 | 1970-01-01 00:00:00.000 |  NULL", "{text}");
+        assert_eq!(lines[1], " é    | NULL                    |  NULL", "{text}");
     }
 
     #[test]

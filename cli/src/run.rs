@@ -72,6 +72,7 @@ async fn start(
         Stop::Error(error) => application.explain_sink_error(error).into(),
         stop => stop,
     })?;
+    engine.check_rows().iter().for_each(report::warning);
     memory::release_code();
     let watch = JobWatch { engine, args, interrupts, prints_rows, base: 0 };
     let ended = both(&job, watch.run(&job), print_queries(queries, args.output, interrupts)).await;

@@ -31,18 +31,18 @@ pub fn summary(metrics: &Metrics, elapsed: Duration, succeeded: bool) -> String 
     let name_width = lines.iter().map(|(_, name, ..)| name.chars().count()).max().unwrap_or(0);
     let amounts: Vec<_> = lines
         .iter()
-        .map(|(_, _, rows, bytes)| match bytes {
-            0 => (grouped(*rows), String::new()),
-            bytes => (grouped(*rows), format!(", {}", size(*bytes as f64))),
+        .map(|(_, _, rows, bytes)| {
+            let unit = if *rows == 1 { "row" } else { "rows" };
+            let unit = if *bytes == 0 { unit.to_owned() } else { format!("{unit}, {}", size(*bytes as f64)) };
+            (grouped(*rows), unit)
         })
         .collect();
     let rows_width = amounts.iter().map(|(rows, _)| rows.len()).max().unwrap_or(0);
-    let bytes_width = amounts.iter().map(|(_, bytes)| bytes.len()).max().unwrap_or(0);
+    let unit_width = amounts.iter().map(|(_, unit)| unit.len()).max().unwrap_or(0);
     let mut text = format!("{} {}", if succeeded { "done in" } else { "failed after" }, time(elapsed));
-    for ((kind, name, rows, _), (amount, bytes)) in lines.iter().zip(&amounts) {
-        let row = if *rows == 1 { "row " } else { "rows" };
+    for ((kind, name, rows, _), (amount, unit)) in lines.iter().zip(&amounts) {
         // Writing to a string cannot fail.
-        let _ = write!(text, "\n  {kind:6} {name:name_width$}   {amount:>rows_width$} {row}{bytes:bytes_width$}");
+        let _ = write!(text, "\n  {kind:6} {name:name_width$}   {amount:>rows_width$} {unit:unit_width$}");
         if seconds >= 0.1 {
             let _ = write!(text, "   {} rows/s", grouped((*rows as f64 / seconds) as u64));
         }
@@ -199,6 +199,7 @@ mod tests {
         source.late.add(1);
         let sink = SinkMetrics { name: "OUT".to_owned(), ..SinkMetrics::default() };
         sink.rows.add(1);
+        sink.bytes.add(49);
         let metrics = Metrics { sources: vec![Arc::new(source)], sinks: vec![Arc::new(sink)], ..Metrics::default() };
         metrics.errors.add(2);
         metrics.first_errors.lock().expect("not poisoned").push("DIVISION_BY_ZERO in pump P: division by zero".to_owned());
@@ -208,7 +209,7 @@ mod tests {
             [
                 "done in 2.0 s",
                 "  source SOURCE_SQL_STREAM_001   1,000,000 rows, 120 MB   500,000 rows/s",
-                "  sink   OUT                             1 row            0 rows/s",
+                "  sink   OUT                             1 row, 49 B      0 rows/s",
                 "  1 late row dropped: behind the watermark",
                 "  checkpoint 7",
                 "  2 errors, the first ones:",

@@ -1111,6 +1111,60 @@ fn a_job_that_outgrows_its_memory_has_failed() {
     let rows: String = (0..50_000).map(|n| format!("{n},2024-01-01 00:00:00\n")).collect();
     folder.write("in.csv", format!("N,T\n{rows}"));
     let output = folder.kinesql(&["run", "-q", "app.sql", "--memory-limit", "1mb"]);
-    assert!(text(&output.stderr).contains("exceeds the memory budget"), "{}", text(&output.stderr));
+    let message = text(&output.stderr);
+    assert!(message.contains("exceeds the memory budget") && !message.contains("caused by"), "{message}");
     assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn a_stream_that_nothing_fills_is_warned_of() {
+    let folder = Folder::new();
+    let source = "CREATE SOURCE S WITH (connector = 'generator', rows = 3, rate = 0);\n";
+    let pump = "CREATE PUMP P AS INSERT INTO O SELECT STREAM TICKER_SYMBOL FROM S;\n";
+    let sink = "CREATE SINK K FROM O WITH (connector = 'stdout');\n";
+    let stream = "CREATE STREAM O (T VARCHAR(4));\n";
+    let warning = "warning: stream \"O\" has no rows: no running pump brings it any from a source\n";
+    let nothing = format!("{warning}hint: Nothing fills it: CREATE PUMP … AS INSERT INTO it.\n");
+    let stopped = format!("{warning}hint: Pump \"P\" is stopped: ALTER PUMP \"P\" START.\n");
+    for (script, arguments, expected) in [
+        (format!("{source}{stream}{sink}"), &[][..], nothing.as_str()),
+        (format!("{source}{stream}{pump}{sink}ALTER PUMP P STOP;"), &[], &stopped),
+        // Drops the pump.
+        (format!("{source}{stream}{pump}CREATE OR REPLACE {}", &stream["CREATE ".len()..]), &["--sink", "O=-"], &nothing),
+        (format!("{source}{stream}{pump}{sink}CREATE SINK E FROM error_stream WITH (connector = 'stdout');"), &[], ""),
+    ] {
+        folder.write("app.sql", &script);
+        for command in [&["check", "app.sql"][..], &["run", "app.sql", "-q"]] {
+            let output = folder.kinesql(&[command, arguments].concat());
+            assert_eq!(text(&output.stderr), expected, "{command:?} {script}");
+            assert!(output.status.success());
+        }
+    }
+}
+
+#[test]
+fn a_failure_of_a_query_of_tables_has_its_place_and_no_words_of_parts_inside() {
+    let folder = Folder::new();
+    let output = folder.kinesql(&["-c", "SELECT 1;\nSELECT 1/0"]);
+    let expected = "error: division by zero\n --> <sql>:2:1\n  |\n2 | SELECT 1/0\n  | ^^^^^^^^^^\n";
+    assert_eq!(text(&output.stderr), expected);
+    assert_eq!(output.status.code(), Some(1));
+    let rows: String = (0..200_000).map(|n| format!("{n}\n")).collect();
+    folder.write("n.csv", rows);
+    let table = "CREATE TABLE N (n BIGINT) WITH (connector = 'file', path = 'n.csv');";
+    let query = format!("{table} SELECT a.n, COUNT(*) AS c FROM N AS a GROUP BY a.n");
+    let output = folder.kinesql(&["-c", &query, "--memory-limit", "1mb"]);
+    let message = text(&output.stderr);
+    assert!(message.contains("memory budget") && !message.contains("caused by"), "{message}");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn options_before_the_command_are_told_their_place() {
+    let folder = Folder::new();
+    folder.write("app.sql", "SELECT 1");
+    let output = folder.kinesql(&["-q", "run", "app.sql"]);
+    let message = text(&output.stderr);
+    assert!(message.contains("Options stand behind the command: kinesql run … --quiet\n"), "{message}");
+    assert_eq!(output.status.code(), Some(2));
 }

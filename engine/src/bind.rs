@@ -15,8 +15,8 @@ use crate::connector::common::{
 };
 use crate::connector::options::parse_duration;
 use crate::connector::{
-    ConnectorRegistry, OptionEntry, OptionSpec, Options, Payload, SinkDefinition, Source, SourceContext, SourceDefinition,
-    SourceFactory, kinesis_metadata,
+    ConnectorRegistry, OptionEntry, OptionSpec, Options, Payload, SinkDefinition, SinkFactory, Source, SourceContext,
+    SourceDefinition, SourceFactory, kinesis_metadata,
 };
 use crate::diagnostic::{Diagnostic, Span};
 use crate::error::Error;
@@ -30,7 +30,7 @@ use crate::settings::Settings;
 use crate::sql::reserved::warning_of;
 use crate::sql::{
     AlterPump, CreatePump, CreateSink, CreateSource, CreateStream, CreateTable, Drop as DropStatement, Name, ObjectKind, Query,
-    SourceColumn, Watermark,
+    SourceColumn, StatementKind, Watermark,
 };
 use crate::table::Table;
 use crate::types::{ROWTIME, SqlType, is_declared};
@@ -58,15 +58,14 @@ pub(crate) struct Binder<'a> {
 impl Binder<'_> {
     pub(crate) async fn create_stream(&mut self, statement: &CreateStream) -> Result<String, Problems> {
         let name = &statement.name;
-        self.check_new_stream(name, statement.or_replace)?;
+        let is_free = self.check_new_stream(name, statement.or_replace);
+        let is_free = is_free.and_then(|()| statement.query.as_ref().map_or(Ok(()), |_| self.check_free_for_stream(name)));
         let plan = match &statement.query {
-            Some(query) => {
-                self.check_free_for_stream(name)?;
-                let plan = self.plan(query).await?;
-                Some(if statement.columns.is_empty() { plan.without_rowtime() } else { plan })
-            }
-            None => None,
+            Some(query) => self.plan(query).await.map(Some),
+            None => Ok(None),
         };
+        let ((), plan) = both(is_free, plan)?;
+        let plan = plan.map(|plan| if statement.columns.is_empty() { plan.without_rowtime() } else { plan });
         let schema = match &plan {
             Some(plan) if statement.columns.is_empty() => {
                 let schema = stream_schema_of(plan)?;
@@ -99,23 +98,11 @@ impl Binder<'_> {
 
     pub(crate) async fn create_pump(&mut self, statement: &CreatePump) -> Result<String, Problems> {
         let CreatePump { name, target, columns, query, started, or_replace } = statement;
-        if !or_replace && self.catalog.pumps.iter().any(|pump| pump.name == name.value) {
-            return Err(vec![already_exists("pump", name)]);
-        }
-        if target.value.eq_ignore_ascii_case(ERROR_STREAM) {
-            let problem = Diagnostic::error(format!("pump \"{}\" cannot insert into error_stream", name.value));
-            return Err(vec![problem.at(target.span).hint("The engine alone writes it; any pump or sink may read it.")]);
-        }
-        let Some(entry) = self.catalog.streams.get(&target.value).cloned() else {
-            return Err(vec![unknown_stream(&target.value, self.catalog.streams.keys().map(String::as_str)).at(target.span)]);
-        };
-        self.check_no_late_stream(target)?;
-        if entry.source.is_some() {
-            let problem = Diagnostic::error(format!("\"{}\" is a source: pumps cannot insert into it", target.value));
-            return Err(vec![problem.at(target.span).hint("Create a stream with CREATE STREAM and insert into that.")]);
-        }
-        let plan = self.plan(query).await?;
-        let (plan, warnings) = plan.insert_into(target, &entry.schema, columns.as_deref())?;
+        let is_taken = !or_replace && self.catalog.pumps.iter().any(|pump| pump.name == name.value);
+        let is_free = if is_taken { Err(vec![already_exists("pump", name)]) } else { Ok(()) };
+        let (schema, plan) = both(self.columns_to_fill(name, target), self.plan(query).await)?;
+        let inserted = plan.insert_into(target, &schema, columns.as_deref());
+        let ((), (plan, warnings)) = both(is_free, inserted)?;
         let (name_of_pump, name_of_target) = (name.value.clone(), target.value.clone());
         let settings = self.settings();
         let pump = PumpEntry { name: name_of_pump, target: name_of_target, plan, started: *started, settings };
@@ -124,6 +111,23 @@ impl Binder<'_> {
         self.warnings.extend(warnings);
         self.catalog.pumps.push(pump);
         Ok(format!("pump {}", name.value))
+    }
+
+    /// The columns of the stream that pump `name` fills.
+    fn columns_to_fill(&self, name: &Name, target: &Name) -> Result<SchemaRef, Problems> {
+        if target.value.eq_ignore_ascii_case(ERROR_STREAM) {
+            let problem = Diagnostic::error(format!("pump \"{}\" cannot insert into error_stream", name.value));
+            return Err(vec![problem.at(target.span).hint("The engine alone writes it; any pump or sink may read it.")]);
+        }
+        let Some(entry) = self.catalog.streams.get(&target.value) else {
+            return Err(vec![unknown_stream(&target.value, self.catalog.streams.keys().map(String::as_str)).at(target.span)]);
+        };
+        self.check_no_late_stream(target)?;
+        if entry.source.is_some() {
+            let problem = Diagnostic::error(format!("\"{}\" is a source: pumps cannot insert into it", target.value));
+            return Err(vec![problem.at(target.span).hint("Create a stream with CREATE STREAM and insert into that.")]);
+        }
+        Ok(entry.schema.clone())
     }
 
     /// Fails if a pump with `plan` into `target`, which `what` makes, would feed itself.
@@ -157,7 +161,7 @@ impl Binder<'_> {
         let binding = self.bindings.get(&name.value);
         // A binding from outside has made a source of this name already; now its columns are declared.
         let replace = statement.or_replace || binding.is_some();
-        self.check_new_stream(name, replace)?;
+        let is_free = self.check_new_stream(name, replace);
         let (options, span) = match binding {
             Some(binding) => (&binding.options, None),
             None => (&statement.options, Some(statement.options_span)),
@@ -166,7 +170,8 @@ impl Binder<'_> {
         let watermark = binding.is_none_or(|binding| binding.rowtime.is_none()).then_some(statement.watermark.as_ref()).flatten();
         let rowtime = binding.and_then(|binding| binding.rowtime.as_deref());
         let inherited = binding.map_or(&[][..], |_| &statement.options);
-        let entry = self.bind_source(&name.value, &columns, watermark, rowtime, options, span, inherited, SOURCE_OPTIONS).await?;
+        let entry = self.bind_source(&name.value, &columns, watermark, rowtime, options, span, inherited, SOURCE_OPTIONS).await;
+        let ((), entry) = both(is_free, entry)?;
         let late_span = value_span(options, LATE.name).unwrap_or(name.span);
         self.check_late_stream(&name.value, &entry).map_err(|problem| vec![problem.at(late_span)])?;
         if replace {
@@ -225,10 +230,9 @@ impl Binder<'_> {
 
     pub(crate) fn create_sink(&mut self, statement: &CreateSink) -> Result<String, Problems> {
         let CreateSink { name, from, options, options_span, or_replace } = statement;
-        if !or_replace && self.catalog.sinks.iter().any(|sink| sink.name == name.value) {
-            return Err(vec![already_exists("sink", name)]);
-        }
-        let entry = self.bind_sink(&name.value, from, options, Some(*options_span))?;
+        let is_taken = !or_replace && self.catalog.sinks.iter().any(|sink| sink.name == name.value);
+        let is_free = if is_taken { Err(vec![already_exists("sink", name)]) } else { Ok(()) };
+        let ((), entry) = both(is_free, self.bind_sink(&name.value, from, options, Some(*options_span)))?;
         self.catalog.sinks.retain(|sink| sink.name != name.value);
         self.catalog.sinks.push(entry);
         Ok(format!("sink {}", name.value))
@@ -245,9 +249,17 @@ impl Binder<'_> {
         let at = |diagnostic: Diagnostic| if from.span == Span::default() { diagnostic } else { diagnostic.at(from.span) };
         // error_stream is written in any case in configurations; its own name is lower case.
         let stream = if from.value.eq_ignore_ascii_case(ERROR_STREAM) { ERROR_STREAM } else { from.value.as_str() };
-        let Some(entry) = self.catalog.streams.get(stream) else {
-            return Err(vec![at(unknown_input(stream, self.catalog.streams.keys().map(String::as_str)))]);
-        };
+        let entry = self.catalog.streams.get(stream);
+        let entry = entry.ok_or_else(|| vec![at(unknown_input(stream, self.catalog.streams.keys().map(String::as_str)))]);
+        let (entry, CheckedSink { factory, options, format }) = both(entry, self.check_sink(options, span))?;
+        let plan = declared_columns(stream, &entry.schema);
+        let definition = SinkDefinition { name: name.to_owned(), stream: stream.to_owned(), schema: plan.schema(), format };
+        let sink = factory.create(&definition, &options).map_err(|error| vec![place(from_error(&error), span)])?;
+        Ok(SinkEntry { name: name.to_owned(), stream: stream.to_owned(), plan, connector: factory.name().to_owned(), sink })
+    }
+
+    /// The connector of a sink and its options, whatever stream it reads.
+    fn check_sink(&self, options: &[OptionEntry], span: Option<Span>) -> Result<CheckedSink<'_>, Problems> {
         let known: Vec<_> = self.connectors.sinks().map(|factory| factory.name()).collect();
         let connector = connector_name("sink", options, span, &known)?;
         let Some(factory) = self.connectors.sink(&connector.value) else {
@@ -275,10 +287,25 @@ impl Binder<'_> {
                 Some(format)
             }
         };
-        let plan = declared_columns(stream, &entry.schema);
-        let definition = SinkDefinition { name: name.to_owned(), stream: stream.to_owned(), schema: plan.schema(), format };
-        let sink = factory.create(&definition, &checked).map_err(|error| vec![place(from_error(&error), span)])?;
-        Ok(SinkEntry { name: name.to_owned(), stream: stream.to_owned(), plan, connector: factory.name().to_owned(), sink })
+        Ok(CheckedSink { factory, options: checked, format })
+    }
+
+    /// What is wrong with the options of a statement that cannot be bound, since its columns are wrong.
+    pub(crate) fn problems_of_options(&self, statement: &StatementKind) -> Problems {
+        let (name, options, span, known) = match statement {
+            StatementKind::CreateSource(CreateSource { name, options, options_span, .. }) => {
+                (name, options, options_span, SOURCE_OPTIONS)
+            }
+            StatementKind::CreateTable(CreateTable { name, options, options_span, .. }) => {
+                (name, options, options_span, TABLE_OPTIONS)
+            }
+            _ => return Vec::new(),
+        };
+        // A binding from outside takes their place.
+        if self.bindings.contains_key(&name.value) {
+            return Vec::new();
+        }
+        self.check_source(&name.value, options, Some(*span), &[], known).err().unwrap_or_default()
     }
 
     /// Reads a reference table as a whole; returns it for the session.
@@ -351,7 +378,7 @@ impl Binder<'_> {
             Some(entry) => Ok(entry.table.clone()),
             None => {
                 let problem = Diagnostic::error(format!("table \"{}\" does not exist", name.value)).at(name.span);
-                Err(vec![problem.did_you_mean(&name.value, self.catalog.tables.keys().map(String::as_str))])
+                Err(vec![problem.missing(&name.value).did_you_mean(&name.value, self.catalog.tables.keys().map(String::as_str))])
             }
         }
     }
@@ -380,6 +407,8 @@ impl Binder<'_> {
             let names: Vec<_> =
                 self.catalog.objects().into_iter().filter(|object| object.kind == word).map(|object| object.name).collect();
             let problem = Diagnostic::error(format!("{word} \"{}\" does not exist", name.value)).at(name.span);
+            let is_relation = matches!(kind, ObjectKind::Stream | ObjectKind::Source | ObjectKind::Table);
+            let problem = if is_relation { problem.missing(&name.value) } else { problem };
             let of_another_kind = self.catalog.objects().into_iter().find(|object| object.name == name.value);
             return Err(vec![match of_another_kind.filter(|object| object.name != ERROR_STREAM) {
                 Some(Object { kind, .. }) => {
@@ -405,8 +434,9 @@ impl Binder<'_> {
         if users.is_empty() {
             return Ok(());
         }
-        let problem = Diagnostic::error(format!("stream \"{}\" cannot be dropped: {} use it", name.value, users.join(", ")));
-        Err(vec![problem.at(name.span).hint("Drop them first, or write CASCADE to drop them with it.")])
+        let (verb, them) = if users.len() == 1 { ("uses", "it") } else { ("use", "them") };
+        let problem = Diagnostic::error(format!("stream \"{}\" cannot be dropped: {} {verb} it", name.value, users.join(", ")));
+        Err(vec![problem.at(name.span).hint(format!("Drop {them} first, or write CASCADE to drop {them} as well."))])
     }
 
     pub(crate) fn alter_pump(&mut self, statement: &AlterPump) -> Result<String, Problems> {
@@ -477,28 +507,8 @@ impl Binder<'_> {
         inherited: &[OptionEntry],
         engine_options: &[&OptionSpec],
     ) -> Result<SourceEntry, Problems> {
-        let known: Vec<_> = self.connectors.sources().map(|factory| factory.name()).collect();
-        let connector = connector_name("source", options, span, &known)?;
-        let Some(factory) = self.connectors.source(&connector.value) else {
-            return Err(vec![unknown_connector("source", connector, &known)]);
-        };
-        let with_more;
-        let options = match self.more_options(name, factory.as_ref(), options, inherited)? {
-            more if more.is_empty() => options,
-            more => {
-                with_more = [options, &more].concat();
-                &with_more
-            }
-        };
-        let format_of_source = format_option(factory.formats());
-        let mut specs = vec![&CONNECTOR];
-        if !factory.formats().is_empty() {
-            specs.push(&format_of_source);
-            specs.extend(RECORD_OPTIONS);
-        }
-        specs.extend(engine_options);
-        specs.extend(factory.options());
-        let checked = Options::check(&format!("connector '{}'", factory.name()), &specs, options, span)?;
+        let CheckedSource { factory, options, checked } = self.check_source(name, options, span, inherited, engine_options)?;
+        let options = options.as_slice();
         let format = match checked.text("format") {
             Some(word) => format_spec(word, &checked, options)?,
             None if factory.formats().contains(&"parquet") && names_parquet(&checked) => FormatSpec::Parquet,
@@ -522,7 +532,7 @@ impl Binder<'_> {
         let definition = SourceDefinition { name: name.to_owned(), schema: fields, format: format.clone() };
         let failed = |error: Error| vec![place(from_error(&error), span)];
         let source = factory.create(&definition, &checked).map_err(failed)?;
-        let connector_span = connector.value_span.or(span);
+        let connector_span = value_span(options, CONNECTOR.name).or(span);
         self.check_exclusive(name, source.as_ref()).map_err(|problem| vec![place(problem, connector_span)])?;
         source.inspect().await.map_err(failed)?;
         let mut metadata = SchemaRef::new(Schema::empty());
@@ -611,6 +621,33 @@ impl Binder<'_> {
         })
     }
 
+    /// The connector of a source or table and its options, whatever its columns are.
+    fn check_source(
+        &self,
+        name: &str,
+        options: &[OptionEntry],
+        span: Option<Span>,
+        inherited: &[OptionEntry],
+        engine_options: &[&OptionSpec],
+    ) -> Result<CheckedSource<'_>, Problems> {
+        let known: Vec<_> = self.connectors.sources().map(|factory| factory.name()).collect();
+        let connector = connector_name("source", options, span, &known)?;
+        let Some(factory) = self.connectors.source(&connector.value) else {
+            return Err(vec![unknown_connector("source", connector, &known)]);
+        };
+        let options = [options, &self.more_options(name, factory.as_ref(), options, inherited)?].concat();
+        let format_of_source = format_option(factory.formats());
+        let mut specs = vec![&CONNECTOR];
+        if !factory.formats().is_empty() {
+            specs.push(&format_of_source);
+            specs.extend(RECORD_OPTIONS);
+        }
+        specs.extend(engine_options);
+        specs.extend(factory.options());
+        let checked = Options::check(&format!("connector '{}'", factory.name()), &specs, &options, span)?;
+        Ok(CheckedSource { factory, options, checked })
+    }
+
     /// Fails if a source needs what is in use already, such as standard input.
     fn check_exclusive(&self, name: &str, source: &dyn Source) -> Result<(), Diagnostic> {
         let Some(what) = source.exclusive() else { return Ok(()) };
@@ -670,6 +707,30 @@ impl Binder<'_> {
         let schema = format::infer_schema(format, &sample.bytes)?;
         let columns = schema.fields().iter().enumerate();
         Ok(columns.map(|(index, field)| DecodeColumn { field: field.clone(), path: None, index }).collect())
+    }
+}
+
+/// A connector of sources, with all options of one.
+struct CheckedSource<'a> {
+    factory: &'a Arc<dyn SourceFactory>,
+    /// As they are written, with those that come from elsewhere.
+    options: Vec<OptionEntry>,
+    checked: Options,
+}
+
+/// A connector of sinks, with all options of one.
+struct CheckedSink<'a> {
+    factory: &'a Arc<dyn SinkFactory>,
+    options: Options,
+    format: Option<FormatSpec>,
+}
+
+/// Both results, or the problems of both: none of the two depends on the other.
+fn both<A, B>(first: Result<A, Problems>, second: Result<B, Problems>) -> Result<(A, B), Problems> {
+    match (first, second) {
+        (Ok(first), Ok(second)) => Ok((first, second)),
+        (Err(first), Err(second)) => Err([first, second].concat()),
+        (Err(problems), Ok(_)) | (Ok(_), Err(problems)) => Err(problems),
     }
 }
 

@@ -178,7 +178,11 @@ impl Catalog {
 
     /// The pumps that a query depends on, directly or through other pumps, in order of creation.
     pub fn pumps_behind(&self, query: &PlanNode) -> Vec<&PumpEntry> {
-        let mut wanted = Self::inputs(query);
+        self.pumps_into(Self::inputs(query))
+    }
+
+    /// The running pumps that bring rows to the streams `wanted`, directly or through other pumps.
+    fn pumps_into(&self, mut wanted: Vec<String>) -> Vec<&PumpEntry> {
         let mut found = vec![false; self.pumps.len()];
         while let Some(stream) = wanted.pop() {
             for (pump, found) in self.pumps.iter().zip(&mut found) {
@@ -208,6 +212,28 @@ impl Catalog {
                     .hint("Let a sink read it beside the others: CREATE SINK … FROM error_stream, or --sink error_stream=-.")
             }
             name => Diagnostic::warning(format!("stream \"{name}\" has no rows: no running pump brings it any from a source")),
+        })
+    }
+
+    /// A warning if no source is behind a stream that a sink reads. `error_stream` has rows of its own.
+    pub fn stream_without_rows(&self, name: &str) -> Option<Diagnostic> {
+        let pumps = self.pumps_into(vec![name.to_owned()]);
+        let reads_tables = pumps.iter().any(|pump| Self::inputs(&pump.plan).is_empty());
+        let mut behind = std::iter::once(name.to_owned()).chain(pumps.iter().flat_map(|pump| Self::inputs(&pump.plan)));
+        let is_fed = |name: &str| {
+            name.eq_ignore_ascii_case(ERROR_STREAM)
+                || self.source_of_late(name).is_some()
+                || self.streams.get(name).is_none_or(|entry| entry.source.is_some())
+        };
+        if reads_tables || behind.any(|name| is_fed(&name)) {
+            return None;
+        }
+        let warning = Diagnostic::warning(format!("stream \"{name}\" has no rows: no running pump brings it any from a source"));
+        let stopped = self.pumps.iter().find(|pump| pump.target == name && !pump.started);
+        Some(match stopped {
+            Some(pump) => warning.hint(format!("Pump \"{0}\" is stopped: ALTER PUMP \"{0}\" START.", pump.name)),
+            None if pumps.is_empty() => warning.hint("Nothing fills it: CREATE PUMP … AS INSERT INTO it."),
+            None => warning,
         })
     }
 

@@ -94,6 +94,8 @@ pub struct Diagnostic {
     pub label: Option<String>,
     /// What to do: a full sentence.
     pub hint: Option<String>,
+    /// The stream or table that does not exist, if that is what is wrong.
+    pub missing: Option<String>,
     /// What the caller can do about it: Sql, unless binding a statement met with data or a service that cannot be used.
     pub kind: ErrorKind,
 }
@@ -102,7 +104,7 @@ impl Diagnostic {
     /// An error without a place.
     pub fn error(message: impl Into<String>) -> Self {
         let (severity, kind) = (Severity::Error, ErrorKind::Sql);
-        Self { severity, message: message.into(), script: None, span: None, label: None, hint: None, kind }
+        Self { severity, message: message.into(), script: None, span: None, label: None, hint: None, missing: None, kind }
     }
 
     /// A warning without a place.
@@ -134,6 +136,12 @@ impl Diagnostic {
         self
     }
 
+    /// Adds the name of the stream or table that does not exist.
+    pub fn missing(mut self, name: impl Into<String>) -> Self {
+        self.missing = Some(name.into());
+        self
+    }
+
     /// Adds `Did you mean "…"?` when one of `candidates` is close to `name`.
     pub fn did_you_mean<'a>(self, name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Self {
         match closest(name, candidates) {
@@ -160,6 +168,43 @@ pub fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
+/// What is shown of a line, and where the carets stand below it.
+struct Excerpt {
+    text: String,
+    /// Characters before the first caret.
+    before: usize,
+    /// Carets, at least one.
+    marked: usize,
+}
+
+impl Excerpt {
+    /// A longer line is cut to the characters around what is marked.
+    const LINE_MAX: usize = 200;
+    /// How many of them are shown.
+    const SHOWN: usize = 100;
+    /// How many of these stand before what is marked.
+    const BEFORE: usize = 30;
+
+    /// The line with its characters from `start` to `end` marked.
+    fn of(line: &str, start: usize, end: usize) -> Self {
+        // A tab would shift the carets: show it as one blank, as the columns count it.
+        let line: Vec<char> = line.chars().map(|c| if c == '\t' { ' ' } else { c }).collect();
+        let (mut first, mut last) = (0, line.len());
+        if line.len() > Self::LINE_MAX {
+            last = (start.saturating_sub(Self::BEFORE) + Self::SHOWN).min(line.len());
+            first = last - Self::SHOWN;
+        }
+        let (cut_before, cut_behind) = (first > 0, last < line.len());
+        let mark = |is_cut: bool| if is_cut { "…" } else { "" };
+        let text: String = line[first..last].iter().collect();
+        Self {
+            text: format!("{}{text}{}", mark(cut_before), mark(cut_behind)),
+            before: start.saturating_sub(first) + usize::from(cut_before),
+            marked: end.min(last).saturating_sub(start).max(1),
+        }
+    }
+}
+
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let severity = match self.severity {
@@ -171,14 +216,14 @@ impl fmt::Display for Diagnostic {
             let Position { line, column } = span.start;
             write!(f, "\n --> {}:{line}:{column}", script.name)?;
             if let Some(text) = script.text.lines().nth(line.saturating_sub(1) as usize) {
-                // A tab would shift the carets: show it as one blank, as the columns count it.
-                let text = text.replace('\t', " ");
+                let start = usize::try_from(column.saturating_sub(1)).unwrap_or(usize::MAX);
+                let end = usize::try_from(span.end.column.saturating_sub(1)).unwrap_or(usize::MAX);
+                let end = if span.end.line == line { end } else { usize::MAX };
+                let Excerpt { text, before, marked } = Excerpt::of(text, start, end);
                 let number = line.to_string();
                 let margin = " ".repeat(number.len());
-                let last = if span.end.line == line { span.end.column } else { text.chars().count() as u64 + 1 };
-                let carets = "^".repeat(last.saturating_sub(column).max(1) as usize);
                 write!(f, "\n{margin} |\n{number} | {text}\n{margin} | ")?;
-                write!(f, "{}{carets}", " ".repeat(column.saturating_sub(1) as usize))?;
+                write!(f, "{}{}", " ".repeat(before), "^".repeat(marked))?;
                 if let Some(label) = &self.label {
                     write!(f, " {label}")?;
                 }
@@ -190,5 +235,36 @@ impl fmt::Display for Diagnostic {
             write!(f, "\nhint: {hint}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lines that show the place of a problem.
+    fn shown(text: &str, start: u64, end: u64) -> Vec<String> {
+        let position = |column| Position { line: 1, column };
+        let problem = Diagnostic::error("wrong").at(Span { start: position(start), end: position(end) });
+        let problem = problem.in_script(&Script::new("app.sql", text)).to_string();
+        problem.lines().skip(3).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn of_a_long_line_only_the_characters_around_the_place_are_shown() {
+        let digits = "0123456789".repeat(30);
+        let (wrong, blank) = (format!("{digits}WRONG{digits}"), " ");
+        let around = format!("1 | …{}WRONG{}…", "0123456789".repeat(3), &digits[..65]);
+        assert_eq!(shown(&wrong, 301, 306), [around, format!("  | {}^^^^^", blank.repeat(31))]);
+        let at_start = shown(&wrong, 1, 3);
+        assert_eq!(at_start, [format!("1 | {}…", &digits[..100]), "  | ^^".to_owned()]);
+        let at_end = shown(&wrong, 605, 606);
+        assert_eq!(at_end, [format!("1 | …{}", &digits[200..]), format!("  | {}^", blank.repeat(100))]);
+        // Carets end with what is shown.
+        let all = shown(&wrong, 101, 606);
+        assert_eq!(all[1], format!("  | {}{}", blank.repeat(31), "^".repeat(70)));
+        // Behind the last character.
+        assert_eq!(shown(&digits, 301, 302)[1], format!("  | {}^", blank.repeat(101)));
+        assert_eq!(shown("\tSELEC 1", 2, 7), ["1 |  SELEC 1", "  |  ^^^^^"]);
     }
 }

@@ -1,6 +1,6 @@
 //! The embeddable engine: statements go in, jobs and record batches come out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,7 +28,7 @@ use crate::connector::conflicts::check_paths;
 use crate::connector::memory::ChannelSink;
 use crate::connector::{ConnectorRegistry, OptionEntry, OptionSpec};
 use crate::diagnostic::{Diagnostic, Script, Span};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::plan::alias_list::{explain as explain_list, is_about_list};
 use crate::plan::batch_models::place_at_model;
 use crate::plan::explain::explain;
@@ -247,7 +247,7 @@ impl Engine {
         for outcome in outcomes {
             results.push(match outcome {
                 Bound::Outcome(outcome) => outcome,
-                Bound::Query(query, settings) => Outcome::Query(self.start_query(&query, &settings).await?),
+                Bound::Query(query, settings) => Outcome::Query(self.start_query(&query, &settings, script).await?),
                 Bound::Refresh(table) => Outcome::Refreshed(match table.refresh().await? {
                     Refreshed::Unchanged => format!("table {}: unchanged", table.name()),
                     Refreshed::Replaced { rows, .. } => format!("table {}: {rows} rows", table.name()),
@@ -286,8 +286,13 @@ impl Engine {
         let mut problems = parsed.diagnostics;
         let mut shared = self.shared().clone();
         let mut outcomes = Vec::new();
+        for statement in &parsed.faulty {
+            let state = self.inner.session.state();
+            let found = self.binder(&mut shared.catalog, &shared.bindings, &state).problems_of_options(&statement.kind);
+            problems.extend(found.into_iter().map(|problem| problem.in_script(&statement.script)));
+        }
         // A statement that refers to a stream or table whose own statement is wrong has no problem of its own.
-        let mut failed_names: Vec<String> = parsed.unparsed_streams;
+        let mut failed_names: Vec<String> = parsed.unparsed_names;
         for statement in &parsed.statements {
             match self.bind(&mut shared, statement).await {
                 Ok((warnings, bound)) => {
@@ -297,10 +302,7 @@ impl Engine {
                 }
                 Err(found) => {
                     failed_names.extend(created_name(&statement.kind).map(str::to_owned));
-                    let follows = |problem: &Diagnostic| {
-                        let is_about = |name: &str, kind: &str| problem.message == format!("{kind} \"{name}\" does not exist");
-                        failed_names.iter().any(|name| is_about(name, "stream") || is_about(name, "table"))
-                    };
+                    let follows = |problem: &Diagnostic| problem.missing.as_ref().is_some_and(|name| failed_names.contains(name));
                     problems.extend(found.into_iter().filter(|problem| !follows(problem)).map(|problem| {
                         let problem = in_view_of(&parsed.statements, problem);
                         let problem = if problem.span.is_none() { problem.at(statement.span) } else { problem };
@@ -450,6 +452,14 @@ impl Engine {
     /// writes what something else reads or writes.
     pub fn check_sinks(&self) -> Result<()> {
         self.complete().map(drop)
+    }
+
+    /// A warning for each stream that a sink reads, one from outside the script included, and nothing brings rows to.
+    pub fn check_rows(&self) -> Vec<Diagnostic> {
+        let Shared { catalog, sinks, .. } = self.shared().clone();
+        let streams = catalog.sinks.iter().map(|sink| &sink.stream).chain(sinks.iter().map(|(stream, _)| stream));
+        let streams: BTreeSet<_> = streams.collect();
+        streams.into_iter().filter_map(|stream| catalog.stream_without_rows(stream)).collect()
     }
 
     /// What every pump and sink does: operators, and what makes windows close. Asks the sources that they read for their splits.
@@ -626,11 +636,11 @@ impl Engine {
         text.map_err(|error| vec![from_error(&error)])
     }
 
-    async fn start_query(&self, query: &Query, settings: &Settings) -> Result<QueryStream> {
+    async fn start_query(&self, query: &Query, settings: &Settings, script: &Arc<Script>) -> Result<QueryStream> {
         let Shared { mut catalog, bindings, .. } = self.shared().clone();
         let state = self.state_with(&catalog.functions, settings)?;
         if !query.stream {
-            return self.table_query(query, &catalog.functions, &state).await;
+            return self.table_query(query, &catalog.functions, &state, script).await;
         }
         let plan = self.binder(&mut catalog, &bindings, &state).plan(query).await.map_err(Error::sql)?.into_output();
         let schema = plan.schema();
@@ -641,13 +651,26 @@ impl Engine {
     }
 
     /// A query without STREAM: DataFusion answers it.
-    async fn table_query(&self, query: &Query, functions: &Functions, state: &SessionState) -> Result<QueryStream> {
+    async fn table_query(
+        &self,
+        query: &Query,
+        functions: &Functions,
+        state: &SessionState,
+        script: &Arc<Script>,
+    ) -> Result<QueryStream> {
         let plan = plan_table_query(query, functions, state).await.map_err(Error::sql)?;
-        let rows = self.inner.session.execute_logical_plan(plan).await?.execute_stream().await?;
+        let (span, script) = (query.span, script.clone());
+        let placed = move |error: DataFusionError| match Error::from(error) {
+            error if error.kind() == ErrorKind::Data => Error::sql(vec![from_error(&error).at(span).in_script(&script)]),
+            error => error,
+        };
+        let rows = async { self.inner.session.execute_logical_plan(plan).await?.execute_stream().await };
+        let rows = rows.await.map_err(&placed)?;
         let schema = rows.schema();
         // An operator can work for long before it returns, which must not hold up whoever waits for the rows. The task starts when
         // the first row is asked for, and is aborted with the stream.
-        let rows = stream::once(async move { spawn_buffered(rows, QUERY_BATCHES) }).flatten().boxed();
+        let rows = stream::once(async move { spawn_buffered(rows, QUERY_BATCHES) }).flatten();
+        let rows = rows.map(move |batch| batch.map_err(&placed)).boxed();
         Ok(QueryStream { schema, rows: Rows::Table(rows), warnings: Vec::new() })
     }
 
@@ -815,7 +838,7 @@ pub struct QueryStream {
 }
 
 enum Rows {
-    Table(BoxStream<'static, Result<RecordBatch, DataFusionError>>),
+    Table(BoxStream<'static, Result<RecordBatch>>),
     Job {
         job: Job,
         receiver: mpsc::Receiver<RecordBatch>,
@@ -849,7 +872,7 @@ impl Stream for QueryStream {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         match &mut self.rows {
-            Rows::Table(rows) => rows.poll_next_unpin(cx).map(|batch| batch.map(|batch| batch.map_err(Error::from))),
+            Rows::Table(rows) => rows.poll_next_unpin(cx),
             Rows::Job { job, receiver, end } => {
                 if end.is_none() {
                     match receiver.poll_recv(cx) {

@@ -177,9 +177,9 @@ impl From<datafusion::error::DataFusionError> for Error {
             },
             DataFusionError::ArrowError(inner, _) => Error::from(*inner),
             DataFusionError::Execution(message) => Error::data(message),
-            DataFusionError::ResourcesExhausted(message) => {
-                Error::config(message).with_hint("Raise --memory-limit, shorten the window or group by fewer keys.")
-            }
+            // The pool's words name its parts.
+            DataFusionError::ResourcesExhausted(_) => Error::new(ErrorKind::Memory, "the query exceeds the memory budget")
+                .with_hint("Raise --memory-limit, or read, group or sort fewer rows."),
             other => Error::internal(other.strip_backtrace()),
         }
     }

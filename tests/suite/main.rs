@@ -13,6 +13,7 @@ mod joins_of_three;
 mod numbers;
 mod plans;
 mod property;
+mod reference;
 mod seams;
 mod simulation;
 mod sliding;

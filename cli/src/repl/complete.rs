@@ -1,9 +1,11 @@
 //! Completion: keywords and functions of the dialect, names of objects and of their columns.
 //!
 //! Behind FROM, JOIN, INTO and `\d` only objects are offered, behind a dot only columns: those of the object that is named before
-//! it, by its name or by the alias that FROM gives it. Keywords follow the case of what
+//! it, by its name or by the alias that FROM gives it, in the parentheses of WITH only options of its connector. Keywords follow the case of what
 //! is typed. Names that SQL would fold are offered in double quotes.
 
+use kinesql_engine::connector::ConnectorRegistry;
+use kinesql_engine::connector::common::{CONNECTOR, RECORD_OPTIONS, SINK_OPTIONS, SOURCE_OPTIONS, TABLE_OPTIONS};
 use kinesql_engine::runtime::error_rows::ERROR_STREAM;
 use kinesql_engine::sql::keywords;
 use kinesql_engine::sql::{TokenClass, highlight_tokens};
@@ -26,7 +28,7 @@ impl SqlCompleter {
 
 impl Completer for SqlCompleter {
     fn complete(&mut self, line: &str, position: usize) -> CompletionResult {
-        let (start, candidates) = candidates(line, position, &self.engine.objects());
+        let (start, candidates) = candidates(line, position, &self.engine.objects(), self.engine.connectors());
         let span = Span::new(start, position);
         let suggestions = candidates.into_iter().map(|Candidate { text, description }| Suggestion {
             append_whitespace: !text.starts_with('"'),
@@ -47,7 +49,7 @@ struct Candidate {
 }
 
 /// Where the word before `position` starts, and what it may become, best first.
-fn candidates(line: &str, position: usize, objects: &[Object]) -> (usize, Vec<Candidate>) {
+fn candidates(line: &str, position: usize, objects: &[Object], connectors: &ConnectorRegistry) -> (usize, Vec<Candidate>) {
     let before = &line[..position];
     if before.starts_with('\\') && !before.contains(char::is_whitespace) {
         let names = commands::NAMES.iter().filter(|name| name.starts_with(before));
@@ -62,6 +64,12 @@ fn candidates(line: &str, position: usize, objects: &[Object]) -> (usize, Vec<Ca
         _ => position,
     };
     let typed = &before[start..];
+    let words: Vec<_> = tokens.iter().filter(|(range, _)| range.end <= start).map(|(range, _)| &before[range.clone()]).collect();
+    if let Some(names) = options(&words, connectors) {
+        let fits = |name: &&str| name.starts_with(&typed.to_lowercase());
+        let candidate = |name: &str| Candidate { text: name.to_owned(), description: "option".to_owned() };
+        return (start, names.into_iter().filter(fits).map(candidate).collect());
+    }
     let previous = tokens.iter().rfind(|(range, _)| range.end <= start).map(|(range, _)| &before[range.clone()]);
     let place = match previous.map(str::to_ascii_uppercase).as_deref() {
         Some("FROM" | "JOIN" | "INTO") => Place::Object,
@@ -108,6 +116,32 @@ fn candidates(line: &str, position: usize, objects: &[Object]) -> (usize, Vec<Ca
         }
     }
     (start, found)
+}
+
+/// Options that may stand behind `words`, if these end where one begins: in the parentheses of WITH.
+fn options<'a>(words: &[&str], connectors: &'a ConnectorRegistry) -> Option<Vec<&'a str>> {
+    let with = words.windows(2).rposition(|pair| pair[0].eq_ignore_ascii_case("WITH") && pair[1] == "(")?;
+    let given = &words[with + 2..];
+    if given.contains(&")") || given.last().is_some_and(|last| *last != ",") {
+        return None;
+    }
+    let is_connector = |part: &&[&str]| part[0].eq_ignore_ascii_case(CONNECTOR.name) && part[1] == "=";
+    let connector = given.windows(3).find(is_connector).map(|part| part[2].trim_matches('\''));
+    let Some(connector) = connector else { return Some(vec![CONNECTOR.name]) };
+    let kind = words[..with].iter().rev().map(|word| word.to_uppercase());
+    let kind = kind.into_iter().find(|word| ["SOURCE", "SINK", "TABLE"].contains(&word.as_str()))?;
+    let (own, formats, of_records, of_kind) = match kind.as_str() {
+        "SINK" => connectors.sink(connector).map(|sink| (sink.options(), sink.formats(), SINK_OPTIONS, &[][..])),
+        kind => {
+            let of_kind = if kind == "TABLE" { TABLE_OPTIONS } else { SOURCE_OPTIONS };
+            connectors.source(connector).map(|source| (source.options(), source.formats(), RECORD_OPTIONS, of_kind))
+        }
+    }?;
+    let of_records = if formats.is_empty() { &[][..] } else { of_records };
+    let format = (!formats.is_empty()).then_some("format");
+    let others = of_records.iter().chain(of_kind).map(|option| option.name);
+    let names = own.iter().map(|option| option.name).chain(format).chain(others);
+    Some(names.filter(|name| !given.iter().any(|word| word.eq_ignore_ascii_case(name))).collect())
 }
 
 /// The object that `name` means in the statement `line`: one of this name, or the one that stands before it in FROM.
@@ -178,8 +212,14 @@ mod tests {
         ]
     }
 
+    fn connectors() -> ConnectorRegistry {
+        let mut registry = ConnectorRegistry::default();
+        kinesql_connectors::register_all(&mut registry);
+        registry
+    }
+
     fn complete(line: &str) -> String {
-        let (start, found) = candidates(line, line.len(), &objects());
+        let (start, found) = candidates(line, line.len(), &objects(), &connectors());
         let texts: Vec<_> = found.into_iter().map(|candidate| candidate.text).collect();
         format!("{}|{}", &line[..start], texts.join(" "))
     }
@@ -217,9 +257,31 @@ mod tests {
             // Of what is not known yet, all but the columns that every engine has.
             ("SELECT STREAM x.", 16, "TICKER PRICE \"price\" \"DATE\""),
         ] {
-            let (_, found) = candidates(line, at, &objects());
+            let (_, found) = candidates(line, at, &objects(), &connectors());
             let texts: Vec<_> = found.into_iter().map(|candidate| candidate.text).collect();
             assert_eq!(texts.join(" "), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_parentheses_of_with_have_options() {
+        for (line, expected) in [
+            ("CREATE SINK s FROM t WITH (conn", "CREATE SINK s FROM t WITH (|connector"),
+            ("CREATE SINK s FROM t WITH (", "CREATE SINK s FROM t WITH (|connector"),
+            ("CREATE SOURCE s WITH (connector = 'file', FOL", "CREATE SOURCE s WITH (connector = 'file', |follow"),
+            ("CREATE TABLE s WITH (connector = 'file', ref", "CREATE TABLE s WITH (connector = 'file', |refresh"),
+            ("CREATE SINK s FROM t WITH (connector = 'file', ref", "CREATE SINK s FROM t WITH (connector = 'file', |"),
+            (
+                "CREATE SINK s FROM t WITH (connector = 'file', csv",
+                "CREATE SINK s FROM t WITH (connector = 'file', |csv.delimiter csv.header",
+            ),
+            (
+                "CREATE SINK s FROM t WITH (connector = 'stdout'); SEL",
+                "CREATE SINK s FROM t WITH (connector = 'stdout'); |SELECT",
+            ),
+            ("WITH SEL", "WITH |SELECT"),
+        ] {
+            assert_eq!(complete(line), expected, "{line}");
         }
     }
 

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use kinesql_engine::Engine;
 use kinesql_engine::sql::is_complete;
 use reedline::{
-    ColumnarMenu, Emacs, FileBackedHistory, KeyCode, KeyModifiers, MenuBuilder, Prompt, PromptEditMode, PromptHistorySearch,
-    PromptHistorySearchStatus, Reedline, ReedlineEvent, ReedlineMenu, ValidationResult, Validator, default_emacs_keybindings,
+    ColumnarMenu, Completer, Editor, Emacs, FileBackedHistory, KeyCode, KeyModifiers, Menu, MenuBuilder, MenuEvent, MenuSettings,
+    Painter, Prompt, PromptEditMode, PromptHistorySearch, PromptHistorySearchStatus, Reedline, ReedlineEvent, ReedlineMenu,
+    Suggestion, ValidationResult, Validator, default_emacs_keybindings,
 };
 
 use super::commands::Command;
@@ -27,7 +28,7 @@ pub fn editor(engine: &Engine) -> Reedline {
     keys.add_binding(KeyModifiers::SHIFT, KeyCode::BackTab, ReedlineEvent::MenuPrevious);
     let editor = Reedline::create()
         .with_completer(Box::new(SqlCompleter::new(engine.clone())))
-        .with_menu(ReedlineMenu::EngineCompleter(Box::new(ColumnarMenu::default().with_name(MENU))))
+        .with_menu(ReedlineMenu::EngineCompleter(Box::new(Candidates(ColumnarMenu::default().with_name(MENU)))))
         .with_quick_completions(true)
         .with_partial_completions(true)
         .with_edit_mode(Box::new(Emacs::new(keys)))
@@ -39,6 +40,98 @@ pub fn editor(engine: &Engine) -> Reedline {
     match history_file().and_then(|file| FileBackedHistory::with_file(HISTORY_SIZE, file).ok()) {
         Some(history) => editor.with_history(Box::new(history)),
         None => editor,
+    }
+}
+
+/// The menu of candidates, which shows nothing where there are none.
+struct Candidates(ColumnarMenu);
+
+impl Menu for Candidates {
+    fn menu_string(&self, available_lines: u16, use_ansi_coloring: bool) -> String {
+        match self.get_values() {
+            [] => String::new(),
+            _ => self.0.menu_string(available_lines, use_ansi_coloring),
+        }
+    }
+
+    fn settings(&self) -> &MenuSettings {
+        self.0.settings()
+    }
+
+    fn is_active(&self) -> bool {
+        self.0.is_active()
+    }
+
+    fn set_active(&mut self, active: bool) {
+        self.0.set_active(active);
+    }
+
+    fn clear_input(&mut self) {
+        self.0.clear_input();
+    }
+
+    fn on_activate(&mut self) {
+        self.0.on_activate();
+    }
+
+    fn on_deactivate(&mut self) {
+        self.0.on_deactivate();
+    }
+
+    fn handle_menu_event(&mut self, event: &MenuEvent) {
+        self.0.handle_menu_event(event);
+    }
+
+    fn menu_event(&mut self, event: MenuEvent) {
+        self.0.menu_event(event);
+    }
+
+    fn can_quick_complete(&self) -> bool {
+        self.0.can_quick_complete()
+    }
+
+    fn can_partially_complete(&mut self, values_updated: bool, editor: &mut Editor, completer: &mut dyn Completer) -> bool {
+        self.0.can_partially_complete(values_updated, editor, completer)
+    }
+
+    fn update_values(&mut self, editor: &mut Editor, completer: &mut dyn Completer) {
+        self.0.update_values(editor, completer);
+    }
+
+    fn reset_position(&mut self) {
+        self.0.reset_position();
+    }
+
+    fn reload(&mut self, updated: bool, editor: &mut Editor, completer: &mut dyn Completer) {
+        self.0.reload(updated, editor, completer);
+    }
+
+    fn update_working_details(&mut self, editor: &mut Editor, completer: &mut dyn Completer, painter: &Painter) {
+        self.0.update_working_details(editor, completer, painter);
+    }
+
+    fn replace_in_buffer(&self, editor: &mut Editor) {
+        self.0.replace_in_buffer(editor);
+    }
+
+    fn menu_required_lines(&self, terminal_columns: u16) -> u16 {
+        self.0.menu_required_lines(terminal_columns)
+    }
+
+    fn min_rows(&self) -> u16 {
+        self.0.min_rows()
+    }
+
+    fn get_values(&self) -> &[Suggestion] {
+        self.0.get_values()
+    }
+
+    fn results_are_provisional(&self) -> bool {
+        self.0.results_are_provisional()
+    }
+
+    fn is_awaiting_first_answer(&self) -> bool {
+        self.0.is_awaiting_first_answer()
     }
 }
 
@@ -94,6 +187,13 @@ impl Prompt for SqlPrompt {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_menu_without_candidates_is_empty() {
+        let menu = Candidates(ColumnarMenu::default());
+        assert_eq!(menu.menu_string(10, false), "");
+        assert!(menu.0.menu_string(10, false).contains("NO RECORDS"), "what reedline shows without it");
+    }
 
     #[test]
     fn statements_end_with_a_semicolon_and_commands_with_the_line() {

@@ -138,6 +138,7 @@ impl Session<'_> {
         self.runtime.block_on(async {
             let base = interrupts.count();
             let job = interrupts.abort_on_next(engine.start()).await?;
+            engine.check_rows().iter().for_each(report::warning);
             report::note("running until the sources end or Ctrl-C");
             let watch = JobWatch { engine, args, interrupts, prints_rows: application.prints_rows(), base };
             let ended = watch.run(&job).await;

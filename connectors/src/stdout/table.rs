@@ -16,6 +16,7 @@ use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use kinesql_engine::Result;
 use kinesql_engine::format::Encoder;
+use unicode_width::UnicodeWidthStr as _;
 
 /// KDA writes three digits of a second (kda-sql-reference.md §6.13).
 const FORMAT: FormatOptions<'_> = FormatOptions::new()
@@ -34,7 +35,7 @@ pub(super) struct Table {
 struct Column {
     name: String,
     is_number: bool,
-    /// In characters.
+    /// In columns of the terminal.
     width: usize,
 }
 
@@ -47,7 +48,7 @@ impl Table {
                 DataType::Timestamp(..) => "2024-01-01 00:00:00.000".len(),
                 _ => 0,
             }
-            .max(field.name().chars().count()),
+            .max(field.name().width()),
         };
         Self { columns: schema.fields().iter().map(column).collect(), started: false }
     }
@@ -55,11 +56,11 @@ impl Table {
     fn line<'a>(&self, values: impl Iterator<Item = &'a str>, out: &mut String) {
         let last = self.columns.len().saturating_sub(1);
         for (i, (column, value)) in self.columns.iter().zip(values).enumerate() {
-            let width = column.width;
+            let blanks = " ".repeat(column.width.saturating_sub(value.width()));
             // Writing to a string cannot fail.
             let _ = match (column.is_number, i == last) {
-                (true, _) => write!(out, " {value:>width$}"),
-                (false, false) => write!(out, " {value:<width$}"),
+                (true, _) => write!(out, " {blanks}{value}"),
+                (false, false) => write!(out, " {value}{blanks}"),
                 (false, true) => write!(out, " {value}"),
             };
             out.push_str(if i == last { "" } else { " |" });
@@ -88,7 +89,7 @@ impl Encoder for Table {
             let mut values = Vec::with_capacity(batch.num_rows());
             for row in 0..batch.num_rows() {
                 let value = escape(formatter.value(row).try_to_string()?);
-                column.width = column.width.max(value.chars().count());
+                column.width = column.width.max(value.width());
                 values.push(value);
             }
             cells.push(values);
@@ -153,5 +154,15 @@ mod tests {
             ]
             .join("\n")
         );
+    }
+
+    #[test]
+    fn wide_characters_take_two_columns() {
+        let rows = batch(&[(Some("日本語"), None, None), (Some("b"), None, None)]);
+        let mut out = Vec::new();
+        Table::new(&rows.schema()).encode(&rows, &mut out).expect("rows");
+        let text = String::from_utf8(out).expect("text");
+        let lines: Vec<_> = text.lines().skip(2).collect();
+        assert_eq!(lines, [" 日本語 | NULL                    | NULL", " b      | NULL                    | NULL"]);
     }
 }

@@ -31,7 +31,8 @@ impl Budget {
 
     /// The operator holds `bytes` from now on, for what `held` says. Fails with [`crate::ErrorKind::Memory`].
     pub fn resize(&self, bytes: usize, held: impl FnOnce() -> String) -> Result<()> {
-        self.reservation.try_resize(bytes).map_err(|error| {
+        // The pool's own words add nothing.
+        self.reservation.try_resize(bytes).map_err(|_| {
             let megabytes = |bytes: usize| match bytes {
                 0..10_000 => format!("{bytes} B"),
                 10_000..100_000 => format!("{:.1} kB", bytes as f64 / 1e3),
@@ -46,7 +47,7 @@ impl Budget {
                     message += &format!(", of which other operators hold {}", megabytes(others));
                 }
             }
-            Error::new(ErrorKind::Memory, message).with_hint(self.hint).with_cause(error)
+            Error::new(ErrorKind::Memory, message).with_hint(self.hint)
         })
     }
 }

@@ -16,6 +16,7 @@ use super::rowtime::relation_name;
 use crate::catalog::Catalog;
 use crate::diagnostic::{Diagnostic, Span, closest, count};
 use crate::sql::Query;
+use crate::sql::keywords::FUNCTIONS;
 use crate::types::ROWTIME;
 
 /// Functions of the dialect (kda-sql-reference.md §5.1): those that are missing are missing here, not in the script.
@@ -119,10 +120,12 @@ pub(super) fn check_names(
                 } else if !known(&ident.value) {
                     let names = self.state.scalar_functions().keys().chain(self.state.aggregate_functions().keys());
                     let users = names.clone().filter_map(|name| user_name(name));
-                    let names = names.filter(|name| !name.starts_with('$')).map(String::as_str).chain(users);
+                    let internal = internal_functions();
+                    let is_callable = |name: &&String| !name.starts_with('$') && !internal.contains(*name);
+                    let names = names.filter(is_callable).map(String::as_str).chain(users);
                     let unknown = Diagnostic::error(format!("unknown function {}", ident.value.to_uppercase())).at(ident.span);
                     self.problems.push(match closest(&ident.value, names) {
-                        Some(name) => unknown.hint(format!("Did you mean {}?", name.to_uppercase())),
+                        Some(name) => unknown.hint(format!("Did you mean {}?", as_called(name))),
                         None => unknown.hint("docs/sql-reference.md lists the functions."),
                     });
                 }
@@ -135,6 +138,23 @@ pub(super) fn check_names(
     names.problems.extend(wrong_ordinal(query));
     names.problems.extend(check_places(query, Reads::Streams));
     names.problems
+}
+
+/// Functions behind FLOOR(… TO …) and CEIL(… TO …): what is close to their names is close to those.
+const ROUNDING: [(&str, &str); 2] = [("floor_to", "FLOOR"), ("ceil_to", "CEIL")];
+
+/// Names of functions that only stand for what the dialect writes otherwise, such as CAST.
+fn internal_functions() -> Vec<String> {
+    let is_written =
+        |name: &str| FUNCTIONS.contains(&name.to_uppercase().as_str()) || ROUNDING.iter().any(|(rounding, _)| *rounding == name);
+    let names = kinesql_udfs::all_scalar().into_iter().map(|function| function.name().to_owned());
+    names.filter(|name| !is_written(name)).collect()
+}
+
+/// The name of a function of the session as a query has it.
+fn as_called(name: &str) -> String {
+    let rounding = ROUNDING.iter().find(|(rounding, _)| *rounding == name);
+    rounding.map_or_else(|| name.to_uppercase(), |(_, called)| (*called).to_owned())
 }
 
 /// True for a function that exists with OVER only.
@@ -237,7 +257,7 @@ pub(crate) fn check_tables(query: &Query, catalog: &Catalog, session: &SessionCo
             } else if relation.0.len() == 1 && !with.contains(&name) && !is_known(name) {
                 let tables = catalog.tables.keys().map(String::as_str);
                 let problem = Diagnostic::error(format!("table \"{name}\" does not exist")).at(ident.span);
-                problems.push(problem.did_you_mean(name, tables));
+                problems.push(problem.missing(name).did_you_mean(name, tables));
             }
         }
         ControlFlow::<()>::Continue(())
@@ -266,7 +286,7 @@ pub(crate) fn check_tables(query: &Query, catalog: &Catalog, session: &SessionCo
 /// The error for a stream that does not exist: says what does, and points out a name that differs in case only.
 pub fn unknown_stream<'a>(name: &str, existing: impl Iterator<Item = &'a str>) -> Diagnostic {
     let existing: Vec<_> = existing.collect();
-    let diagnostic = Diagnostic::error(format!("stream \"{name}\" does not exist"));
+    let diagnostic = Diagnostic::error(format!("stream \"{name}\" does not exist")).missing(name);
     let diagnostic = match existing.as_slice() {
         [] => diagnostic.label("there are no streams yet"),
         names => diagnostic.label(format!("streams are {}", names.join(", "))),

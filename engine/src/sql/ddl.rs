@@ -26,10 +26,10 @@ pub(crate) use function::PARAMETERS;
 /// The stream of failed rows; it exists by itself (§2.10).
 pub(crate) const ERROR_STREAM: &str = "error_stream";
 
-/// Parses the tokens of one statement, of which there must be at least one; what is wrong goes to `problems`.
+/// Parses the tokens of one statement, of which there must be at least one; what is wrong goes to `problems`. With problems after
+/// which parsing could go on, there is a statement all the same, with something in the place of what is wrong.
 pub(crate) fn statement(tokens: &[Token], script: &Arc<Script>, problems: &mut Vec<Diagnostic>) -> Option<Statement> {
     let (first, last) = (tokens.first()?, tokens.last()?);
-    let found = problems.len();
     let mut grammar = Grammar { cursor: Cursor::new(tokens, &script.text), script, problems };
     let kind = match grammar.statement() {
         Ok(kind) => kind,
@@ -38,9 +38,6 @@ pub(crate) fn statement(tokens: &[Token], script: &Arc<Script>, problems: &mut V
             return None;
         }
     };
-    if problems.len() > found {
-        return None;
-    }
     let text = script.text[first.range.start..last.range.end].to_owned();
     Some(Statement { kind, span: first.span.union(last.span), script: script.clone(), text })
 }
@@ -116,7 +113,8 @@ impl Grammar<'_, '_> {
         if !explains_pump && !explains_query {
             return Err(self.cursor.unexpected("a query, CREATE PUMP or CREATE STREAM"));
         }
-        let inner = statement(rest, self.script, self.problems);
+        let found = self.problems.len();
+        let inner = statement(rest, self.script, self.problems).filter(|_| self.problems.len() == found);
         self.cursor.next += rest.len();
         match inner {
             Some(inner) => Ok(StatementKind::Explain(Box::new(inner))),

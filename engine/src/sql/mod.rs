@@ -43,15 +43,18 @@ pub struct Parsed {
     pub statements: Vec<Statement>,
     /// What is wrong, in order; the script can run only if there is no error among them.
     pub diagnostics: Vec<Diagnostic>,
-    /// Streams and sources whose own statement is wrong: what refers to them has no problem of its own.
-    pub unparsed_streams: Vec<String>,
+    /// Statements with errors that leave the rest of them readable, such as a wrong type: they cannot be bound, but more may be wrong
+    /// with them.
+    pub faulty: Vec<Statement>,
+    /// Streams, sources and tables whose own statement is wrong: what refers to them has no problem of its own.
+    pub unparsed_names: Vec<String>,
 }
 
 /// Parses a script. After an error it goes on with the next statement.
 pub fn parse_script(script: &Arc<Script>) -> Parsed {
     let (tokens, mut problems) = token::scan(&script.text);
     let faults: Vec<_> = problems.iter().filter_map(|problem| problem.span.map(|span| span.start)).collect();
-    let (mut statements, mut unparsed_streams) = (Vec::new(), Vec::new());
+    let (mut statements, mut faulty, mut unparsed_names) = (Vec::new(), Vec::new(), Vec::new());
     for chunk in tokens.split(|token| token.is_symbol(";")) {
         for (tokens, missing_semicolon) in split_at_create(chunk) {
             if let Some(problem) = missing_semicolon {
@@ -64,16 +67,20 @@ pub fn parse_script(script: &Arc<Script>) -> Parsed {
                 }
                 [] => true,
             };
+            let found = problems.len();
             let statement = if spoilt { None } else { ddl::statement(tokens, script, &mut problems) };
-            if statement.is_none() {
-                unparsed_streams.extend(created_stream(tokens));
+            match statement {
+                Some(statement) if problems.len() == found => statements.push(statement),
+                wrong => {
+                    unparsed_names.extend(created_name(tokens));
+                    faulty.extend(wrong);
+                }
             }
-            statements.extend(statement);
         }
     }
     problems.sort_by_key(|problem| problem.span.map(|span| span.start));
     let diagnostics = problems.into_iter().map(|problem| problem.in_script(script)).collect();
-    Parsed { statements, diagnostics, unparsed_streams }
+    Parsed { statements, diagnostics, faulty, unparsed_names }
 }
 
 /// Parses a stream query that the planner writes itself.
@@ -81,9 +88,10 @@ pub(crate) fn parse_own_query(text: &str) -> Option<Box<sqlparser::ast::Query>> 
     query::parse(&token::lex(text), true, text).ok().map(|query| query.ast)
 }
 
-/// The name in `CREATE [OR REPLACE] STREAM|SOURCE name`, whatever follows.
-fn created_stream(tokens: &[Token]) -> Option<String> {
-    let place = tokens.iter().take(4).position(|token| token.is_word("STREAM") || token.is_word("SOURCE"))?;
+/// The name in `CREATE [OR REPLACE] STREAM|SOURCE|TABLE name`, whatever follows.
+fn created_name(tokens: &[Token]) -> Option<String> {
+    let is_kind = |token: &Token| ["STREAM", "SOURCE", "TABLE"].iter().any(|kind| token.is_word(kind));
+    let place = tokens.iter().take(4).position(is_kind)?;
     match &tokens.get(place + 1)?.kind {
         TokenKind::Word(name) | TokenKind::Quoted(name) if tokens[0].is_word("CREATE") => Some(name.clone()),
         _ => None,
