@@ -211,11 +211,28 @@ fn in_sql(message: String) -> String {
     message
 }
 
+/// What arrow says is wrong with a value, in the words of SQL.
+pub(crate) fn arrow_message(error: &arrow::error::ArrowError) -> String {
+    use arrow::error::ArrowError;
+    match error {
+        ArrowError::DivideByZero => DIVISION_BY_ZERO.to_owned(),
+        ArrowError::ArithmeticOverflow(message) | ArrowError::CastError(message) | ArrowError::ParseError(message) => {
+            in_sql(message.clone())
+        }
+        ArrowError::InvalidArgumentError(message) => decimal_overflow(message).unwrap_or_else(|| message.clone()),
+        ArrowError::ComputeError(message) => message.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// The message of a division by zero.
+pub(crate) const DIVISION_BY_ZERO: &str = "division by zero";
+
 impl From<arrow::error::ArrowError> for Error {
     fn from(error: arrow::error::ArrowError) -> Self {
         use arrow::error::ArrowError;
         match error {
-            ArrowError::DivideByZero => Error::data("division by zero").named("DIVISION_BY_ZERO"),
+            ArrowError::DivideByZero => Error::data(DIVISION_BY_ZERO).named("DIVISION_BY_ZERO"),
             ArrowError::ArithmeticOverflow(message) | ArrowError::CastError(message) | ArrowError::ParseError(message) => {
                 Error::data(in_sql(message)).named("COERCION_ERROR")
             }

@@ -51,8 +51,7 @@ fn a_window_larger_than_the_memory_budget_fails_and_says_which() {
     let sliding = "SELECT STREAM MAX(\"v\") OVER (PARTITION BY \"v\" RANGE INTERVAL '1' HOUR PRECEDING) AS \"n\" FROM \"S\"";
     check(failure(sliding, 200_000), &["sliding window", "time order"]);
     let hopping = "SELECT STREAM \"v\", COUNT(*) AS \"n\" FROM TABLE(HOP(TABLE \"S\", DESCRIPTOR(ROWTIME), INTERVAL '1' MINUTE, INTERVAL '1' HOUR)) GROUP BY \"v\", window_start, window_end";
-    // Its rows are counted minute by minute before the hops put the minutes together.
-    check(failure(hopping, 200_000), &["tumbling window"]);
+    check(failure(hopping, 200_000), &["hopping window"]);
     let session = "SELECT STREAM \"v\", COUNT(*) AS \"n\" FROM TABLE(SESSION(TABLE \"S\" PARTITION BY \"v\", DESCRIPTOR(ROWTIME), INTERVAL '1' HOUR)) GROUP BY \"v\", window_start, window_end";
     check(failure(session, 200_000), &["session window", "time order"]);
     let sorted = "SELECT STREAM \"v\" FROM \"S\" ORDER BY FLOOR(\"S\".ROWTIME TO HOUR), \"v\" DESC";

@@ -22,6 +22,7 @@ pub const CHARACTER_LENGTH_MAX: u32 = 65_535;
 const LENGTH: &str = "kinesql.length";
 const FIXED: &str = "kinesql.fixed";
 const TRUNCATED: &str = "kinesql.truncated";
+const QUALIFIER: &str = "kinesql.qualifier";
 
 /// A column type as SQL names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -158,6 +159,16 @@ pub(crate) fn truncated(field: Field) -> Field {
 /// True for a field that `truncated` has marked.
 pub fn is_truncated(field: &Field) -> bool {
     field.metadata().contains_key(TRUNCATED)
+}
+
+/// What says of an interval that it is written with the fields of `qualifier`, such as `HOUR TO SECOND`, in the metadata of its field.
+pub fn qualifier_metadata(qualifier: &str) -> HashMap<String, String> {
+    HashMap::from([(QUALIFIER.to_owned(), qualifier.to_owned())])
+}
+
+/// The qualifier that the metadata of an interval's field says.
+pub fn qualifier_of(field: &Field) -> Option<&str> {
+    field.metadata().get(QUALIFIER).map(String::as_str)
 }
 
 /// The type of a column as SQL names it, or the Arrow name for types that SQL columns cannot have.

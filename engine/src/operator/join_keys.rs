@@ -1,7 +1,7 @@
 //! Equality keys of joins: rows that may match are found by the hash of their keys, then their keys are compared.
 //!
 //! NULL equals nothing (kda-sql-reference.md §1.9), so a row with a NULL among its keys matches no row. A join without
-//! equality keys has one hash for all rows.
+//! equality keys has one hash for all rows. Records are equal if their fields are; in them NULL equals NULL.
 
 use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::buffer::NullBuffer;
@@ -9,6 +9,8 @@ use arrow::compute::kernels::cmp::eq;
 use arrow::compute::{and, prep_null_mask_filter};
 use datafusion::common::hash_utils::{RandomState, create_hashes};
 use datafusion::common::utils::normalize_float_zero;
+use datafusion::logical_expr::Operator;
+use datafusion::physical_expr_common::datum::compare_op_for_nested;
 
 use crate::error::Result;
 
@@ -44,7 +46,9 @@ pub fn equal_keys(left: &[ArrayRef], right: &[ArrayRef]) -> Result<Option<Boolea
     let mut equal: Option<BooleanArray> = None;
     for (left, right) in left.iter().zip(right) {
         // Arrow compares bits: to it −0.0 is another value than 0.0.
-        let column = eq(&normalize_float_zero(left), &normalize_float_zero(right))?;
+        let (left, right) = (normalize_float_zero(left), normalize_float_zero(right));
+        let is_record = left.data_type().is_nested();
+        let column = if is_record { compare_op_for_nested(Operator::Eq, &left, &right)? } else { eq(&left, &right)? };
         equal = Some(match equal {
             Some(equal) => and(&equal, &column)?,
             None => column,

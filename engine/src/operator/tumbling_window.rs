@@ -57,6 +57,8 @@ pub enum OutputColumn {
 /// The plan of a tumbling window.
 #[derive(Clone)]
 pub struct WindowPlan {
+    /// What it is called when it needs more memory than there is.
+    pub name: &'static str,
     /// What makes the window.
     pub window: WindowKey,
     /// The other group keys over the input.

@@ -7,6 +7,7 @@ use super::names::{unknown_column, unknown_relation};
 use super::planner_words::{about_names, about_types, with_sql_types};
 use super::query::StreamSchemas;
 use crate::diagnostic::{Diagnostic, Span};
+use crate::error::arrow_message;
 use crate::sql::CURSOR;
 use crate::types::ROWTIME;
 
@@ -37,6 +38,8 @@ pub(crate) fn explain_error(error: &DataFusionError, streams: &StreamSchemas) ->
                 .hint("Add it to the GROUP BY, or use it inside an aggregate such as MAX.")
         }
         root if let Some(problem) = about_types(&message_of(root)).or_else(|| about_names(&message_of(root))) => problem,
+        // A value that was computed while the query was planned.
+        DataFusionError::ArrowError(error, _) => Diagnostic::error(arrow_message(error)),
         // What DataFusion takes for its own mistake is here a call that it cannot plan.
         DataFusionError::Internal(message) => {
             let first = message.lines().next().unwrap_or_default().split(".This issue").next().unwrap_or_default();

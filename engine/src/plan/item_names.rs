@@ -1,6 +1,6 @@
 //! Gives the items of a select list names: their text, and names that differ.
 //!
-//! The column of `SELECT STREAM price * 2 …` is called `price * 2`. KDA fills a stream's columns by place, so a select list may name a column twice (`SELECT STREAM price, price`);
+//! The column of `SELECT STREAM price * 2 …` is called `price * 2`, that of a field of a record, `q.r.COLUMN1`, `COLUMN1`. KDA fills a stream's columns by place, so a select list may name a column twice (`SELECT STREAM price, price`);
 //! DataFusion wants different names. The second one is called `price0`, an expression `EXPR$1` after its place, as
 //! Calcite calls them, from which KDA's SQL stems.
 
@@ -10,6 +10,7 @@ use sqlparser::ast::{
     Expr, Ident, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TableWithJoins,
 };
 
+use super::rowtime::relation_name;
 use crate::diagnostic::Span;
 use crate::sql::ItemTexts;
 use crate::types::ROWTIME;
@@ -60,8 +61,24 @@ fn name_items(select: &mut Select, texts: &[String]) {
         return;
     }
     let mut taken = aliases(&select.projection);
+    let relations = named_relations(&select.from);
+    let is_plain = |expr: &Expr| is_column(expr) && field_of_record(expr, relations.as_deref()).is_none();
+    let columns: HashSet<String> = select
+        .projection
+        .iter()
+        .filter(|item| matches!(item, SelectItem::UnnamedExpr(expr) if is_plain(expr)))
+        .filter_map(given_name)
+        .collect();
     for (place, (item, text)) in select.projection.iter_mut().zip(texts).enumerate() {
         let SelectItem::UnnamedExpr(expr) = item else { continue };
+        if let Some(field) = field_of_record(expr, relations.as_deref())
+            && !columns.contains(&field)
+            && taken.insert(field.clone())
+        {
+            // DataFusion calls it `q.r[COLUMN1]`.
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', field) };
+            continue;
+        }
         if is_column(expr) {
             continue;
         }
@@ -72,6 +89,33 @@ fn name_items(select: &mut Select, texts: &[String]) {
             *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', name) };
         }
     }
+}
+
+/// The names of the relations in FROM; None if one of them has none, as those inside it can be named then.
+fn named_relations(from: &[TableWithJoins]) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    for table in from {
+        for factor in std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation)) {
+            match factor {
+                TableFactor::NestedJoin { table_with_joins, .. } => {
+                    names.extend(named_relations(std::slice::from_ref(table_with_joins))?);
+                }
+                factor => names.push(relation_name(factor)?.value),
+            }
+        }
+    }
+    Some(names)
+}
+
+/// The last part of a name that reaches into a record: `alias.column.field`, or `column.field`.
+fn field_of_record(expr: &Expr, relations: Option<&[String]>) -> Option<String> {
+    let Expr::CompoundIdentifier(parts) = expr else { return None };
+    let reaches = match parts.as_slice() {
+        [first, _] => relations.is_some_and(|relations| !relations.contains(&first.value)),
+        _ => parts.len() > 2,
+    };
+    let field = &parts.last()?.value;
+    (reaches && field != ROWTIME).then(|| field.clone())
 }
 
 fn aliases(items: &[SelectItem]) -> HashSet<String> {

@@ -122,6 +122,14 @@ fn of_function(function: &ScalarFunction, input: &LogicalPlan) -> Monotonicity {
             _ => Monotonicity::None,
         };
     }
+    if let ("decimal_multiply", [one, other]) = (function.name(), function.args.as_slice()) {
+        return match (monotonicity(one, input), monotonicity(other, input)) {
+            (Constant(_), Constant(_)) => Constant(Expr::ScalarFunction(function.clone())),
+            (moving, Constant(factor)) => scaled(moving, &factor, |expr| function.func.call(vec![expr, factor.clone()])),
+            (Constant(factor), moving) => scaled(moving, &factor, |expr| function.func.call(vec![factor.clone(), expr])),
+            _ => Monotonicity::None,
+        };
+    }
     // An interval of a growing length, such as (m - c) MINUTE beside a time, and a growing interval times a number.
     if let (name @ ("interval_multiply" | "interval_divide"), [interval, number]) = (function.name(), function.args.as_slice()) {
         return match (monotonicity(interval, input), monotonicity(number, input)) {

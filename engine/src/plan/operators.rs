@@ -6,16 +6,17 @@
 //! - Times take intervals only, and a difference of two times needs a qualifier.
 //! - `interval * n` and `interval / n` take any number.
 //! - `(a - b) SECOND`, which is a number by itself, is an interval beside an interval, a time, or a difference of another unit.
+//! - `a * b` of DECIMALs with more than 38 digits after the point has fewer (`rules/decimal_types`).
 //! - `a / b` fails for b = 0 whatever the type; arrow does so only for exact numbers.
 
 use std::fmt;
 
-use arrow::datatypes::{DataType, IntervalUnit};
+use arrow::datatypes::{DECIMAL128_MAX_SCALE, DataType, IntervalUnit};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, DataFusionError, Diagnostic, Result, ScalarValue, Span};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, cast};
-use kinesql_udfs::scalar::{interval_scale, kda_cast, nonzero, trim};
+use kinesql_udfs::scalar::{decimal_multiply, interval_scale, kda_cast, nonzero, trim};
 use sqlparser::ast::BinaryOperator;
 
 use crate::types::{SqlType, sql_type_name};
@@ -235,6 +236,10 @@ fn arithmetic(op: &BinaryOperator, mut left: Expr, mut right: Expr, schema: &DFS
             let right = if floating { nonzero::udf().call(vec![right]) } else { right };
             Computed::Operands(left, right)
         }
+        // Arrow, and so DataFusion's planner, refuses them.
+        (Number, Multiply, Number) if scales(&left, &right, schema)? > i32::from(DECIMAL128_MAX_SCALE) => {
+            Computed::By(decimal_multiply::udf().call(vec![left, right]))
+        }
         (Number, _, Number) => Computed::Operands(left, right),
         (Interval, Multiply, Number) => Computed::By(interval_scale::multiply_udf().call(vec![left, right])),
         (Number, Multiply, Interval) => Computed::By(interval_scale::multiply_udf().call(vec![right, left])),
@@ -280,6 +285,15 @@ fn arithmetic(op: &BinaryOperator, mut left: Expr, mut right: Expr, schema: &DFS
             return Err(error_at(format!("cannot compute {} {op} {}", names[0], names[1]), hint, &[&left, &right]));
         }
     })
+}
+
+/// The digits after the point that the exact product of two numbers has.
+fn scales(left: &Expr, right: &Expr, schema: &DFSchema) -> Result<i32> {
+    let scale = |expr: &Expr| match expr.get_type(schema)? {
+        DataType::Decimal128(_, scale) => Ok::<_, DataFusionError>(i32::from(scale)),
+        _ => Ok(0),
+    };
+    Ok(scale(left)? + scale(right)?)
 }
 
 /// Intervals come in two kinds, that cannot be compared or added: of months, and of days, hours, minutes and seconds (§1.5).

@@ -13,7 +13,8 @@ use datafusion::common::ScalarValue;
 use sqlparser::ast::{
     self, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments, Ident, NamedWindowExpr,
     NullTreatment, ObjectName, OrderByExpr, OrderByOptions, Query, Select, SelectItem, SetExpr, Spanned, TableFactor,
-    UnaryOperator, Value, VisitMut, VisitorMut, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowSpec, WindowType,
+    TableWithJoins, UnaryOperator, Value, VisitMut, VisitorMut, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowSpec,
+    WindowType,
 };
 
 use super::batch_models::{is_model, over_streams};
@@ -125,13 +126,7 @@ impl Resolver<'_> {
             return;
         }
         let windows = self.named_windows(select, outer);
-        for table in &mut select.from {
-            for factor in std::iter::once(&mut table.relation).chain(table.joins.iter_mut().map(|join| &mut join.relation)) {
-                if let TableFactor::Derived { subquery, .. } = factor {
-                    self.query(subquery, &windows);
-                }
-            }
-        }
+        select.from.iter_mut().for_each(|table| self.tables(table, &windows));
         let clauses = [("WHERE", &select.selection), ("HAVING", &select.having), ("QUALIFY", &select.qualify)];
         for (clause, expr) in clauses {
             if let Some(function) = expr.as_ref().and_then(first_over) {
@@ -163,6 +158,17 @@ impl Resolver<'_> {
             let mut functions = Functions { resolver: self, windows: &windows, relation: relation.as_ref(), inside: 0 };
             // The visitor never breaks off.
             let _ = expr.visit(&mut functions);
+        }
+    }
+
+    /// The queries in FROM; joins of streams stand in parentheses by now (`super::join`).
+    fn tables(&mut self, table: &mut TableWithJoins, windows: &[NamedWindow]) {
+        for factor in std::iter::once(&mut table.relation).chain(table.joins.iter_mut().map(|join| &mut join.relation)) {
+            match factor {
+                TableFactor::Derived { subquery, .. } => self.query(subquery, windows),
+                TableFactor::NestedJoin { table_with_joins, .. } => self.tables(table_with_joins, windows),
+                _ => {}
+            }
         }
     }
 

@@ -149,12 +149,10 @@ impl OperatorSpec {
             OperatorSpec::Filter { predicate, .. } => Box::new(Filter::new(predicate, reporter.clone())),
             OperatorSpec::LookupJoin { plan, .. } => Box::new(LookupJoin::try_new(*plan, pool, reporter.clone())?),
             OperatorSpec::Project { expressions, schema, .. } => Box::new(Project::new(expressions, schema, reporter.clone())),
-            OperatorSpec::Window { plan, emit, .. } => Box::new(TumblingWindow::try_new(
-                *plan,
-                emit,
-                Budget::new("tumbling window", window_hint, pool),
-                reporter.clone(),
-            )?),
+            OperatorSpec::Window { plan, emit, .. } => {
+                let budget = Budget::new(plan.name, window_hint, pool);
+                Box::new(TumblingWindow::try_new(*plan, emit, budget, reporter.clone())?)
+            }
             OperatorSpec::MergeWindows { plan } => {
                 Box::new(MergeWindows::new(*plan, Budget::new("merge windows", window_hint, pool), reporter.clone()))
             }
@@ -460,13 +458,32 @@ pub(super) fn physical(expr: &Expr, schema: &DFSchema, props: &ExecutionProps) -
     })
 }
 
+/// True if the rows of `plan` come from a join of streams, before any other window.
+fn joins_streams(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Filter(_) | LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) => {
+            plan.inputs().into_iter().any(joins_streams)
+        }
+        plan => StreamJoin::of(plan).is_some(),
+    }
+}
+
 fn plan_window(aggregate: &Aggregate, props: &ExecutionProps) -> Result<OperatorSpec, Diagnostic> {
     let input = aggregate.input.as_ref();
     let Some((place, moving)) = window_of(aggregate) else {
+        let hint = match joins_streams(input) {
+            true => {
+                "The rows of a join have a ROWTIME of their own, that of no stream in it: add STEP(ROWTIME BY INTERVAL '10' SECOND) or \
+                 FLOOR(ROWTIME TO MINUTE) to the GROUP BY."
+            }
+            false => {
+                "Add a window, such as STEP(s.ROWTIME BY INTERVAL '10' SECOND) or FLOOR(s.ROWTIME TO MINUTE), to the GROUP BY."
+            }
+        };
         return Err(Diagnostic::error(
             "GROUP BY on a stream needs a monotonic expression of ROWTIME: without one it could never emit a row",
         )
-        .hint("Add a window, such as STEP(s.ROWTIME BY INTERVAL '10' SECOND) or FLOOR(s.ROWTIME TO MINUTE), to the GROUP BY."));
+        .hint(hint));
     };
     let expr = &aggregate.group_expr[place];
     if moving.is_declared() {
@@ -509,7 +526,8 @@ fn plan_window(aggregate: &Aggregate, props: &ExecutionProps) -> Result<Operator
     let groups = Groups::try_new(aggregate, column, props)?;
     let text = groups.text(&text(expr));
     let Groups { keys, layout, columns, schema, .. } = groups;
-    Ok(OperatorSpec::Window { plan: Box::new(WindowPlan { window, keys, layout, columns, schema }), emit: Emit::Results, text })
+    let plan = Box::new(WindowPlan { name: "tumbling window", window, keys, layout, columns, schema });
+    Ok(OperatorSpec::Window { plan, emit: Emit::Results, text })
 }
 
 /// Windows whose key, at `place`, is declared to grow: it is a key like the others, and says when all of them are complete.

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use datafusion::common::{DataFusionError, SchemaError};
 use sqlparser::ast::{
-    self, Expr, Ident, ObjectName, Select, SelectItem, SelectItemQualifiedWildcardKind, Spanned, Visit, Visitor,
+    self, BinaryOperator, Expr, Ident, ObjectName, Select, SelectItem, SelectItemQualifiedWildcardKind, Spanned, Visit, Visitor,
 };
 
 use super::explain_error::explain_error;
@@ -40,6 +40,49 @@ pub(crate) fn narrow(problem: Diagnostic, error: &DataFusionError, query: &ast::
             field.name
         )),
         None => problem,
+    }
+}
+
+/// The division in the queries of tables inside of `query`, which are computed when it is planned; if they have several, the only one of
+/// those queries that has any.
+pub(super) fn division_of_tables(query: &ast::Query, streams: &StreamSchemas) -> Option<Span> {
+    struct Queries<'a> {
+        streams: &'a StreamSchemas,
+        found: Vec<(Span, Vec<Span>)>,
+    }
+    impl Visitor for Queries<'_> {
+        type Break = ();
+        fn pre_visit_query(&mut self, query: &ast::Query) -> ControlFlow<()> {
+            let of_streams = ast::visit_relations(query, |name| {
+                let ident = name.0.last().and_then(|part| part.as_ident());
+                match ident.is_some_and(|ident| self.streams.contains_key(&ident.value)) {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
+            });
+            let span = Span::from(query.span());
+            let is_inside = |(other, _): &(Span, _)| other.start <= span.start && span.end <= other.end;
+            if of_streams.is_continue() && !self.found.iter().any(is_inside) {
+                let mut divisions = Vec::new();
+                // The visitor never breaks off.
+                let _ = ast::visit_expressions(query, |expr| {
+                    if let Expr::BinaryOp { op: BinaryOperator::Divide | BinaryOperator::Modulo, .. } = expr {
+                        divisions.push(Span::from(expr.span()));
+                    }
+                    ControlFlow::<()>::Continue(())
+                });
+                self.found.push((span, divisions));
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut queries = Queries { streams, found: Vec::new() };
+    // As above.
+    let _ = query.visit(&mut queries);
+    queries.found.retain(|(_, divisions)| !divisions.is_empty());
+    match queries.found.as_slice() {
+        [(query, divisions)] => Some(if let [only] = divisions.as_slice() { *only } else { *query }),
+        _ => None,
     }
 }
 

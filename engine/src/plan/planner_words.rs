@@ -16,6 +16,9 @@ pub(super) fn about_types(message: &str) -> Option<Diagnostic> {
         let (name, types) = call.split_once('(')?;
         return Some(wrong_call(name, types.strip_suffix(')').unwrap_or(types)));
     }
+    if message.ends_with("SUM not supported for Null") {
+        return Some(Diagnostic::error("SUM cannot take NULL").hint("Say what it is: CAST(NULL AS INTEGER)."));
+    }
     let filter = behind("Cannot create filter with non-boolean predicate ").and_then(|rest| rest.rsplit_once(" returning "));
     let not_a_condition = between("comparison operation ", " IS DISTINCT FROM Boolean")
         .or_else(|| behind("Unary operator 'NOT' requires a boolean expression, got "))
@@ -131,10 +134,11 @@ pub(super) fn about_names(message: &str) -> Option<Diagnostic> {
 }
 
 /// Arrow's names of types and SQL's; the longer of two that begin alike first.
-const TYPES: [(&str, &str); 18] = [
+const TYPES: [(&str, &str); 19] = [
     ("Timestamp(ms)", "TIMESTAMP"),
     ("Time32(ms)", "TIME"),
     ("Interval(MonthDayNano)", "INTERVAL"),
+    ("Interval(YearMonth)", "INTERVAL"),
     ("Duration(ms)", "INTERVAL"),
     ("Decimal128", "DECIMAL"),
     ("LargeUtf8", "VARCHAR"),

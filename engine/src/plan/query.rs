@@ -33,7 +33,7 @@ use super::names::check_names;
 use super::over::resolve_windows;
 use super::override_order::split_overrides;
 use super::physical::{NO_ROWTIME, OperatorSpec, PlanNode, plan_operators};
-use super::places::{at_call, explain_in, narrow};
+use super::places::{at_call, division_of_tables, explain_in, narrow};
 use super::planner_words::NO_CONDITION;
 use super::rowtime::{Carrier, make_explicit};
 use super::rules::{kda_rules, literals, steps, subqueries};
@@ -41,6 +41,7 @@ use super::table_function::{TableFunctionPlanner, TableFunctions, prepare_table_
 use super::unknown_columns::all_unknown_columns;
 use super::window_table::{WindowCalls, WindowTablePlanner, prepare_windows};
 use crate::diagnostic::{Diagnostic, Span};
+use crate::error::DIVISION_BY_ZERO;
 use crate::runtime::clock::EventTime;
 use crate::settings::Settings;
 use crate::sql::{Query, parse_own_query};
@@ -99,7 +100,6 @@ pub async fn plan_stream_query(
     let item_spans = item_spans(&written.body);
     let mut explicit = written.clone();
     let streams = &resolve_metadata(&mut explicit, streams, &tables);
-    let explain = |error: DataFusionError| fail(explain_in(&error, streams, &written));
     name_by_text(&mut explicit, &query.item_texts);
     let windows = prepare_windows(&mut explicit)?;
     let value_of = |expr: &ast::Expr| constant_value(expr, state, &settings, now);
@@ -139,7 +139,14 @@ pub async fn plan_stream_query(
             }));
         }
     };
-    let logical = read_tables(logical, state, streams).await.map_err(explain)?;
+    let logical = read_tables(logical, state, streams).await.map_err(|error| {
+        let problem = explain_in(&error, streams, &written);
+        let place = division_of_tables(&written, streams);
+        fail(match place.filter(|_| problem.span.is_none() && problem.message == DIVISION_BY_ZERO) {
+            Some(place) => problem.at(place).hint("Leave out such rows with WHERE, or divide by NULLIF(n, 0), which gives NULL."),
+            None => problem,
+        })
+    })?;
     let node = plan_operators(&logical, state.execution_props()).map_err(|problem| {
         // Problems that are about one call, one item, or one clause.
         let problem = at_call(problem, &query.ast);

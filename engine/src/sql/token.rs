@@ -424,15 +424,24 @@ fn decode_unicode(raw: &str, escape: char) -> Result<String, Box<Diagnostic>> {
             rest = after;
         } else {
             let (digits, length) = rest.strip_prefix('+').map_or((rest, 4), |digits| (digits, 6));
-            let decoded = digits.get(..length).and_then(|code| {
+            let code = digits.get(..length).and_then(|code| {
                 // from_str_radix takes a sign, the literal does not.
                 let code = code.bytes().all(|digit| digit.is_ascii_hexdigit()).then_some(code)?;
-                char::from_u32(u32::from_str_radix(code, 16).ok()?)
+                u32::from_str_radix(code, 16).ok()
             });
-            let Some(decoded) = decoded else {
+            let Some(code) = code else {
                 let problem = Diagnostic::error("malformed Unicode escape")
                     .label(format!("expected {escape}XXXX with four hexadecimal digits"));
                 return Err(Box::new(problem.hint(format!("A {escape} that is no escape is written twice."))));
+            };
+            let Some(decoded) = char::from_u32(code) else {
+                let problem = Diagnostic::error(format!("U+{code:04X} is no character"));
+                return Err(Box::new(match code {
+                    0xd800..0xe000 => problem
+                        .label("one half of a UTF-16 surrogate pair")
+                        .hint(format!("Write the character's own number with six digits: {escape}+01F600.")),
+                    _ => problem.label("characters end at U+10FFFF"),
+                }));
             };
             value.push(decoded);
             rest = &digits[length..];

@@ -41,7 +41,7 @@ impl Default for DecimalDivide {
 }
 
 /// Precision and scale of an exact number.
-fn digits(data_type: &DataType) -> Option<(u8, i8)> {
+pub(super) fn digits(data_type: &DataType) -> Option<(u8, i8)> {
     Some(match data_type {
         DataType::Decimal128(precision, scale) => (*precision, *scale),
         DataType::Int8 => (3, 0),
@@ -119,7 +119,7 @@ impl ScalarUDFImpl for DecimalDivide {
 }
 
 /// The column as DECIMAL of its own digits, and its scale.
-fn decimals(column: &ArrayRef) -> Result<(Decimal128Array, i8), ArrowError> {
+pub(super) fn decimals(column: &ArrayRef) -> Result<(Decimal128Array, i8), ArrowError> {
     const STRICT: CastOptions<'static> = CastOptions { safe: false, format_options: FormatOptions::new() };
     let (precision, scale) =
         digits(column.data_type()).ok_or_else(|| ArrowError::CastError(format!("{} is no exact number", column.data_type())))?;
@@ -170,7 +170,8 @@ fn rounded(a: i128, b: i128) -> Option<i128> {
     if up { whole.checked_add(away) } else { Some(whole) }
 }
 
-fn rounded_wide(a: i256, b: i256) -> Option<i128> {
+/// As [`rounded`], of more digits.
+pub(super) fn rounded_wide(a: i256, b: i256) -> Option<i128> {
     let (whole, rest) = (a.checked_div(b)?, a.checked_rem(b)?);
     let up = rest.wrapping_abs() >= b.wrapping_abs().wrapping_sub(rest.wrapping_abs());
     let away = if (a < i256::ZERO) == (b < i256::ZERO) { i256::ONE } else { i256::MINUS_ONE };

@@ -27,7 +27,7 @@ use datafusion::logical_expr::{
 use super::qualifier::Qualifier;
 use super::unit::Unit;
 use super::{is_text, map_column};
-use crate::sql_type::{CHARACTER_LENGTH_MAX, SqlType, sql_type_name, truncated};
+use crate::sql_type::{CHARACTER_LENGTH_MAX, SqlType, qualifier_metadata, sql_type_name, truncated};
 
 /// Holds every difference of two TIMESTAMPs in seconds.
 const SECONDS: DataType = DataType::Decimal128(19, 3);
@@ -119,7 +119,10 @@ impl ScalarUDFImpl for IntervalCast {
         };
         let field = Field::new(self.name(), data_type, nullable);
         // Without CAST around it, it stands for EXTRACT.
-        Ok(Arc::new(if self.target == Target::Number { truncated(field) } else { field }))
+        Ok(Arc::new(match self.target {
+            Target::Number => truncated(field),
+            _ => field.with_metadata(qualifier_metadata(&qualifier.to_string())),
+        }))
     }
 
     fn is_strict(&self) -> bool {

@@ -125,7 +125,7 @@ pub fn cast(column: &ArrayRef, target: SqlType) -> Result<ArrayRef, ArrowError> 
     match target {
         SqlType::TinyInt | SqlType::SmallInt | SqlType::Integer | SqlType::BigInt => to_integer(column, target),
         SqlType::Decimal(..) if text => parsed(column, target, |text| text.trim_matches(' ')),
-        SqlType::Real | SqlType::Double if text => parsed(column, target, |text| text.trim_matches(' ')),
+        SqlType::Real | SqlType::Double if text => finite(column, parsed(column, target, |text| text.trim_matches(' '))?, target),
         SqlType::Real => to_real(column),
         SqlType::Decimal(..) => strict(column, &target.data_type()).map_err(|error| match column.len() {
             // The row that fails is found by halving.
@@ -233,6 +233,21 @@ fn parsed(column: &ArrayRef, target: SqlType, prepare: impl Fn(&str) -> &str) ->
         1 => malformed(texts.as_string::<i32>().value(0), target),
         _ => error,
     })
+}
+
+/// The numbers that `texts` were read as; fails for one that is too large, which arrow reads as infinity.
+fn finite(texts: &ArrayRef, numbers: ArrayRef, target: SqlType) -> Result<ArrayRef, ArrowError> {
+    let doubles = strict(&numbers, &DataType::Float64)?;
+    let infinite = doubles.as_primitive::<Float64Type>().iter().position(|number| number.is_some_and(f64::is_infinite));
+    if let Some(row) = infinite {
+        let texts = strict(texts, &DataType::Utf8)?;
+        let text = texts.as_string::<i32>().value(row).trim_matches(' ');
+        // The word for it has no digit.
+        if text.bytes().any(|byte| byte.is_ascii_digit()) {
+            return Err(out_of_range(text, target));
+        }
+    }
+    Ok(numbers)
 }
 
 fn malformed(text: &str, target: SqlType) -> ArrowError {

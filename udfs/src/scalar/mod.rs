@@ -9,6 +9,7 @@ pub mod compare_periods;
 mod date_pattern;
 mod decimal;
 pub mod decimal_divide;
+pub mod decimal_multiply;
 mod fast_regex;
 pub mod fast_regex_log_parse;
 pub mod fixed_column_log_parse;

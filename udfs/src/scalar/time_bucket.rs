@@ -14,7 +14,7 @@ use arrow::datatypes::{
     TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type,
 };
 use arrow::error::ArrowError;
-use arrow::util::display::array_value_to_string;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::common::{DataFusionError, Result, exec_err};
 
 use super::calendar::{civil_from_days, days_from_civil};
@@ -118,7 +118,7 @@ impl Buckets {
                     Some((bucket_start, bucket_end.unwrap_or(i64::MAX), native))
                 });
                 let Some((bucket_start, bucket_end, native)) = kept else {
-                    return Err(out_of_range(&array_value_to_string(column, row)?, rounding));
+                    return Err(out_of_range(&shown(column, row, value), rounding));
                 };
                 (start, width, result) = (bucket_start, bucket_end.abs_diff(bucket_start), native);
             }
@@ -142,6 +142,25 @@ impl Buckets {
                 Some((start_of_month(first, units_per_day)?, start_of_month(first.checked_add(count)?, units_per_day)))
             }
         }
+    }
+}
+
+/// A value in a message; of times without a text, the years of which are too large, the number that it is.
+fn shown(column: &dyn Array, row: usize, value: i64) -> String {
+    let text = ArrayFormatter::try_new(column, &FormatOptions::new()).and_then(|texts| texts.value(row).try_to_string());
+    text.unwrap_or_else(|_| match column.data_type() {
+        DataType::Timestamp(unit, _) => format!("a TIMESTAMP of {value} {} since 1970", units_of(*unit)),
+        DataType::Date32 => format!("a DATE of {value} days since 1970"),
+        _ => value.to_string(),
+    })
+}
+
+fn units_of(unit: TimeUnit) -> &'static str {
+    match unit {
+        TimeUnit::Second => "seconds",
+        TimeUnit::Millisecond => "milliseconds",
+        TimeUnit::Microsecond => "microseconds",
+        TimeUnit::Nanosecond => "nanoseconds",
     }
 }
 

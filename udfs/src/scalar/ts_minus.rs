@@ -31,7 +31,7 @@ use super::instant::milliseconds;
 use super::qualifier::Qualifier;
 use super::unit::Unit;
 use super::{any_nullable, zip_columns};
-use crate::sql_type::sql_type_name;
+use crate::sql_type::{qualifier_metadata, sql_type_name};
 
 /// Holds every difference of two TIMESTAMPs in seconds.
 const SECONDS: DataType = DataType::Decimal128(19, 3);
@@ -158,7 +158,12 @@ impl ScalarUDFImpl for TsMinus {
         if qualifier.first <= Unit::Month && (kind(a) == Some(2) || kind(b) == Some(2)) {
             return plan_err!("a difference of two TIMEs has no years and months");
         }
-        Ok(Arc::new(Field::new(self.name(), qualifier.data_type(), any_nullable(args.arg_fields))))
+        let field = Field::new(self.name(), qualifier.data_type(), any_nullable(args.arg_fields));
+        // A difference of one field is a number.
+        Ok(Arc::new(match qualifier.one_field() {
+            Some(_) => field,
+            None => field.with_metadata(qualifier_metadata(&qualifier.to_string())),
+        }))
     }
 
     fn is_strict(&self) -> bool {

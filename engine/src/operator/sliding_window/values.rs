@@ -12,7 +12,7 @@ use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{
     ArrowNativeTypeOp, DataType, Date32Type, Decimal128Type, Decimal256Type, DurationMillisecondType, Float32Type, Float64Type,
     Int8Type, Int16Type, Int32Type, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
-    Time32MillisecondType, TimeUnit, TimestampMillisecondType, i256,
+    IntervalYearMonthType, Time32MillisecondType, TimeUnit, TimestampMillisecondType, i256,
 };
 
 use super::frame::{Left, NOWHERE};
@@ -61,6 +61,7 @@ pub fn values_of(data_type: &DataType) -> Result<Box<dyn Values>> {
         DataType::Time32(TimeUnit::Millisecond) => primitive::<Time32MillisecondType>(data_type),
         DataType::Timestamp(TimeUnit::Millisecond, None) => primitive::<TimestampMillisecondType>(data_type),
         DataType::Duration(TimeUnit::Millisecond) => primitive::<DurationMillisecondType>(data_type),
+        DataType::Interval(IntervalUnit::YearMonth) => primitive::<IntervalYearMonthType>(data_type),
         DataType::Interval(IntervalUnit::MonthDayNano) => primitive::<IntervalMonthDayNanoType>(data_type),
         DataType::Boolean => Ok(Box::new(BooleanValues::default())),
         DataType::Utf8 | DataType::Binary => Ok(Box::new(ByteValues::new(data_type.clone()))),
@@ -394,9 +395,10 @@ mod tests {
 
     #[test]
     fn types_survive() {
-        let intervals = [DataType::Duration(TimeUnit::Millisecond), DataType::Interval(IntervalUnit::MonthDayNano)];
+        let units = [IntervalUnit::YearMonth, IntervalUnit::MonthDayNano].map(DataType::Interval);
+        let intervals = [DataType::Duration(TimeUnit::Millisecond)].into_iter().chain(units);
         let others = [DataType::Decimal128(5, 2), DataType::Date32, DataType::Boolean, DataType::Binary, DataType::Float32];
-        for data_type in intervals.into_iter().chain(others) {
+        for data_type in intervals.chain(others) {
             let column = arrow::array::new_null_array(&data_type, 2);
             let mut values = values_of(&data_type).expect("supported");
             values.store(&[1, 0], &column, 2);

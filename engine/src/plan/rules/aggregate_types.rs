@@ -15,6 +15,7 @@ use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams}
 use datafusion::logical_expr::{Aggregate, BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, Projection, cast};
 use kinesql_udfs::aggregate::distinct_statistics::distinct_of;
 
+use super::aggregated;
 use crate::settings::Settings;
 
 /// The rule for `aggregate`, whose arguments have KDA's types.
@@ -38,6 +39,7 @@ pub(super) fn typed(aggregate: Aggregate, settings: &Settings) -> Result<Logical
             continue;
         };
         let with = |func, params| Expr::AggregateFunction(AggregateFunction { func, params });
+        aggregated::check_interval(func.name(), params.args.first(), input.schema())?;
         let argument_type = params.args.first().map(|argument| argument.get_type(input.schema())).transpose()?;
         let result = match (func.name(), argument_type) {
             (_, Some(_)) if let (true, Some(func)) = (params.distinct, distinct_of(func)) => {
@@ -58,7 +60,7 @@ pub(super) fn typed(aggregate: Aggregate, settings: &Settings) -> Result<Logical
             }
             _ => call(expr.clone()),
         };
-        results.push(if result.schema_name().to_string() == name { result } else { result.alias(name) });
+        results.push(aggregated::named(result, name, func.name(), params.args.first(), input.schema()));
     }
     let groups = schema.columns().into_iter().take(schema.fields().len() - aggr_expr.len()).map(Expr::Column);
     let output = groups.chain(results).collect();

@@ -7,42 +7,57 @@
 //! | `/` | the greater of 6 and s1 + p2 + 1 | p1 − s1 + s2 and the scale |
 //!
 //! An INTEGER counts as DECIMAL(10, 0). Beyond the greatest precision, 38 or what the switch `decimal_precision_max` says, the scale
-//! shrinks first (§8.2). Arrow divides to four digits more than the dividend has, so a function of its own takes the place of `/`.
+//! shrinks first (§8.2). Arrow divides to four digits more than the dividend has, and refuses products of too many digits, so functions
+//! of their own take the place of `/` and of such products.
 
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION, DataType};
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, cast};
-use kinesql_udfs::scalar::decimal_divide;
+use kinesql_udfs::scalar::{decimal_divide, decimal_multiply};
 
 /// The least scale of a quotient.
 const QUOTIENT_SCALE_MIN: i8 = 6;
 
 /// The rule for `expr`, whose operands have KDA's types.
 pub(super) fn typed(expr: Expr, schema: &DFSchema, most: u8) -> Result<Transformed<Expr>> {
-    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = &expr else { return Ok(Transformed::no(expr)) };
+    let (left, op, right) = match &expr {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => (left.as_ref(), *op, right.as_ref()),
+        // The planner has found too many digits already.
+        Expr::ScalarFunction(function) => match (function.name(), function.args.as_slice()) {
+            ("decimal_multiply", [left, right]) => (left, Operator::Multiply, right),
+            _ => return Ok(Transformed::no(expr)),
+        },
+        _ => return Ok(Transformed::no(expr)),
+    };
     // What has no type has a problem, which is found later.
     let (Ok(one), Ok(other)) = (left.get_type(schema), right.get_type(schema)) else { return Ok(Transformed::no(expr)) };
     let is_decimal = [&one, &other].iter().any(|data_type| matches!(data_type, DataType::Decimal128(..)));
     let (Some((p1, s1)), Some((p2, s2)), true) = (digits(&one), digits(&other), is_decimal) else {
         return Ok(Transformed::no(expr));
     };
-    let Some((precision, scale)) = result_type(*op, (p1, s1), (p2, s2), most) else { return Ok(Transformed::no(expr)) };
+    let Some((precision, scale)) = result_type(op, (p1, s1), (p2, s2), most) else { return Ok(Transformed::no(expr)) };
     let result = DataType::Decimal128(precision, scale);
-    let computed = if *op == Operator::Divide {
-        decimal_divide::udf().call(vec![left.as_ref().clone(), right.as_ref().clone()])
-    } else {
-        // A result that may have more digits than there are is computed with more of them, and the cast fails its row.
-        let is_long = result_type(*op, (p1, s1), (p2, s2), DECIMAL256_MAX_PRECISION)
-            .is_some_and(|(precision, _)| precision > DECIMAL128_MAX_PRECISION);
-        let exact = |precision, scale| match is_long {
-            true => DataType::Decimal256(precision, scale),
-            false => DataType::Decimal128(precision, scale),
-        };
-        let operand =
-            |expr: &Expr, from: &DataType, to: DataType| if *from == to { expr.clone() } else { cast(expr.clone(), to) };
-        let (left, right) = (operand(left, &one, exact(p1, s1)), operand(right, &other, exact(p2, s2)));
-        Expr::BinaryExpr(BinaryExpr::new(Box::new(left), *op, Box::new(right)))
+    let operand = |expr: &Expr, from: &DataType, to: DataType| if *from == to { expr.clone() } else { cast(expr.clone(), to) };
+    let computed = match op {
+        Operator::Divide => decimal_divide::udf().call(vec![left.clone(), right.clone()]),
+        // Arrow computes all digits of a product, for which there is no place.
+        Operator::Multiply if u32::from(p1) + u32::from(p2) > u32::from(DECIMAL128_MAX_PRECISION) => {
+            let operands =
+                [operand(left, &one, DataType::Decimal128(p1, s1)), operand(right, &other, DataType::Decimal128(p2, s2))];
+            decimal_multiply::udf().call(operands.into())
+        }
+        _ => {
+            // A result that may have more digits than there are is computed with more of them, and the cast fails its row.
+            let is_long = result_type(op, (p1, s1), (p2, s2), DECIMAL256_MAX_PRECISION)
+                .is_some_and(|(precision, _)| precision > DECIMAL128_MAX_PRECISION);
+            let exact = |precision, scale| match is_long {
+                true => DataType::Decimal256(precision, scale),
+                false => DataType::Decimal128(precision, scale),
+            };
+            let (left, right) = (operand(left, &one, exact(p1, s1)), operand(right, &other, exact(p2, s2)));
+            Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)))
+        }
     };
     Ok(Transformed::yes(if computed.get_type(schema)? == result { computed } else { cast(computed, result) }))
 }

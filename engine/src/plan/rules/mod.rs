@@ -8,6 +8,7 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, Join, JoinConstraint, LogicalPlan};
 
 mod aggregate_types;
+mod aggregated;
 mod branches;
 mod casts;
 mod decimal_types;

@@ -6,12 +6,13 @@
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
-use datafusion::common::{Column, Result};
+use datafusion::common::{Column, DFSchema, Result, ScalarValue};
 use datafusion::functions_aggregate::{average::avg_udaf, count::count_udaf, sum::sum_udaf};
 use datafusion::logical_expr::expr::WindowFunction;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Projection, Window, WindowFunctionDefinition, cast};
 
 use super::aggregate_types::{average, summed_as};
+use super::aggregated;
 use crate::plan::operators::{Kind, error_at};
 use crate::plan::window_functions::{EXP_AVG, LAG};
 use crate::settings::Settings;
@@ -35,7 +36,22 @@ pub(super) fn typed(window: Window, settings: &Settings) -> Result<LogicalPlan> 
             Expr::WindowFunction(function) => *function,
             other => return datafusion::common::internal_err!("{other} is not a function of a window"),
         };
+        let fun = function.fun.name().to_owned();
+        aggregated::check_interval(&fun, function.params.args.first(), input.schema())?;
         let argument_type = function.params.args.first().map(|argument| argument.get_type(input.schema())).transpose()?;
+        if let Some(data_type @ DataType::Null) = &argument_type {
+            results.push(of_null(&function, data_type, input.schema())?.alias(name));
+            continue;
+        }
+        if let Some(data_type) = &argument_type
+            && let Some(counted) = aggregated::of_record(&fun, function.params.distinct, &function.params.args[0], data_type)?
+        {
+            let mut function = function;
+            function.params.args[0] = counted;
+            results.push(call(function).alias(name));
+            continue;
+        }
+        let argument = function.params.args.first().cloned();
         let with = |fun: &Arc<_>, data_type: &DataType| {
             let mut function = function.clone();
             function.fun = WindowFunctionDefinition::AggregateUDF(Arc::clone(fun));
@@ -83,10 +99,29 @@ pub(super) fn typed(window: Window, settings: &Settings) -> Result<LogicalPlan> 
             }
             _ => call(function.clone()),
         };
-        results.push(if result.schema_name().to_string() == name { result } else { result.alias(name) });
+        results.push(aggregated::named(result, name, &fun, argument.as_ref(), input.schema()));
     }
     let columns = input.schema().columns().into_iter().map(Expr::Column);
     let output = columns.chain(results).collect();
+    if calls.is_empty() {
+        return Ok(LogicalPlan::Projection(Projection::try_new(output, input)?));
+    }
     let window = LogicalPlan::Window(Window::try_new(calls, input)?);
     Ok(LogicalPlan::Projection(Projection::try_new(output, Arc::new(window))?))
+}
+
+/// What `function` gives if its argument is NULL in every row: it counts none, and finds nothing else.
+fn of_null(function: &WindowFunction, data_type: &DataType, schema: &DFSchema) -> Result<Expr> {
+    let result = match function.fun.name() {
+        "count" => ScalarValue::Int64(Some(0)),
+        "avg" => ScalarValue::Float64(None),
+        LAG if function.params.args.len() == 3 => {
+            let hint = "The default stands for a value of the first argument, which is always NULL.";
+            return Err(error_at("LAG of NULL has no default", hint, &[&function.params.args[2]]));
+        }
+        _ => ScalarValue::try_from(
+            &Expr::WindowFunction(Box::new(function.clone())).get_type(schema).unwrap_or(data_type.clone()),
+        )?,
+    };
+    Ok(Expr::Literal(result, None))
 }

@@ -68,7 +68,7 @@ fn plan(
             let of_time = start_of(Spans { size: spans.slide, ..spans }, Expr::Column(Column::from_name(ROWTIME)));
             let window = window_key(&aggregate.group_expr[place], &of_time, false, aggregate.input.schema(), props)?;
             let Groups { keys, layout, columns, schema, .. } = groups;
-            let panes = WindowPlan { window, keys, layout, columns, schema };
+            let panes = WindowPlan { name: "hopping window", window, keys, layout, columns, schema };
             OperatorSpec::Hop { plan: Box::new(HopPlan { panes, spans }), text }
         }
         Windows::Session(gap) => {
