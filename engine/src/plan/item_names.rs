@@ -62,17 +62,9 @@ fn name_items(select: &mut Select, texts: &[String]) {
     }
     let mut taken = aliases(&select.projection);
     let relations = named_relations(&select.from);
-    let is_plain = |expr: &Expr| is_column(expr) && field_of_record(expr, relations.as_deref()).is_none();
-    let columns: HashSet<String> = select
-        .projection
-        .iter()
-        .filter(|item| matches!(item, SelectItem::UnnamedExpr(expr) if is_plain(expr)))
-        .filter_map(given_name)
-        .collect();
     for (place, (item, text)) in select.projection.iter_mut().zip(texts).enumerate() {
         let SelectItem::UnnamedExpr(expr) = item else { continue };
         if let Some(field) = field_of_record(expr, relations.as_deref())
-            && !columns.contains(&field)
             && taken.insert(field.clone())
         {
             // DataFusion calls it `q.r[COLUMN1]`.
