@@ -206,7 +206,7 @@ fn sign(factor: &Expr) -> Option<i32> {
     let Expr::Literal(value, _) = factor else { return None };
     // The parts of one literal have one sign.
     if let ScalarValue::IntervalMonthDayNano(Some(interval)) = value {
-        return Some(interval.months.signum() + interval.days.signum() + interval.nanoseconds.signum() as i32).map(i32::signum);
+        return Some((interval.months.signum() + interval.days.signum() + interval.nanoseconds.signum() as i32).signum());
     }
     match value.cast_to(&DataType::Float64) {
         Ok(ScalarValue::Float64(Some(value))) => Some(if value > 0.0 {

@@ -199,7 +199,7 @@ impl<'a> Rewriter<'a> {
         const FORM: &str = "Write WINDOWED BY STAGGER (PARTITION BY key, … RANGE INTERVAL '1' MINUTE).";
         let mut cursor = Cursor::new(self.tokens, self.text);
         cursor.next = self.at;
-        if !cursor.peek_word().is_some_and(|word| word == "INTERVAL") {
+        if cursor.peek_word().is_none_or(|word| word != "INTERVAL") {
             let found = cursor.peek().map_or_else(|| behind(token.span), |found| found.span);
             let problem = Diagnostic::error("the RANGE of a stagger window is not an interval").at(found);
             return self.report(problem.label("expected INTERVAL").hint(FORM));
@@ -344,7 +344,7 @@ impl<'a> Rewriter<'a> {
             return self.report(*unknown_unit(&cursor));
         }
         cursor.next += 1;
-        if !cursor.peek_word().is_some_and(|word| word == "FROM") {
+        if cursor.peek_word().is_none_or(|word| word != "FROM") {
             self.report(cursor.unexpected("FROM").hint("Write EXTRACT(HOUR FROM t)."));
         }
     }
