@@ -59,6 +59,7 @@ fn plan(slide: i64) -> HopPlan {
     // The bench closes panes by watermarks that are their ends.
     let of_time: Arc<dyn PhysicalExpr> = Arc::new(Column::new(ROWTIME, 0));
     let panes = WindowPlan {
+        name: "hopping window",
         window: WindowKey::new(of_row, of_time, false),
         keys: vec![Arc::new(Column::new("k", 0))],
         layout: PaneLayout::try_new(vec![key.clone()], aggregates.to_vec()).expect("states of known types"),

@@ -111,7 +111,8 @@ fn scalar_value(text: &str, scalar: Scalar<'_>) -> Value {
         Scalar::Integer(value) => Value::from(value),
         Scalar::FloatingPoint(value) => Value::from(value.into_inner()),
     };
-    if text == number.to_string() { number } else { Value::String(text.to_owned()) }
+    let plain = number.to_string();
+    if plain == text { number } else { Value::String(text.to_owned()) }
 }
 
 /// The long form of a short intrinsic.

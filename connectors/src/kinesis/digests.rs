@@ -79,7 +79,7 @@ fn compress<S: Simd, V: Words<S>>(state: &mut [V; 4], words: &[V; 16], sines: &[
     round!(2, |b, c, d| b ^ c ^ d, 3, 5, 4 11 16 23, 0 4 8 12);
     round!(3, |b, c, d| c ^ (b | !d), 7, 0, 6 10 15 21, 0 4 8 12);
     for (word, new) in state.iter_mut().zip([a, b, c, d]) {
-        *word = *word + new;
+        *word += new;
     }
 }
 
