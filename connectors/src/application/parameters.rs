@@ -40,15 +40,17 @@ pub(super) fn values(name: &str, document: &Value, given: &BTreeMap<String, Stri
                 known => unknown.with_hint(format!("Parameters are {}.", known.join(", "))),
             });
         }
+        let value = Value::String(value.clone());
+        let value = declaration.map_or(value.clone(), |declaration| typed(declaration, value));
         if let Some(allowed) = declaration.and_then(|declaration| declaration["AllowedValues"].as_array()) {
             let allowed: Vec<_> = allowed.iter().map(scalar).collect();
-            if !allowed.contains(value) {
-                return Err(Error::config(format!("--param {parameter}: '{name}' does not allow '{value}'"))
+            let given = value.as_array().map_or(std::slice::from_ref(&value), Vec::as_slice);
+            if let Some(other) = given.iter().map(scalar).find(|value| !allowed.contains(value)) {
+                return Err(Error::config(format!("--param {parameter}: '{name}' does not allow '{other}'"))
                     .with_hint(format!("Values are {}.", allowed.join(", "))));
             }
         }
-        let value = Value::String(value.clone());
-        values.insert(parameter.clone(), declaration.map_or(value.clone(), |declaration| typed(declaration, value)));
+        values.insert(parameter.clone(), value);
     }
     Ok(values)
 }
@@ -82,21 +84,19 @@ fn may_be(argument: &Value, export: &str) -> bool {
         _ => None,
     };
     let Some(pattern) = pattern.and_then(Value::as_str) else { return true };
-    let mut rest = export;
-    let mut parts = pattern.split("${");
-    let first = parts.next().unwrap_or_default();
-    let Some(behind) = rest.strip_prefix(first) else { return false };
-    rest = behind;
-    let mut ends_open = false;
-    for part in parts {
-        let known = part.split_once('}').map_or("", |(_, known)| known);
-        ends_open = known.is_empty();
-        match rest.find(known) {
-            Some(at) => rest = &rest[at + known.len()..],
+    let mut known = pattern.split("${").enumerate().map(|(place, part)| match place {
+        0 => part,
+        _ => part.split_once('}').map_or("", |(_, known)| known),
+    });
+    let Some(mut rest) = export.strip_prefix(known.next().unwrap_or_default()) else { return false };
+    let Some(last) = known.next_back() else { return rest.is_empty() };
+    for part in known {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
             None => return false,
         }
     }
-    ends_open || rest.is_empty()
+    rest.ends_with(last)
 }
 
 #[cfg(test)]
@@ -112,6 +112,8 @@ mod tests {
         for (export, expected) in [("role", true), ("dev-out-1", true), ("roles", false), ("dev-in-1", false)] {
             assert_eq!(imports(&template, export), expected, "{export}");
         }
+        let of_stack = json!({ "Fn::ImportValue": { "Fn::Sub": "${Stack}-role" } });
+        assert!(imports(&of_stack, "x-role-role") && !imports(&of_stack, "x-role-1"));
         let computed = json!({ "Fn::ImportValue": { "Fn::Join": ["-", ["a", { "Ref": "B" }]] } });
         assert!(imports(&computed, "anything"));
     }

@@ -392,6 +392,12 @@ fn mistyped_parameters_and_values_are_found() {
         assert_eq!(definition("t.yaml", MORE, &[param]), Err(expected.to_owned()));
     }
     definition("t.yaml", MORE, &[("role", "arn:x"), ("Stage", "prod")]).expect("both have a meaning");
+    // Of a list each value counts.
+    let list = MORE.replacen("Stage: {", "Zones: { Type: CommaDelimitedList, AllowedValues: [a, b], Default: a }\n  Stage: {", 1);
+    assert_ne!(list, MORE);
+    definition("t.yaml", &list, &[("role", "arn:x"), ("Zones", "b, a")]).expect("both are allowed");
+    let expected = "--param Zones: 't.yaml' does not allow 'c'\nhint: Values are a, b.";
+    assert_eq!(definition("t.yaml", &list, &[("Zones", "a,c")]), Err(expected.to_owned()));
 }
 
 #[test]

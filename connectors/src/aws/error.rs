@@ -46,7 +46,7 @@ where
     }
     let said = if said.is_empty() { String::new() } else { format!(": {}", one_line(said)) };
     let message = format!("{action} of {subject}: {}{said}", one_line(code));
-    if code == "KMSAccessDeniedException" {
+    if code == "KMSAccessDeniedException" && action.starts_with("kinesis:") {
         // Data at rest is encrypted with a key of the user's (Kinesis Data Streams: "Permissions to use user-generated KMS keys").
         let missing = if action.contains(":Put") { "kms:GenerateDataKey" } else { "kms:Decrypt" };
         return Error::config(message)

@@ -116,8 +116,8 @@ impl Pace {
     /// How long it is to the turn of the shard's group, which comes once in an idle interval.
     fn until_turn(&mut self, now: EventTime, random: &mut SmallRng) -> i64 {
         let interval_ms = self.idle_interval_ms;
-        // Shards that fell silent together are not read together for ever.
-        let group = *self.group.get_or_insert_with(|| random.random_range(0..GROUPS));
+        // Shards that fell silent together are not read together for ever, nor is one by all the jobs that read it.
+        let group = *self.group.get_or_insert_with(|| (random.random_range(0..GROUPS) + now).rem_euclid(GROUPS));
         let latest = now + interval_ms;
         let turn = latest - (latest - group * interval_ms / GROUPS).rem_euclid(interval_ms);
         (turn - now).max(READ_INTERVAL_MS)

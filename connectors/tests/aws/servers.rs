@@ -14,7 +14,7 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Time that a server may take to start on a busy machine.
@@ -126,7 +126,7 @@ pub fn azurite() -> Option<&'static Server> {
     static SERVER: OnceLock<Option<Server>> = OnceLock::new();
     let server = SERVER.get_or_init(|| {
         let folder = installed()?;
-        let port = cloud_ports().0;
+        let port = cloud_ports()[0].release();
         let mut command = until_stdin_closes("node");
         command.arg(folder.join("node_modules/azurite/dist/src/blob/main.js"));
         command.args(["--blobHost", "127.0.0.1", "--blobPort", &port.to_string()]);
@@ -142,7 +142,7 @@ pub fn gcs() -> Option<&'static Server> {
     static SERVER: OnceLock<Option<Server>> = OnceLock::new();
     let server = SERVER.get_or_init(|| {
         let folder = installed()?;
-        let port = cloud_ports().1;
+        let port = cloud_ports()[1].release();
         let mut command = until_stdin_closes(folder.join("fake-gcs-server"));
         let host = format!("127.0.0.1:{port}");
         command.args(["-backend", "memory", "-scheme", "http", "-host", "127.0.0.1", "-port", &port.to_string()]);
@@ -153,9 +153,27 @@ pub fn gcs() -> Option<&'static Server> {
 }
 
 /// Where azurite and fake-gcs-server are: known before they start, as the environment is read by whoever comes first.
-fn cloud_ports() -> (u16, u16) {
-    static PORTS: OnceLock<(u16, u16)> = OnceLock::new();
-    *PORTS.get_or_init(|| (free_port(), free_port()))
+fn cloud_ports() -> &'static [HeldPort; 2] {
+    static PORTS: OnceLock<[HeldPort; 2]> = OnceLock::new();
+    PORTS.get_or_init(|| [HeldPort::new(), HeldPort::new()])
+}
+
+/// A port that nobody else gets until the server for it starts.
+struct HeldPort {
+    number: u16,
+    listener: Mutex<Option<TcpListener>>,
+}
+
+impl HeldPort {
+    fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        Self { number: listener.local_addr().expect("an address").port(), listener: Mutex::new(Some(listener)) }
+    }
+
+    fn release(&self) -> u16 {
+        self.listener.lock().expect("not poisoned").take();
+        self.number
+    }
 }
 
 /// The folder of the servers; None, with a message, on a machine without Node or Python that is not CI.
@@ -179,7 +197,7 @@ fn installed() -> Option<PathBuf> {
 /// The connectors find credentials as they do for a user: here in the environment of this process.
 #[allow(unsafe_code, reason = "before the first client is made; nothing else reads the environment meanwhile")]
 fn use_test_credentials() {
-    let (azurite, gcs) = cloud_ports();
+    let [azurite, gcs] = cloud_ports().each_ref().map(|port| port.number);
     for (name, value) in [
         ("AWS_ACCESS_KEY_ID", "test"),
         ("AWS_SECRET_ACCESS_KEY", "test"),

@@ -246,7 +246,7 @@ async fn a_consumer_that_takes_nothing_stops_the_reading() {
         tokio::task::yield_now().await;
     }
     // That of the piece that was taken, and those of two pieces ahead.
-    assert!(invocations() <= Some(3.0), "{:?}", invocations());
+    assert!(invocations().expect("counted") <= 3.0, "{:?}", invocations());
     let mut read = String::from_utf8_lossy(&first.bytes).into_owned();
     while let Read::Records(records) = reader.next().await.expect("read") {
         read.push_str(&String::from_utf8_lossy(&records.bytes));
@@ -393,7 +393,7 @@ async fn a_sample_of_a_function_that_always_fails_ends_with_its_last_failure() {
         let context = SourceContext::new(clock.clone(), FormatSpec::Json);
         let ticking = tokio::spawn(async move {
             for time in 0.. {
-                clock.set(time * 100);
+                clock.set(time * 5);
                 tokio::task::yield_now().await;
             }
         });
