@@ -84,13 +84,11 @@ fn may_be(argument: &Value, export: &str) -> bool {
         _ => None,
     };
     let Some(pattern) = pattern.and_then(Value::as_str) else { return true };
-    let mut known = pattern.split("${").enumerate().map(|(place, part)| match place {
-        0 => part,
-        _ => part.split_once('}').map_or("", |(_, known)| known),
-    });
-    let Some(mut rest) = export.strip_prefix(known.next().unwrap_or_default()) else { return false };
-    let Some(last) = known.next_back() else { return rest.is_empty() };
-    for part in known {
+    let mut parts = pattern.split("${");
+    let Some(mut rest) = export.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+    let known: Vec<_> = parts.map(|part| part.split_once('}').map_or("", |(_, known)| known)).collect();
+    let Some((last, between)) = known.split_last() else { return rest.is_empty() };
+    for part in between {
         match rest.find(part) {
             Some(at) => rest = &rest[at + part.len()..],
             None => return false,
