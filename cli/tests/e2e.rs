@@ -746,6 +746,11 @@ fn the_rows_of_a_row_path_are_discovered() {
     folder.write("app.sql", format!("{statement}SELECT STREAM \"a\", \"b_c\" FROM \"t\";"));
     let output = folder.kinesql(&["run", "app.sql", "--quiet"]);
     assert_eq!(text(&output.stdout), "{\"a\":1,\"b_c\":\"x\"}\n{\"a\":2,\"b_c\":null}\n", "{}", text(&output.stderr));
+    // However long the document is.
+    let rows: Vec<_> = (0..3_000).map(|n| format!("{{\"a\":{n},\"text\":\"some text of a row\"}}")).collect();
+    folder.write("long.jsonl", format!("{{\"rows\":[{}]}}\n", rows.join(",")));
+    let output = folder.kinesql(&["discover", "long.jsonl?json.row_path=$.rows[0:]"]);
+    assert!(text(&output.stderr).contains("rows of 3000"), "{}", text(&output.stderr));
 }
 
 #[test]

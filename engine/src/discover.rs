@@ -16,7 +16,7 @@ use crate::format::json::elements;
 use crate::format::{
     self, CsvOptions, DecodeColumn, DiscoveredColumn, FormatSpec, Rejected, RowEnd, discover_columns, guess_delimiter,
 };
-use crate::types::{CHARACTER_LENGTH_MAX, SqlType};
+use crate::types::SqlType;
 
 /// Bytes that are looked at.
 const SAMPLE_BYTES: usize = 1 << 20;
@@ -93,7 +93,7 @@ impl Engine {
 
 /// What stands at `path` of each document, a line each; of a list its elements.
 fn rows_at(path: &str, sample: &[u8], refused: &mut Vec<Rejected>) -> Result<Vec<u8>> {
-    let field = SqlType::Varchar(CHARACTER_LENGTH_MAX).field("ROW", true);
+    let field = SqlType::Varchar(u32::try_from(sample.len()).unwrap_or(u32::MAX)).field("ROW", true);
     let column = DecodeColumn { field, path: Some(path.to_owned()), index: 0 };
     let rows = format::decoder(&FormatSpec::Json, vec![column])?.decode(sample, refused)?;
     let mut lines = Vec::with_capacity(sample.len());

@@ -826,6 +826,7 @@ fn created_name(kind: &StatementKind) -> Option<&str> {
         StatementKind::CreateStream(statement) => Some(&statement.name.value),
         StatementKind::CreateSource(statement) => Some(&statement.name.value),
         StatementKind::CreateTable(statement) => Some(&statement.name.value),
+        StatementKind::CreateFunction(statement) => Some(&statement.name.value),
         _ => None,
     }
 }

@@ -176,6 +176,8 @@ pub fn sql_type_name(field: &Field) -> String {
     match (SqlType::of_field(field), field.data_type()) {
         (Some(sql_type), _) => sql_type.to_string(),
         (None, DataType::Interval(_) | DataType::Duration(_)) => "INTERVAL".to_owned(),
+        // Sums have more digits than columns.
+        (None, DataType::Decimal256(precision, scale)) => format!("DECIMAL({precision}, {scale})"),
         (None, other) => other.to_string(),
     }
 }

@@ -154,6 +154,10 @@ impl CheckpointStore {
                 for file in files {
                     let _ = self.store.delete(&file.location).await;
                 }
+                // One that was left behind empty.
+                if let Some(folder) = &self.folder {
+                    let _ = std::fs::remove_dir(folder.join(states.as_ref()));
+                }
             }
         }
     }
@@ -267,6 +271,7 @@ mod tests {
             names.push(store.write_state(epoch, 0, &state).await.expect("written"));
             store.commit(&manifest(epoch)).await.expect("new");
         }
+        std::fs::create_dir(folder.path().join("state-00000000000000000000")).expect("made");
         store.clean(1).await;
         assert!(store.read_state(&names[0]).await.is_err());
         let mut left: Vec<_> =

@@ -172,7 +172,7 @@ impl Operator for GroupRank {
 
     fn restore(&mut self, state: OperatorState) -> Result<()> {
         self.time = state.summary_value("time")?;
-        // Older checkpoints do not say it: what waits is released at once.
+        // Older checkpoints do not say it.
         self.last_row = state.summary_value::<Option<EventTime>>("last_row")?.unwrap_or(EventTime::MIN);
         self.waiting = state.batches;
         self.bytes = self.waiting.iter().map(bytes_of_rows).sum();

@@ -124,6 +124,7 @@ pub(super) fn check_names(
                     let is_callable = |name: &&String| !name.starts_with('$') && !internal.contains(*name);
                     let names = names.filter(is_callable).map(String::as_str).chain(users);
                     let unknown = Diagnostic::error(format!("unknown function {}", ident.value.to_uppercase())).at(ident.span);
+                    let unknown = unknown.missing(ident.value.to_uppercase());
                     self.problems.push(match closest(&ident.value, names) {
                         Some(name) => unknown.hint(format!("Did you mean {}?", as_called(name))),
                         None => unknown.hint("docs/sql-reference.md lists the functions."),

@@ -134,7 +134,7 @@ pub(super) fn about_names(message: &str) -> Option<Diagnostic> {
 }
 
 /// Arrow's names of types and SQL's; the longer of two that begin alike first.
-const TYPES: [(&str, &str); 19] = [
+const TYPES: [(&str, &str); 20] = [
     ("Timestamp(ms)", "TIMESTAMP"),
     ("Time32(ms)", "TIME"),
     ("Interval(MonthDayNano)", "INTERVAL"),
@@ -152,6 +152,7 @@ const TYPES: [(&str, &str); 19] = [
     ("Int32", "INTEGER"),
     ("Int16", "SMALLINT"),
     ("Int8", "TINYINT"),
+    ("Decimal256", "DECIMAL"),
     ("Binary", "VARBINARY"),
     ("Null", "NULL"),
 ];

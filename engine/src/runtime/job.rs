@@ -80,7 +80,7 @@ impl Job {
         let _ = self.requests.send(Request::Stop);
     }
 
-    /// Ends the job at once; the newest complete checkpoint stays.
+    /// Ends the job at once; the newest complete checkpoint stays. What is being written at this moment may still be.
     pub fn abort(&self) {
         self.supervisor.abort();
         if let Some(lock) = &self.lock {

@@ -88,9 +88,9 @@ pub(crate) fn parse_own_query(text: &str) -> Option<Box<sqlparser::ast::Query>> 
     query::parse(&token::lex(text), true, text).ok().map(|query| query.ast)
 }
 
-/// The name in `CREATE [OR REPLACE] STREAM|SOURCE|TABLE name`, whatever follows.
+/// The name in `CREATE [OR REPLACE] STREAM|SOURCE|TABLE|FUNCTION name`, whatever follows.
 fn created_name(tokens: &[Token]) -> Option<String> {
-    let is_kind = |token: &Token| ["STREAM", "SOURCE", "TABLE"].iter().any(|kind| token.is_word(kind));
+    let is_kind = |token: &Token| ["STREAM", "SOURCE", "TABLE", "FUNCTION"].iter().any(|kind| token.is_word(kind));
     let place = tokens.iter().take(4).position(is_kind)?;
     match &tokens.get(place + 1)?.kind {
         TokenKind::Word(name) | TokenKind::Quoted(name) if tokens[0].is_word("CREATE") => Some(name.clone()),

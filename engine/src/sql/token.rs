@@ -86,7 +86,7 @@ impl Token {
 /// Reserved words that an expression or an operand may follow.
 const BEFORE_OPERAND: &[&str] = &[
     "ALL", "AND", "BETWEEN", "BY", "CASE", "DISTINCT", "ELSE", "FOR", "FROM", "HAVING", "IN", "LIKE", "NOT", "ON", "OR",
-    "SELECT", "STREAM", "THEN", "WHEN", "WHERE",
+    "SELECT", "STREAM", "THEN", "VALUES", "WHEN", "WHERE",
 ];
 
 /// Symbols, longest first.

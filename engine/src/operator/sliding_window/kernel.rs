@@ -73,11 +73,10 @@ impl<'a> Batch<'a> {
     }
 
     /// The slots with the values of the frame of the row at this place.
-    pub fn frame(&self, row: usize) -> Box<dyn Iterator<Item = u32> + 'a> {
-        match self.frame {
-            Some(frame) => Box::new(frame(row).into_iter()),
-            None => Box::new(self.rows.chain(self.steps.oldest[row], self.steps.slots[row])),
-        }
+    pub fn frame(&self, row: usize) -> impl Iterator<Item = u32> + 'a {
+        let own = self.frame.map(|frame| frame(row));
+        let of_rows = own.is_none().then(|| self.rows.chain(self.steps.oldest[row], self.steps.slots[row]));
+        own.into_iter().flatten().chain(of_rows.into_iter().flatten())
     }
 }
 

@@ -16,6 +16,8 @@ use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, cast};
 use kinesql_udfs::scalar::{decimal_divide, decimal_multiply};
 
+use super::numbers;
+
 /// The least scale of a quotient.
 const QUOTIENT_SCALE_MIN: i8 = 6;
 
@@ -25,6 +27,14 @@ pub(super) fn typed(expr: Expr, schema: &DFSchema, most: u8) -> Result<Transform
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => (left.as_ref(), *op, right.as_ref()),
         // The planner has found too many digits already.
         Expr::ScalarFunction(function) => match (function.name(), function.args.as_slice()) {
+            // One of them has become a DOUBLE since.
+            ("decimal_multiply", [left, right])
+                if left.get_type(schema)?.is_floating() || right.get_type(schema)?.is_floating() =>
+            {
+                let side = |side: &Expr| numbers::as_double(side.clone(), schema).map(Box::new);
+                let product = BinaryExpr::new(side(left)?, Operator::Multiply, side(right)?);
+                return Ok(Transformed::yes(Expr::BinaryExpr(product)));
+            }
             ("decimal_multiply", [left, right]) => (left, Operator::Multiply, right),
             _ => return Ok(Transformed::no(expr)),
         },

@@ -29,7 +29,8 @@ pub(super) fn narrow(expr: Expr) -> Transformed<Expr> {
     }
 }
 
-/// Computes arithmetic of constants; run it after type coercion. Fails for an overflow: no row could have a value.
+/// Computes arithmetic of constants; run it after type coercion. Fails for an overflow, also in a branch of a CASE that no row may reach:
+/// folded by DataFusion it would wrap around.
 pub fn fold(plan: LogicalPlan) -> Result<LogicalPlan> {
     map_expressions(
         plan,

@@ -51,7 +51,7 @@ impl<'a> Rewriter<'a> {
     /// True if the row that begins here and ends before `end` is written `(…)` or `ROW (…)`.
     fn is_in_parentheses(&self, end: usize) -> bool {
         let open = self.at + usize::from(self.peek_is_word(0, "ROW"));
-        self.tokens[open].is_symbol("(") && self.group_end(open) == end
+        self.tokens.get(open).is_some_and(|token| token.is_symbol("(")) && self.group_end(open) == end
     }
 
     /// Behind the last token of the row that begins here.

@@ -199,6 +199,9 @@ impl<'a> Rewriter<'a> {
         const FORM: &str = "Write WINDOWED BY STAGGER (PARTITION BY key, … RANGE INTERVAL '1' MINUTE).";
         let mut cursor = Cursor::new(self.tokens, self.text);
         cursor.next = self.at;
+        while cursor.peek().is_some_and(|token| token.is_symbol("(")) {
+            cursor.next += 1;
+        }
         if cursor.peek_word().is_none_or(|word| word != "INTERVAL") {
             let found = cursor.peek().map_or_else(|| behind(token.span), |found| found.span);
             let problem = Diagnostic::error("the RANGE of a stagger window is not an interval").at(found);
