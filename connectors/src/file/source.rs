@@ -29,6 +29,7 @@ use super::reader::{FileReader, ReadOptions, open_file};
 use super::several::{self, Several};
 use super::{Compression, file_error, resolved};
 use crate::blocking::{BlockingReader, ReadAhead, Step, unblock};
+use crate::sample::sample_of;
 
 /// How often a followed file is looked at.
 pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(200);
@@ -323,12 +324,7 @@ impl Source for FileSource {
     }
 
     async fn sample(&self, max_bytes: usize, context: &SourceContext) -> Result<Sample> {
-        let mut sample = Sample::default();
-        for records in self.sample_records(max_bytes, context).await?.into_iter().flatten() {
-            sample.bytes.extend_from_slice(&records.bytes);
-            sample.rejected.extend(records.rejected);
-        }
-        Ok(sample)
+        Ok(sample_of(self.sample_records(max_bytes, context).await?.into_iter().flatten(), &context.format))
     }
 
     async fn sample_records(&self, max_bytes: usize, _context: &SourceContext) -> Result<Option<Vec<Records>>> {

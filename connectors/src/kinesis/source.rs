@@ -44,7 +44,7 @@ use super::reader::{ReadContext, ReadOptions, insist};
 use super::shards::Shards;
 use super::stats::Stats;
 use crate::aws::{self, AwsOptions};
-use crate::sample::append_records;
+use crate::sample::sample_of;
 
 const OPTIONS: &[OptionSpec] = &[
     OptionSpec { name: "stream", kind: OptionKind::Text, required: true, default: None, help: "Name or ARN of the stream." },
@@ -461,12 +461,7 @@ impl Source for KinesisSource {
     }
 
     async fn sample(&self, max_bytes: usize, context: &SourceContext) -> Result<Sample> {
-        let mut sample = Sample::default();
-        for records in self.sample_records(max_bytes, context).await?.into_iter().flatten() {
-            append_records(&records, &context.format, &mut sample.bytes);
-            sample.rejected.extend(records.rejected);
-        }
-        Ok(sample)
+        Ok(sample_of(self.sample_records(max_bytes, context).await?.into_iter().flatten(), &context.format))
     }
 
     async fn sample_records(&self, max_bytes: usize, context: &SourceContext) -> Result<Option<Vec<Records>>> {

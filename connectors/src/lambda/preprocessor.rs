@@ -35,7 +35,7 @@ use crate::aws::AwsOptions;
 use crate::delivery::Ids;
 use crate::delivery::options::DEFAULT_TIMEOUT;
 use crate::file::framing::Framing;
-use crate::sample::append_records;
+use crate::sample::sample_of;
 
 /// Records of an invocation unless given (kda-sql-reference.md §8.8).
 const BATCH_RECORDS: i64 = 500;
@@ -282,7 +282,7 @@ impl Source for PreprocessedSource {
             }
         };
         let processor = self.processor(context).await?;
-        let mut sample = Sample::default();
+        let mut processed = Vec::with_capacity(pieces.len());
         for piece in pieces {
             let records = processor.process(piece, Patience::OfStart).await.map_err(|error| match error.hint() {
                 Some(_) => error,
@@ -290,10 +290,9 @@ impl Source for PreprocessedSource {
                     "Columns are inferred from what the function makes of the first records: mend it, or declare them.",
                 ),
             })?;
-            append_records(&records, &context.format, &mut sample.bytes);
-            sample.rejected.extend(records.rejected);
+            processed.push(records);
         }
-        Ok(sample)
+        Ok(sample_of(processed, &context.format))
     }
 
     fn metadata(&self) -> SchemaRef {

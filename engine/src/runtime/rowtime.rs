@@ -9,7 +9,7 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, TimestampMillisecondA
 use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::datatypes::{SchemaRef, TimestampMillisecondType};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
-use chrono::{DateTime, Datelike};
+use kinesql_udfs::scalar::kda_cast::{TIMES_OF_TEXT, year_of};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,15 +27,14 @@ pub(crate) const ARRIVAL_IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// ROWTIME lies in the years 0001 to 9999, those that a time has a text of: so far from the ends of 64 bits the ends of windows and
 /// the beginnings of frames can be computed.
-pub(crate) const ROWTIMES: RangeInclusive<EventTime> = -62_135_596_800_000..=253_402_300_799_999;
+pub(crate) const ROWTIMES: RangeInclusive<EventTime> = TIMES_OF_TEXT;
 
 /// Fails for a time that no row can have as ROWTIME.
 fn checked_rowtime(time: EventTime) -> Result<EventTime> {
     if ROWTIMES.contains(&time) {
         return Ok(time);
     }
-    let year = DateTime::from_timestamp_millis(time).map(|time| format!("the year {}", time.year()));
-    let when = year.unwrap_or_else(|| format!("{time} milliseconds since 1970"));
+    let when = year_of(time);
     Err(Error::data(format!("a ROWTIME of {when} is out of range: its years are 0001 to 9999")).named("COERCION_ERROR"))
 }
 

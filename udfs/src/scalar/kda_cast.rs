@@ -284,7 +284,7 @@ fn parse_day(text: &str) -> Option<i32> {
     }
     let number = |range: std::ops::Range<usize>| text[range].parse::<u32>().ok();
     let date = NaiveDate::from_ymd_opt(number(0..4)? as i32, number(5..7)?, number(8..10)?)?;
-    Some(date.to_epoch_days()).filter(|day| DAYS_OF_TEXT.contains(day))
+    Some(date.to_epoch_days()).filter(|day| TIMES_OF_TEXT.contains(&(i64::from(*day) * DAY_MS)))
 }
 
 /// Milliseconds since midnight.
@@ -340,18 +340,20 @@ fn to_text(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     })
 }
 
-/// Days from 0001-01-01 to 9999-12-31: a year has four digits in a text.
-const DAYS_OF_TEXT: RangeInclusive<i32> = -719_162..=2_932_896;
+/// The milliseconds of the years 0001 to 9999: a year has four digits in a text.
+pub const TIMES_OF_TEXT: RangeInclusive<i64> = -62_135_596_800_000..=253_402_300_799_999;
+
+/// What is said of a time, in milliseconds, that is not in [`TIMES_OF_TEXT`]: its year, if it has one.
+pub fn year_of(ms: i64) -> String {
+    let year = DateTime::from_timestamp_millis(ms).map(|time| format!("the year {}", time.year()));
+    year.unwrap_or_else(|| format!("{ms} milliseconds since 1970"))
+}
 
 /// Fails for a time, in milliseconds, whose year a text cannot have.
 fn check_years(mut times: impl Iterator<Item = i64>, from: SqlType) -> Result<(), ArrowError> {
-    match times.find(|ms| !i32::try_from(ms.div_euclid(DAY_MS)).is_ok_and(|day| DAYS_OF_TEXT.contains(&day))) {
+    match times.find(|ms| !TIMES_OF_TEXT.contains(ms)) {
         None => Ok(()),
-        Some(ms) => {
-            let year = DateTime::from_timestamp_millis(ms).map(|time| format!("the year {}", time.year()));
-            let when = year.unwrap_or_else(|| format!("{ms} milliseconds since 1970"));
-            Err(ArrowError::CastError(format!("a {from} of {when} has no text: its years are 0001 to 9999")))
-        }
+        Some(ms) => Err(ArrowError::CastError(format!("a {from} of {} has no text: its years are 0001 to 9999", year_of(ms)))),
     }
 }
 

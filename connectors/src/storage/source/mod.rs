@@ -45,6 +45,7 @@ use crate::aws;
 use crate::blocking::unblock;
 use crate::file::framing::Framing;
 use crate::parquet::schema_of;
+use crate::sample::sample_of;
 
 const FOLLOW: OptionSpec = OptionSpec {
     name: "follow",
@@ -318,12 +319,7 @@ impl Source for StorageSource {
     }
 
     async fn sample(&self, max_bytes: usize, context: &SourceContext) -> Result<Sample> {
-        let mut sample = Sample::default();
-        for records in self.sample_records(max_bytes, context).await?.into_iter().flatten() {
-            sample.bytes.extend_from_slice(&records.bytes);
-            sample.rejected.extend(records.rejected);
-        }
-        Ok(sample)
+        Ok(sample_of(self.sample_records(max_bytes, context).await?.into_iter().flatten(), &context.format))
     }
 
     async fn sample_records(&self, max_bytes: usize, context: &SourceContext) -> Result<Option<Vec<Records>>> {
