@@ -111,23 +111,24 @@ impl Lane {
             }
             Command::Skip(id) => {
                 self.stop(&id);
-                self.offset.shards.remove(&id);
-                self.offset.left.remove(&id);
-                self.offset.read_until.remove(&id);
-                self.offset.finished.insert(id);
+                if !self.is_lost(&id) {
+                    self.finish(id);
+                }
             }
             Command::Hold(id) => drop(self.held.insert(id)),
             Command::Release(id) => drop(self.held.remove(&id)),
             Command::Lose(id, place) => {
                 self.stop(&id);
-                let own = self.offset.shards.remove(&id);
-                self.offset.parked.remove(&id);
-                self.offset.read_until.remove(&id);
-                self.lost.extend(place.or(own).map(|place| (id, place)));
+                // Its place stays until it is told: a checkpoint before that must not say that it is.
+                let place = place.or_else(|| self.offset.shards.get(&id).cloned());
+                self.lost.extend(place.map(|place| (id, place)));
             }
             Command::Forget(id) => {
                 self.stop(&id);
                 self.held.remove(&id);
+                if self.is_lost(&id) {
+                    return;
+                }
                 self.offset.shards.remove(&id);
                 self.offset.left.remove(&id);
                 self.offset.parked.remove(&id);
@@ -135,6 +136,20 @@ impl Lane {
                 self.offset.finished.remove(&id);
             }
         }
+    }
+
+    /// True if a shard is lost, which is still to be told.
+    fn is_lost(&self, shard: &ShardId) -> bool {
+        self.lost.iter().any(|(lost, _)| lost == shard)
+    }
+
+    /// Nothing of a shard is to be read any more.
+    fn finish(&mut self, shard: ShardId) {
+        self.offset.shards.remove(&shard);
+        self.offset.left.remove(&shard);
+        self.offset.parked.remove(&shard);
+        self.offset.read_until.remove(&shard);
+        self.offset.finished.insert(shard);
     }
 
     /// Up to when a shard was read is known here if this process goes on at one of its `own` places; else another one may say it.
@@ -254,7 +269,7 @@ impl SplitReader for Lane {
         }
         if let Some((shard, place)) = self.lost.pop() {
             // A checkpoint with what is told is one at its end.
-            self.offset.finished.insert(shard.clone());
+            self.finish(shard.clone());
             return Ok(Read::Records(self.tell_lost(&shard, &place)));
         }
         loop {

@@ -161,6 +161,39 @@ async fn the_azure_sink_conforms() {
     }
 }
 
+/// Blocks that are not committed within a week are dropped. Other ids of blocks than those that were sent stand for that here.
+#[tokio::test]
+async fn an_azure_upload_whose_blocks_are_gone_is_told() {
+    fn forget(state: &mut serde_json::Value) -> usize {
+        match state {
+            serde_json::Value::Object(fields) => {
+                let ids = fields.get_mut("parts").and_then(|parts| parts.as_array_mut()).into_iter().flatten();
+                let mut forgotten = 0;
+                for id in ids {
+                    let sent = BASE64_STANDARD.decode(id.as_str().expect("an id")).expect("base64");
+                    *id = BASE64_STANDARD.encode(sent.into_iter().rev().map(|byte| byte ^ 1).collect::<Vec<_>>()).into();
+                    forgotten += 1;
+                }
+                forgotten + fields.values_mut().map(forget).sum::<usize>()
+            }
+            serde_json::Value::Array(values) => values.iter_mut().map(forget).sum(),
+            _ => 0,
+        }
+    }
+    let Some(server) = servers::azurite() else { return };
+    let _store = container(server, "expired").await;
+    let sink = sink(Service::Azure, &[("path", "az://expired/out/"), ("buffer_interval", "0s")], numbers(0..0).schema());
+    let context = kinesql_connectors::conformance::sink_context(true);
+    let mut writer = sink.open(None, &context).await.expect("opened");
+    writer.write(&numbers(0..3)).await.expect("written");
+    let mut state = writer.prepare(1).await.expect("prepared");
+    drop(writer);
+    assert!(forget(&mut state.0) > 0, "{state:?}");
+    let error = sink.open(Some(&state), &context).await.err().expect("nothing to complete");
+    assert!(error.message().contains("its upload is gone"), "{error}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("the week after which Azure drops blocks")), "{error:?}");
+}
+
 #[tokio::test]
 async fn a_table_of_a_gcs_object_follows_it() {
     let Some(server) = servers::gcs() else { return };

@@ -56,6 +56,8 @@ pub(in crate::kinesis) struct Job {
     pub(in crate::kinesis) records: Vec<String>,
     /// The open shards of each lane.
     pub(in crate::kinesis) parts: BTreeMap<String, Vec<String>>,
+    /// Every offset that came, in order.
+    pub(in crate::kinesis) history: Vec<Offset>,
     /// All that the lanes said of their open shards, in order.
     pub(in crate::kinesis) said: Vec<(String, Vec<String>)>,
 }
@@ -86,6 +88,7 @@ impl Job {
             pieces: Vec::new(),
             records: Vec::new(),
             parts: BTreeMap::new(),
+            history: Vec::new(),
             said: Vec::new(),
         }
     }
@@ -118,6 +121,7 @@ impl Job {
                     }
                     other => panic!("a stream does not end: {other:?}"),
                 };
+                self.history.push(offset.clone());
                 self.offsets.insert(split, offset);
             }
         }

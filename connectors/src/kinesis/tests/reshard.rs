@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kinesql_engine::connector::Source as _;
+use kinesql_engine::runtime::clock::ManualClock;
 
 use super::harness::{Job, bind, job, restart, restart_after, service};
 use crate::kinesis::fake::FakeKinesis;
@@ -307,6 +308,20 @@ async fn a_shard_that_was_trimmed_before_it_was_read_gives_way_to_its_children()
     job.run(300_000).await.expect("reading");
     let lost = "rejected: the stream no longer has this shard: nothing of it was read";
     assert_eq!(job.take(), ["1", lost]);
+    until_it_is_told(&job, &clock, &service, lost).await;
+}
+
+/// A job that dies before it has told of a lost shard leaves that to the next one, wherever its last checkpoint was.
+async fn until_it_is_told(job: &Job, clock: &Arc<ManualClock>, service: &Arc<FakeKinesis>, lost: &str) {
+    let told = job.pieces.iter().find(|piece| !piece.rejected.is_empty()).expect("told");
+    let before: Vec<_> = job.history.iter().take_while(|offset| **offset != told.offset).cloned().collect();
+    assert!(before.len() > 1, "the lane said what it reads before");
+    for offset in before {
+        let offsets = BTreeMap::from([("0/1".to_owned(), offset)]);
+        let mut job = Job::start(bind(service, TRIM_HORIZON), clock, 1, &offsets).await;
+        job.run(300_000).await.expect("reading");
+        assert!(job.take().iter().any(|record| record == lost), "after a checkpoint at {offsets:?}");
+    }
 }
 
 #[tokio::test]
@@ -321,12 +336,28 @@ async fn a_shard_that_was_trimmed_while_the_job_was_down_is_told_with_the_last_r
     service.trim("shardId-000000000000");
     let mut job = restart(job, bind(&service, TRIM_HORIZON)).await;
     job.run(300_000).await.expect("reading");
-    assert_eq!(
-        job.take(),
-        [format!("rejected: the stream no longer has this shard: what came behind record {last} was not read")]
-    );
+    let lost = format!("rejected: the stream no longer has this shard: what came behind record {last} was not read");
+    assert_eq!(job.take(), [lost.as_str()]);
+    until_it_is_told(&job, &clock, &service, &lost).await;
     let piece = job.pieces.iter().find(|piece| !piece.rejected.is_empty()).expect("told");
     assert_eq!(&*piece.origin, "stream \"fake\", shardId-000000000000");
+}
+
+#[tokio::test]
+async fn a_shard_that_is_trimmed_while_it_is_read_is_told_too() {
+    let (clock, service) = service(1);
+    let mut job = job(&service, &clock, TRIM_HORIZON).await;
+    let last = service.put("a", b"1");
+    job.run(1_000).await.expect("reading");
+    assert_eq!(job.take(), ["1"]);
+    service.put("a", b"lost with its shard");
+    service.split("shardId-000000000000");
+    service.put("a", b"2");
+    service.trim("shardId-000000000000");
+    job.run(300_000).await.expect("reading");
+    let lost = format!("rejected: the stream no longer has this shard: what came behind record {last} was not read");
+    assert_eq!(job.take(), [lost.as_str(), "2"]);
+    until_it_is_told(&job, &clock, &service, &lost).await;
 }
 
 #[tokio::test]

@@ -120,8 +120,8 @@ pub(super) async fn complete(depot: &Depot, upload: &Upload) -> Result<()> {
     let store = depot.store().await?;
     let lost = || {
         Error::state(format!("cannot complete '{}': its upload is gone", depot.url(&upload.name))).with_hint(
-            "Something aborted it, such as a lifecycle rule of the bucket for incomplete uploads, or moved the object within the \
-             moment in which the job died.",
+            "Something aborted it, such as a lifecycle rule of the bucket for incomplete uploads, or the week after which Azure drops \
+             blocks, or moved the object within the moment in which the job died.",
         )
     };
     let Some(parts) = &store.parts else {
@@ -243,10 +243,11 @@ async fn exists(depot: &Depot, name: &str) -> Result<bool> {
 
 /// True if the store does not know the upload.
 fn is_gone(error: &object_store::Error) -> bool {
-    // S3 may say so within an answer of status 200, hence the code; the other texts are of stores in tests.
+    // S3 may say so within an answer of status 200, hence the code; Azure that it does not know the blocks, which it drops after a
+    // week (REST API, "Put Block List"); the other text is of a store in tests.
     let said = all_texts(error);
     (matches!(error, object_store::Error::NotFound { .. }) && !said.contains("NoSuchBucket"))
-        || ["NoSuchUpload", "MultipartUpload not found"].iter().any(|code| said.contains(code))
+        || ["NoSuchUpload", "InvalidBlockList", "MultipartUpload not found"].iter().any(|code| said.contains(code))
 }
 
 /// The path of a key in a local folder.
