@@ -320,13 +320,9 @@ impl Operator for TumblingWindow {
     }
 
     fn snapshot(&mut self) -> Result<Option<OperatorState>> {
-        let layout = &self.plan.layout;
         let mut batches = Vec::with_capacity(self.panes.len());
         for (window, pane) in &mut self.panes {
-            let empty = Pane::try_new(layout, pane.instant())?;
-            let state = std::mem::replace(pane, empty).take_state(layout, &mut self.keys, *window)?;
-            pane.merge(layout, &mut self.keys, &state)?;
-            batches.push(state);
+            batches.push(pane.save(&self.plan.layout, &mut self.keys, *window)?);
         }
         Ok(Some(OperatorState {
             summary: serde_json::json!({ "open_from": self.open_from, "watermark": self.watermark }),

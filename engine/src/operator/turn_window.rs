@@ -172,11 +172,7 @@ impl Operator for TurnWindow {
     fn snapshot(&mut self) -> Result<Option<OperatorState>> {
         let mut batches = Vec::new();
         if let Some(pane) = &mut self.pane {
-            let layout = &self.plan.layout;
-            let empty = Pane::try_new(layout, pane.instant())?;
-            let state = std::mem::replace(pane, empty).take_state(layout, &mut self.keys, self.period)?;
-            pane.merge(layout, &mut self.keys, &state)?;
-            batches.push(state);
+            batches.push(pane.save(&self.plan.layout, &mut self.keys, self.period)?);
         }
         let summary = serde_json::json!({ "number": self.period, "last": self.last, "period": self.periods.snapshot()? });
         Ok(Some(OperatorState { summary, batches }))

@@ -198,6 +198,14 @@ impl Pane {
         Ok(RecordBatch::try_new(layout.state_schema.clone(), columns)?)
     }
 
+    /// What [`Pane::take_state`] gives; the pane goes on as if not asked.
+    pub fn save(&mut self, layout: &PaneLayout, keys: &mut GroupKeys, window: i64) -> Result<RecordBatch> {
+        let empty = Pane::try_new(layout, self.instant)?;
+        let state = std::mem::replace(self, empty).take_state(layout, keys, window)?;
+        self.merge(layout, keys, &state)?;
+        Ok(state)
+    }
+
     /// Keys and results in the order of the keys, and their number.
     pub fn finish(mut self, keys: &mut GroupKeys) -> Result<(Vec<ArrayRef>, Vec<ArrayRef>, usize)> {
         let (results, rows) = (results_of(&mut self.accumulators)?, self.groups.len());
