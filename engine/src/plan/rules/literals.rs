@@ -6,7 +6,9 @@ use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
 use datafusion::execution::context::ExecutionProps;
+use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, Volatility};
 use std::sync::Arc;
 
@@ -39,7 +41,7 @@ pub fn fold(plan: LogicalPlan) -> Result<LogicalPlan> {
             Expr::BinaryExpr(BinaryExpr { op, .. }) if is_arithmetic(op) && is_constant(&expr)? && is_number(&expr) => {
                 let written = as_written(&expr);
                 // What cannot be computed is refused where the whole query becomes operators.
-                let Ok(computed) = physical(&expr, &DFSchema::empty(), &ExecutionProps::new()) else {
+                let Ok(computed) = physical(&simplified(expr.clone())?, &DFSchema::empty(), &ExecutionProps::new()) else {
                     return Ok(Transformed::no(expr));
                 };
                 let row = RecordBatchOptions::new().with_row_count(Some(1));
@@ -57,6 +59,18 @@ pub fn fold(plan: LogicalPlan) -> Result<LogicalPlan> {
             expr => Ok(Transformed::no(expr)),
         },
     )
+}
+
+/// Without functions that are computed as something else, as COALESCE is as a CASE.
+fn simplified(expr: Expr) -> Result<Expr> {
+    let computed = expr.transform_up(|node| match node {
+        Expr::ScalarFunction(ScalarFunction { func, args }) => Ok(match func.simplify(args, &SimplifyContext::default())? {
+            ExprSimplifyResult::Simplified(other) => Transformed::yes(simplified(other)?),
+            ExprSimplifyResult::Original(args) => Transformed::no(Expr::ScalarFunction(ScalarFunction { func, args })),
+        }),
+        node => Ok(Transformed::no(node)),
+    });
+    Ok(computed?.data)
 }
 
 fn is_arithmetic(op: Operator) -> bool {
