@@ -52,8 +52,8 @@ pub(super) struct BodyOptions {
 /// What the next call of [`Body::next`] found.
 pub(super) enum Found {
     Piece(Piece),
-    /// The content cannot be read on from here.
-    Damaged(String),
+    /// The content cannot be read on from here, and what can be done about it.
+    Damaged(String, &'static str),
     End,
 }
 
@@ -115,7 +115,11 @@ impl Body {
                 return Ok(Found::End);
             }
             if let Err(error) = self.fill().await? {
-                return Ok(Found::Damaged(error.to_string()));
+                let hint = match self.inflate {
+                    Some(Inflate::Foreign(_, hint)) => hint,
+                    _ => "The object is cut off or damaged: write it again as a whole.",
+                };
+                return Ok(Found::Damaged(error.to_string(), hint));
             }
         }
     }
@@ -180,7 +184,12 @@ impl Body {
 enum Inflate {
     None,
     Gzip(Box<flate2::write::MultiGzDecoder<Vec<u8>>>),
-    Zstd { decoder: zstd::stream::raw::Decoder<'static>, within_frame: bool },
+    Zstd {
+        decoder: zstd::stream::raw::Decoder<'static>,
+        within_frame: bool,
+    },
+    /// Neither text nor compressed text: what it is, and what can be done about it.
+    Foreign(&'static str, &'static str),
 }
 
 impl Inflate {
@@ -191,6 +200,13 @@ impl Inflate {
                 Ok(decoder) => Self::Zstd { decoder, within_frame: false },
                 Err(_) => Self::None,
             },
+            // Text may begin with these letters too, but no control character follows (Apache Parquet, "File Format").
+            [b'P', b'A', b'R', b'1', 0..9 | 14..32, ..] => {
+                Self::Foreign("it is Parquet", "Say format = 'parquet': of a prefix no extension tells the format.")
+            }
+            [b'P', b'K', 3, 4, ..] => {
+                Self::Foreign("it is a ZIP archive", "Write the objects with gzip or zstd, or without compression.")
+            }
             _ => Self::None,
         }
     }
@@ -198,6 +214,7 @@ impl Inflate {
     fn run(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         match self {
             Self::None => out.extend_from_slice(bytes),
+            Self::Foreign(what, _) => return Err(io::Error::other(*what)),
             Self::Gzip(decoder) => {
                 decoder.write_all(bytes)?;
                 out.append(decoder.get_mut());
@@ -223,7 +240,7 @@ impl Inflate {
 
     fn finish(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
         match self {
-            Self::None => Ok(()),
+            Self::None | Self::Foreign(..) => Ok(()),
             Self::Gzip(decoder) => {
                 decoder.try_finish()?;
                 out.append(decoder.get_mut());
@@ -250,9 +267,8 @@ pub(super) async fn collect(
 }
 
 /// The error of an object whose content is damaged.
-pub(super) fn damaged(url: &Arc<str>, position: u64, why: &str) -> Error {
-    Error::data(format!("cannot read '{url}' behind byte {position} of its content: {why}"))
-        .with_hint("The object is cut off or damaged: write it again as a whole.")
+pub(super) fn damaged(url: &Arc<str>, position: u64, why: &str, hint: &'static str) -> Error {
+    Error::data(format!("cannot read '{url}' behind byte {position} of its content: {why}")).with_hint(hint)
 }
 
 /// Checks a size that is to be held in memory.

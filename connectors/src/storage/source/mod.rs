@@ -341,7 +341,7 @@ impl Source for StorageSource {
                     }
                     sample.push(records);
                 }
-                Found::Damaged(why) => return Err(body::damaged(&origin, bytes as u64, &why)),
+                Found::Damaged(why, hint) => return Err(body::damaged(&origin, bytes as u64, &why, hint)),
                 Found::End => break,
             }
         }

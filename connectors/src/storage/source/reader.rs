@@ -145,10 +145,13 @@ impl ObjectReader {
                 let (piece, arrival) = match found {
                     Found::Piece(piece) => (piece, Some(meta.last_modified.timestamp_millis())),
                     Found::End => return Ok(None),
-                    Found::Damaged(why) if !self.place.is_prefix() => return Err(damaged(url, current.position, &why)),
-                    Found::Damaged(why) => {
+                    Found::Damaged(why, hint) if !self.place.is_prefix() => {
+                        return Err(damaged(url, current.position, &why, hint));
+                    }
+                    Found::Damaged(why, hint) => {
                         // One bad object must not stop the stream of the others.
-                        let message = damaged(url, current.position, &why).message().to_owned();
+                        let error = damaged(url, current.position, &why, hint);
+                        let message = format!("{}. {hint}", error.message());
                         let rejected = Rejected { raw: Vec::new(), position: 0, reason: RejectReason::Parse, message };
                         let (start, end) = (current.position, current.position);
                         let piece = Piece { bytes: Bytes::new(), start, end, rejected: Some(rejected) };

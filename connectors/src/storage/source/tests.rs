@@ -162,6 +162,27 @@ async fn a_damaged_object_is_reported_and_the_next_one_read() {
 }
 
 #[tokio::test]
+async fn what_is_neither_text_nor_compressed_text_is_told_once_per_object() {
+    let store = Arc::new(InMemory::new());
+    put(&store, "in/a", b"PAR1\x15\x04\n\x15\n and so on".to_vec()).await;
+    put(&store, "in/b", b"PK\x03\x04\n\n".to_vec()).await;
+    put(&store, "in/c", "PAR1 is text as long as no control character follows\n").await;
+    let several = source(&store, "in/", FormatSpec::Csv(Default::default()), &[]).expect("a source");
+    let told = all(&several).await;
+    let expected = [
+        "rejected: cannot read 'memory://in/a' behind byte 0 of its content: it is Parquet. Say format = 'parquet': of a prefix no \
+         extension tells the format.",
+        "rejected: cannot read 'memory://in/b' behind byte 0 of its content: it is a ZIP archive. Write the objects with gzip or zstd, \
+         or without compression.",
+        "PAR1 is text as long as no control character follows",
+    ];
+    assert_eq!(told, expected);
+    let one = source(&store, "in/a", FormatSpec::Json, &[]).expect("a source");
+    let error = read_split(&one, "0/1", None, &source_context()).await.expect_err("no JSON");
+    assert!(error.hint().is_some_and(|hint| hint.starts_with("Say format = 'parquet'")), "{error:?}");
+}
+
+#[tokio::test]
 async fn an_object_that_was_replaced_is_not_resumed() {
     let store = Arc::new(InMemory::new());
     put(&store, "in/a", numbered(0..100, "\n")).await;
