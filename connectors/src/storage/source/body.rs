@@ -202,7 +202,7 @@ impl Inflate {
             },
             // Text may begin with these letters too, but no control character follows (Apache Parquet, "File Format").
             [b'P', b'A', b'R', b'1', 0..9 | 14..32, ..] => {
-                Self::Foreign("it is Parquet", "Say format = 'parquet': of a prefix no extension tells the format.")
+                Self::Foreign("it is Parquet", "Say format = 'parquet', which only a path with that extension tells by itself.")
             }
             [b'P', b'K', 3, 4, ..] => {
                 Self::Foreign("it is a ZIP archive", "Write the objects with gzip or zstd, or without compression.")

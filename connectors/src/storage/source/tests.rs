@@ -170,8 +170,8 @@ async fn what_is_neither_text_nor_compressed_text_is_told_once_per_object() {
     let several = source(&store, "in/", FormatSpec::Csv(Default::default()), &[]).expect("a source");
     let told = all(&several).await;
     let expected = [
-        "rejected: cannot read 'memory://in/a' behind byte 0 of its content: it is Parquet. Say format = 'parquet': of a prefix no \
-         extension tells the format.",
+        "rejected: cannot read 'memory://in/a' behind byte 0 of its content: it is Parquet. Say format = 'parquet', which only \
+         a path with that extension tells by itself.",
         "rejected: cannot read 'memory://in/b' behind byte 0 of its content: it is a ZIP archive. Write the objects with gzip or zstd, \
          or without compression.",
         "PAR1 is text as long as no control character follows",
