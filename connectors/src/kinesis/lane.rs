@@ -126,14 +126,10 @@ impl Lane {
             Command::Forget(id) => {
                 self.stop(&id);
                 self.held.remove(&id);
-                if self.is_lost(&id) {
-                    return;
+                if !self.is_lost(&id) {
+                    self.remove_place(&id);
+                    self.offset.finished.remove(&id);
                 }
-                self.offset.shards.remove(&id);
-                self.offset.left.remove(&id);
-                self.offset.parked.remove(&id);
-                self.offset.read_until.remove(&id);
-                self.offset.finished.remove(&id);
             }
         }
     }
@@ -145,11 +141,16 @@ impl Lane {
 
     /// Nothing of a shard is to be read any more.
     fn finish(&mut self, shard: ShardId) {
-        self.offset.shards.remove(&shard);
-        self.offset.left.remove(&shard);
-        self.offset.parked.remove(&shard);
-        self.offset.read_until.remove(&shard);
+        self.remove_place(&shard);
         self.offset.finished.insert(shard);
+    }
+
+    /// The offset no longer says how far a shard was read.
+    fn remove_place(&mut self, shard: &ShardId) {
+        self.offset.shards.remove(shard);
+        self.offset.left.remove(shard);
+        self.offset.parked.remove(shard);
+        self.offset.read_until.remove(shard);
     }
 
     /// Up to when a shard was read is known here if this process goes on at one of its `own` places; else another one may say it.

@@ -311,6 +311,17 @@ async fn a_shard_that_was_trimmed_before_it_was_read_gives_way_to_its_children()
     until_it_is_told(&job, &clock, &service).await;
 }
 
+/// A job that has read a record of the first shard, which has another one and is split by now; and what is told when it is trimmed.
+async fn job_with_an_unread_record(service: &Arc<FakeKinesis>, clock: &Arc<ManualClock>) -> (Job, String) {
+    let mut job = job(service, clock, TRIM_HORIZON).await;
+    let last = service.put("a", b"1");
+    job.run(1_000).await.expect("reading");
+    assert_eq!(job.take(), ["1"]);
+    service.put("a", b"lost with its shard");
+    service.split("shardId-000000000000");
+    (job, format!("rejected: the stream no longer has this shard: what came behind record {last} was not read"))
+}
+
 /// A job that dies before it has told of a lost shard leaves that to the next one, wherever its last checkpoint was.
 async fn until_it_is_told(job: &Job, clock: &Arc<ManualClock>, service: &Arc<FakeKinesis>) {
     let told = job.pieces.iter().find(|piece| !piece.rejected.is_empty()).expect("told");
@@ -328,16 +339,10 @@ async fn until_it_is_told(job: &Job, clock: &Arc<ManualClock>, service: &Arc<Fak
 #[tokio::test]
 async fn a_shard_that_was_trimmed_while_the_job_was_down_is_told_with_the_last_record_that_was_read() {
     let (clock, service) = service(2);
-    let mut job = job(&service, &clock, TRIM_HORIZON).await;
-    let last = service.put("a", b"1");
-    job.run(1_000).await.expect("reading");
-    assert_eq!(job.take(), ["1"]);
-    service.put("a", b"lost with its shard");
-    service.split("shardId-000000000000");
+    let (job, lost) = job_with_an_unread_record(&service, &clock).await;
     service.trim("shardId-000000000000");
     let mut job = restart(job, bind(&service, TRIM_HORIZON)).await;
     job.run(300_000).await.expect("reading");
-    let lost = format!("rejected: the stream no longer has this shard: what came behind record {last} was not read");
     assert_eq!(job.take(), [lost.as_str()]);
     until_it_is_told(&job, &clock, &service).await;
     let piece = job.pieces.iter().find(|piece| !piece.rejected.is_empty()).expect("told");
@@ -347,16 +352,10 @@ async fn a_shard_that_was_trimmed_while_the_job_was_down_is_told_with_the_last_r
 #[tokio::test]
 async fn a_shard_that_is_trimmed_while_it_is_read_is_told_too() {
     let (clock, service) = service(1);
-    let mut job = job(&service, &clock, TRIM_HORIZON).await;
-    let last = service.put("a", b"1");
-    job.run(1_000).await.expect("reading");
-    assert_eq!(job.take(), ["1"]);
-    service.put("a", b"lost with its shard");
-    service.split("shardId-000000000000");
+    let (mut job, lost) = job_with_an_unread_record(&service, &clock).await;
     service.put("a", b"2");
     service.trim("shardId-000000000000");
     job.run(300_000).await.expect("reading");
-    let lost = format!("rejected: the stream no longer has this shard: what came behind record {last} was not read");
     assert_eq!(job.take(), [lost.as_str(), "2"]);
     until_it_is_told(&job, &clock, &service).await;
 }

@@ -150,15 +150,11 @@ impl ObjectReader {
                     }
                     Found::Damaged(why, hint) => {
                         // One bad object must not stop the stream of the others.
-                        let error = damaged(url, current.position, &why, hint);
-                        let message = format!("{}. {hint}", error.message());
-                        let rejected = Rejected { raw: Vec::new(), position: 0, reason: RejectReason::Parse, message };
-                        let (start, end) = (current.position, current.position);
-                        let piece = Piece { bytes: Bytes::new(), start, end, rejected: Some(rejected) };
-                        let url = Arc::clone(url);
+                        let (url, position) = (Arc::clone(url), current.position);
+                        let message = format!("{}. {hint}", damaged(&url, position, &why, hint).message());
                         self.progress.finish(self.options.late_window.as_millis() as i64);
                         self.open = None;
-                        return Ok(Some(Read::Records(piece.into_records(&url, self.progress.save()))));
+                        return Ok(Some(Read::Records(refused(&url, position, message, self.progress.save()))));
                     }
                 };
                 current.position = piece.end;
@@ -243,7 +239,8 @@ impl SplitReader for ObjectReader {
                     Err(error) if self.place.is_prefix() && is_about_object(&error) => {
                         self.progress.current = Some(Current { key, etag, modified, position: 0, documents: false });
                         self.progress.finish(self.options.late_window.as_millis() as i64);
-                        return Ok(Read::Records(refused(&self.place, &meta, &error, self.progress.save())));
+                        let url = self.place.url_of(meta.location.as_ref()).into();
+                        return Ok(Read::Records(refused(&url, 0, error.message().to_owned(), self.progress.save())));
                     }
                     Err(error) => return Err(error),
                 };
@@ -316,11 +313,10 @@ fn is_about_object(error: &Error) -> bool {
     matches!(error.kind(), Data | State) || (error.kind() == Config && !denied)
 }
 
-fn refused(place: &Place, meta: &ObjectMeta, error: &Error, offset: Offset) -> Records {
-    let origin: Arc<str> = place.url_of(meta.location.as_ref()).into();
-    let message = error.message().to_owned();
+/// An error row for an object that cannot be read from `position` on.
+fn refused(url: &Arc<str>, position: u64, message: String, offset: Offset) -> Records {
     let rejected = Rejected { raw: Vec::new(), position: 0, reason: RejectReason::Parse, message };
-    Piece { bytes: Bytes::new(), start: 0, end: 0, rejected: Some(rejected) }.into_records(&origin, offset)
+    Piece { bytes: Bytes::new(), start: position, end: position, rejected: Some(rejected) }.into_records(url, offset)
 }
 
 /// A key as a path of the store.
